@@ -1,0 +1,85 @@
+/* buf.c - see buf.h. */
+#include "base/buf.h"
+
+#include <stdlib.h>
+
+uint8_t *buf_room(struct buf *b, size_t n)
+{
+    size_t max = b->max ? b->max : BUF_MAX;
+    if (n > max || b->len > max - n) {
+        b->failed = true;
+        return NULL;
+    }
+    if (n <= b->cap - b->off - b->len) return b->data + b->off + b->len;
+    if (b->off > 0 && b->off >= b->len && b->len + n <= b->cap) {
+        /* The hole in front is at least as large as what moves: the cost stays linear. */
+        memmove(b->data, b->data + b->off, b->len);
+        b->off = 0;
+        return b->data + b->len;
+    }
+    size_t cap = b->cap ? b->cap : 256;
+    while (cap < b->len + n) cap *= 2;
+    uint8_t *data = malloc(cap);
+    if (!data) {
+        b->failed = true;
+        return NULL;
+    }
+    if (b->len) memcpy(data, b->data + b->off, b->len);
+    free(b->data);
+    b->data = data;
+    b->off = 0;
+    b->cap = cap;
+    return data + b->len;
+}
+
+bool buf_append(struct buf *b, const void *p, size_t n)
+{
+    if (b->failed) return false;
+    if (n == 0) return true;
+    uint8_t *at = buf_room(b, n);
+    if (!at) return false;
+    memcpy(at, p, n);
+    b->len += n;
+    return true;
+}
+
+bool buf_u8(struct buf *b, uint8_t v)
+{
+    return buf_append(b, &v, 1);
+}
+
+bool buf_u16(struct buf *b, uint16_t v)
+{
+    uint8_t x[2] = {(uint8_t)(v >> 8), (uint8_t)v};
+    return buf_append(b, x, sizeof x);
+}
+
+bool buf_u32(struct buf *b, uint32_t v)
+{
+    uint8_t x[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
+    return buf_append(b, x, sizeof x);
+}
+
+bool buf_u64(struct buf *b, uint64_t v)
+{
+    return buf_u32(b, (uint32_t)(v >> 32)) && buf_u32(b, (uint32_t)v);
+}
+
+void buf_consume(struct buf *b, size_t n)
+{
+    b->off += n;
+    b->len -= n;
+    if (b->len == 0) b->off = 0;
+}
+
+void buf_clear(struct buf *b)
+{
+    b->off = b->len = 0;
+    b->failed = false;
+}
+
+void buf_done(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){.max = b->max};
+}

@@ -1,0 +1,38 @@
+/* bytes.h - a borrowed run of bytes, not NUL-terminated. */
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct bytes {
+    const uint8_t *p;
+    size_t n;
+};
+
+static inline struct bytes bytes_of(const void *p, size_t n)
+{
+    return (struct bytes){p, n};
+}
+
+static inline struct bytes bytes_text(const char *s)
+{
+    return (struct bytes){(const uint8_t *)s, s ? strlen(s) : 0};
+}
+
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool bytes_is(struct bytes a, const char *s)
+{
+    return bytes_equal(a, bytes_text(s));
+}
+
+/* For printf("%.*s", BYTES_ARG(b)). */
+#define BYTES_ARG(b) (int)(b).n, (const char *)(b).p
+
+#endif

@@ -1,0 +1,32 @@
+/* clock.c - see clock.h. */
+#include "base/clock.h"
+
+#include <time.h>
+
+int64_t clock_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * CLOCK_SECOND + t.tv_nsec;
+}
+
+double clock_wall(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int64_t clock_in(double seconds)
+{
+    if (!(seconds >= 0 && seconds < 100.0 * 365 * 86400)) return CLOCK_NEVER;
+    return clock_now() + (int64_t)(seconds * 1e9);
+}
+
+int clock_poll_ms(int64_t deadline, int64_t now)
+{
+    if (deadline == CLOCK_NEVER) return -1;
+    if (deadline <= now) return 0;
+    int64_t ms = (deadline - now + CLOCK_MS - 1) / CLOCK_MS;
+    return ms > 60000 ? 60000 : (int)ms;
+}

@@ -1,0 +1,20 @@
+/* clock.h - two clocks. Everything that waits uses the monotonic one, in nanoseconds; wall time, in
+ * seconds since 1970, appears only in messages and logs. */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define CLOCK_NEVER INT64_MAX
+#define CLOCK_SECOND INT64_C(1000000000)
+#define CLOCK_MS INT64_C(1000000)
+
+int64_t clock_now(void);
+double clock_wall(void);
+/* The point in time `seconds` from now: CLOCK_NEVER when negative, NaN or beyond a century. */
+int64_t clock_in(double seconds);
+/* What poll(2) takes to sleep until `deadline`: -1 for CLOCK_NEVER, 0 when it has passed, rounded
+ * up so that it never wakes early. */
+int clock_poll_ms(int64_t deadline, int64_t now);
+
+#endif

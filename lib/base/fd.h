@@ -1,0 +1,18 @@
+/* fd.h - file descriptors. Everything made here is close-on-exec. */
+#ifndef BASE_FD_H
+#define BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Two connected stream sockets. 0 or -1 with errno. */
+int fd_pair(int out[2]);
+int fd_nonblock(int fd, bool on);
+/* Writes all of n bytes to a blocking descriptor without SIGPIPE. 0 or -1 with errno. */
+int fd_write_all(int fd, const void *p, size_t n);
+/* Reads exactly n bytes from a blocking one. 1; 0 at a clean end before the first byte; -1 else. */
+int fd_read_all(int fd, void *p, size_t n);
+/* An unlinked, empty, unnamed file in $TMPDIR or /tmp. The descriptor or -1 with errno. */
+int fd_spool(void);
+
+#endif

@@ -1,0 +1,10 @@
+/* ids.h - fresh ids. */
+#ifndef BASE_IDS_H
+#define BASE_IDS_H
+
+#define ID_SIZE 37 /* a uuid4 in lower case with dashes, and its NUL */
+
+/* Never fails and never repeats, in forked children too. */
+void id_new(char out[ID_SIZE]);
+
+#endif

@@ -1,0 +1,26 @@
+/* url.h - broker URLs: amqp://user:password@host:port/vhost
+ *
+ * Agrees with kombu where both accept: percent-decoding of all bytes, "" and "/" as vhost mean "/",
+ * "//" too, default port 5672 (5671 for amqps), [::1] for IPv6, `pyamqp://` is `amqp://`. A missing
+ * user means guest, which is refused here unless the host is this machine: RabbitMQ would refuse
+ * it anyway and say less. The query understands heartbeat=SECONDS; anything else in it is an
+ * error, since a typo that is ignored is the worst bug report. No I/O. */
+#ifndef BASE_URL_H
+#define BASE_URL_H
+
+#include <ctask.h>
+
+struct url {
+    bool tls;
+    char host[256]; /* without brackets */
+    uint16_t port;
+    char user[256], password[256], vhost[256];
+    int heartbeat; /* seconds; -1: not given */
+};
+
+/* CTASK_OK, or CTASK_EINVAL with one sentence that never holds the password. */
+int url_parse(const char *text, struct url *u, struct ctask_error *e);
+/* As text with the password as ***; for logs and error messages. Returns out. */
+char *url_show(const struct url *u, char *out, size_t size);
+
+#endif

@@ -1,0 +1,229 @@
+/* ctask.h - send tasks to workers over RabbitMQ and collect their results.
+ *
+ *     AsyncResult *r = task_delay("is_prime", 112272535095293);
+ *     bool prime = false;
+ *     if (result_get(r, 10.0, &prime) != CTASK_OK)
+ *         fprintf(stderr, "%s\n", result_error(r)->text);
+ *     result_forget(r);
+ *
+ * Rules that hold for every call here:
+ *   - Times are seconds, as double. A negative one means: no limit of its own.
+ *   - A failed send returns a failed handle, never NULL, so one check at result_get is enough.
+ *   - int functions return CTASK_OK (0) or a negative CTASK_E... code.
+ *   - Functions that declare json_t * parameters consume the reference, also when they fail.
+ *     A json_t * among the arguments of task_delay and its kin is borrowed.
+ *   - A client may be shared by threads; a handle is used by one thread at a time.
+ *   - No thread is started and no signal handler installed: a client makes progress while one of
+ *     its calls runs. What the broker refused becomes known at the next call; ctask_flush and
+ *     result_get are the points of certainty.
+ *   - A named client is not usable after fork (CTASK_EFORKED); ctask_default() opens anew.
+ *   - Host names are resolved in the calling thread by getaddrinfo, which has no deadline of its
+ *     own; numbers and "localhost" need no resolver.
+ *
+ * The typed sugar (task_delay, result_get, ...) needs C11; see ctask/args.h. Define
+ * CTASK_NO_SUGAR to keep only names that start with ctask_ and CTASK_. */
+#ifndef CTASK_H
+#define CTASK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CTASK_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define CTASK_API __attribute__((visibility("default")))
+#define CTASK_MUST_USE __attribute__((warn_unused_result))
+#define CTASK_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#else
+#define CTASK_API
+#define CTASK_MUST_USE
+#define CTASK_PRINTF(fmt, first)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+/* X(name, value, flags, sentence). RETRIABLE: the same call may succeed later. */
+#define CTASK_ERRORS(X)                                                             \
+    X(OK, 0, 0, "no error")                                                         \
+    X(EINVAL, -1, 0, "a wrong argument")                                            \
+    X(ENOMEM, -2, CTASK_RETRIABLE, "out of memory")                                 \
+    X(ECONN, -3, CTASK_RETRIABLE, "no broker could be reached")                     \
+    X(EAUTH, -4, 0, "the broker refused this user, password or virtual host")       \
+    X(EBLOCKED, -5, CTASK_RETRIABLE, "the broker takes no messages at the moment")  \
+    X(ETIMEDOUT, -6, CTASK_RETRIABLE, "not done in the given time")                 \
+    X(EROUTE, -7, 0, "the broker knows no queue for this message")                  \
+    X(ENACK, -8, CTASK_RETRIABLE, "the broker did not accept this message")         \
+    X(ETASK, -9, 0, "the task failed")                                              \
+    X(ETYPE, -10, 0, "the value does not fit the type asked for")                   \
+    X(EFORKED, -11, 0, "a client is not usable after fork: open one in the child")  \
+    X(EINTASK, -12, 0, "a task cannot wait for another task's result")              \
+    X(ETOOBIG, -13, 0, "the message is over the size limit")                        \
+    X(EAGAIN, -14, CTASK_RETRIABLE, "no room at the moment")                        \
+    X(EPROTO, -15, 0, "the broker or a peer sent what the protocol does not allow") \
+    X(ECLOSED, -16, 0, "the client is closed")                                      \
+    X(EREFUSED, -17, 0, "the broker refused this operation")
+
+#define CTASK_RETRIABLE 1u /* struct ctask_error.flags */
+
+enum ctask_code {
+#define CTASK_ERROR_ENUM(name, value, flags, text) CTASK_##name = value,
+    CTASK_ERRORS(CTASK_ERROR_ENUM)
+#undef CTASK_ERROR_ENUM
+};
+
+/* A code, and one sentence for a person. Yours, of fixed size; nothing in it is to be freed. */
+struct ctask_error {
+    int code;       /* CTASK_OK or CTASK_E... */
+    unsigned flags; /* CTASK_RETRIABLE */
+    char type[64];  /* CTASK_ETASK: the exception's type, as "ValueError"; else "" */
+    char text[512];
+};
+
+/* The general sentence for a code; static. */
+CTASK_API const char *ctask_strerror(int code);
+
+/* The last error of a call of this thread that returned a failure. Never NULL, valid until the
+ * thread's next failing call. */
+CTASK_API const struct ctask_error *ctask_error(void);
+
+/* ---- Clients --------------------------------------------------------------------------------- */
+
+struct ctask_client;
+struct ctask_result;
+struct ctask_map;
+struct ctask_group;
+
+/* Opens a client: connects, and waits for the broker at most publish_timeout (5 s). url is
+ * amqp://user:password@host:port/vhost; NULL means $CTASK_BROKER_URL, else amqp://localhost.
+ * NULL on failure, with the reason in *e (which may be NULL) and in ctask_error(). */
+CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
+
+/* Flushes for at most publish_timeout, deletes the reply queue and frees the client. Handles stay
+ * readable and must still be forgotten; pending ones fail with CTASK_ECLOSED. NULL is fine. */
+CTASK_API void ctask_close(struct ctask_client *c);
+
+/* The client of calls that name none; opened at first use as ctask_open(NULL) does, anew in a
+ * forked child. Never NULL: when it cannot be opened, calls on it fail with the reason, and the
+ * next call tries again. At exit it is flushed for at most publish_timeout; one line on stderr
+ * says how many tasks could not be handed over, if any. */
+CTASK_API struct ctask_client *ctask_default(void);
+
+/* Makes c (borrowed) the default client of this process; NULL restores the automatic one. */
+CTASK_API void ctask_set_default(struct ctask_client *c);
+
+/* Waits until the broker has confirmed all that was sent. Returns how many messages are still
+ * unconfirmed when the time is over (0 is the good case), or a negative code. */
+CTASK_API long ctask_flush(struct ctask_client *c, double timeout);
+
+/* Makes progress for at most timeout seconds and returns as soon as something happened; for
+ * programs with a loop of their own: poll(ctask_fd(c)) for POLLIN, then ctask_poll(c, 0). The
+ * descriptor stays the same for the client's life. */
+CTASK_API int ctask_poll(struct ctask_client *c, double timeout);
+CTASK_API int ctask_fd(struct ctask_client *c);
+
+/* Between cork and uncork sends are gathered and leave together. They nest. */
+CTASK_API void ctask_cork(struct ctask_client *c);
+CTASK_API int ctask_uncork(struct ctask_client *c);
+
+/* How long a send may wait for the broker to take a message; default 5 s. */
+CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds);
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+/* How a task is sent. Zero everywhere is the default; use TASK_OPTIONS(.countdown = 5). */
+struct ctask_options {
+    size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
+    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask" */
+    const char *id;    /* NULL: a new uuid. At most 255 bytes */
+    double countdown;  /* seconds to wait before the task starts */
+    double expires;    /* seconds from now after which it must not start; 0: never expires */
+    bool no_result;    /* nobody will ask: the worker sends none */
+};
+#define TASK_OPTIONS(...) \
+    (&(struct ctask_options){.size = sizeof(struct ctask_options), __VA_ARGS__})
+
+/* Sends task `name` with JSON args (an array, or NULL for none) and kwargs (an object, or NULL).
+ * Consumes both. c NULL: the default client; o NULL: defaults. Waits at most publish_timeout. */
+CTASK_API struct ctask_result *ctask_send_json(struct ctask_client *c,
+                                               const struct ctask_options *o, const char *name,
+                                               json_t *args, json_t *kwargs) CTASK_MUST_USE;
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+enum ctask_state { CTASK_PENDING, CTASK_STARTED, CTASK_RETRY, CTASK_SUCCESS, CTASK_FAILURE };
+
+/* The task's id; valid as long as the handle. */
+CTASK_API const char *ctask_result_id(const struct ctask_result *r);
+/* What is known without any I/O. CTASK_FAILURE covers failed, revoked and never sent. */
+CTASK_API enum ctask_state ctask_result_state(const struct ctask_result *r);
+CTASK_API bool ctask_result_ready(const struct ctask_result *r);
+/* Waits for the end of the task. CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary
+ * answer; CTASK_ETIMEDOUT: not yet, ask again; else what went wrong with the sending. */
+CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MUST_USE;
+/* The returned value, or of a failed task Celery's exception object, borrowed; NULL if not ready.
+ */
+CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
+/* The last progress that the task reported (task_progress), borrowed; NULL if none. */
+CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
+/* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
+CTASK_API double ctask_result_runtime(const struct ctask_result *r);
+/* The error of a failed handle; code CTASK_OK otherwise. Never NULL, valid as long as the handle.
+ */
+CTASK_API const struct ctask_error *ctask_result_error(const struct ctask_result *r);
+/* Frees the handle; the task runs on. NULL is fine. Every handle is forgotten once. */
+CTASK_API void ctask_result_forget(struct ctask_result *r);
+/* Waits until one of n handles is ready and returns its index, else a negative code. NULL entries
+ * are passed over. All handles are of one client. */
+CTASK_API long ctask_result_wait_any(struct ctask_result *const *r, size_t n, double timeout);
+
+/* ---- Many ------------------------------------------------------------------------------------ */
+
+/* A group of handles, taken over: they are forgotten with the group. The array is copied. */
+CTASK_API struct ctask_group *ctask_group_of(struct ctask_result *const *r,
+                                             size_t n) CTASK_MUST_USE;
+/* Waits for all. CTASK_OK if all succeeded, CTASK_ETASK if one failed, CTASK_ETIMEDOUT. */
+CTASK_API int ctask_group_wait(struct ctask_group *g, double timeout) CTASK_MUST_USE;
+/* The next handle in order of completion (borrowed) and, if index is not NULL, its place. NULL
+ * when all were given or the time is over; ctask_error() tells which (CTASK_OK or CTASK_ETIMEDOUT).
+ */
+CTASK_API struct ctask_result *ctask_group_next(struct ctask_group *g, double timeout,
+                                                size_t *index);
+CTASK_API struct ctask_result *ctask_group_at(const struct ctask_group *g, size_t i); /* borrowed */
+CTASK_API size_t ctask_group_size(const struct ctask_group *g);
+CTASK_API void ctask_group_forget(struct ctask_group *g);
+
+/* A stream of calls of one task in bounded memory: at most `window` items (0: 1,000) are between
+ * put and next. The options' strings are copied. NULL on failure, see ctask_error(). */
+CTASK_API struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,
+                                           const char *name, size_t window) CTASK_MUST_USE;
+/* Adds one call; consumes args and kwargs. CTASK_EAGAIN when the window is full: take results with
+ * ctask_map_next first. Anything else negative: this item was not sent and has no index. */
+CTASK_API int ctask_map_put_json(struct ctask_map *m, json_t *args, json_t *kwargs) CTASK_MUST_USE;
+/* No more items will be put. */
+CTASK_API void ctask_map_end(struct ctask_map *m);
+/* The next finished item. 1: *r is its handle, borrowed until the next call, and *index its place
+ * in the order of puts. 0: the end, after ctask_map_end. CTASK_ETIMEDOUT: nothing yet.
+ * CTASK_EAGAIN: nothing is under way, put something. Else broken. */
+CTASK_API int ctask_map_next(struct ctask_map *m, double timeout, size_t *index,
+                             struct ctask_result **r) CTASK_MUST_USE;
+struct ctask_map_stat {
+    size_t sent, done, failed;
+    double serial; /* run time of all finished items added up, in seconds */
+    double wall;   /* since ctask_map_open */
+};
+CTASK_API struct ctask_map_stat ctask_map_stat(const struct ctask_map *m);
+CTASK_API void ctask_map_close(struct ctask_map *m);
+
+#ifdef __cplusplus
+}
+#else
+#include <ctask/args.h>
+#endif
+
+#endif

@@ -1,0 +1,173 @@
+/* broker.h - one connection to the broker that heals itself.
+ *
+ * It is a state machine over a non-blocking socket: nothing here waits. The owner asks which fd to
+ * poll and until when (broker_poll), lets it work (broker_turn), and takes what happened one event
+ * at a time (broker_next). A lost connection is made again after 0.1 to 5 s with full jitter;
+ * queues are looked at again, consumers started again and unconfirmed messages published again
+ * with the header x-ctask-again, so that a second start is visible to the task.
+ *
+ * Channels: 1 publishes with confirms and mandatory, 2 looks at queues and declares them, 3
+ * consumes. Each is opened when first needed. A channel closed by the broker is opened again
+ * without touching the others; its consumers resume, deliveries of its earlier generation can no
+ * longer be settled and their settling is a no-op.
+ *
+ * Not thread-safe; the owner locks. Events borrow nothing but what is said. */
+#ifndef TRANSPORT_BROKER_H
+#define TRANSPORT_BROKER_H
+
+#include "base/addr.h"
+#include "base/bytes.h"
+#include "base/url.h"
+
+#include <poll.h>
+
+struct broker;
+
+struct broker_config {
+    const struct url *url; /* copied */
+    const char *name;      /* connection_name, as rabbitmqctl list_connections shows it; copied */
+    unsigned heartbeat;    /* seconds; 0: none (clients, which rely on TCP keepalive 10/5/3) */
+    unsigned window;       /* unconfirmed messages before CTASK_EAGAIN; 0: 1,024 */
+    size_t window_bytes;   /* their bytes; 0: 64 MiB */
+    uint64_t body_max;     /* deliveries above it are spooled to a file; 0: 4 MiB */
+    /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn; see broker_kick)
+     * or CTASK_ECONN. NULL: addrs_resolve, which blocks. Never asked for addrs_literal hosts. */
+    int (*resolve)(void *ctx, const char *host, uint16_t port, struct addrs *out,
+                   struct ctask_error *e);
+    void *ctx;
+};
+
+/* NULL when out of memory. Connects at the first turn. */
+struct broker *broker_new(const struct broker_config *cfg);
+/* Says goodbye if it can do so without waiting, closes and frees. Outcomes never given are lost
+ * with it, so ask for them before. */
+void broker_free(struct broker *b);
+/* In a forked child: closes the descriptor without a word on the wire, frees nothing else. */
+void broker_abandon(struct broker *b);
+
+/* Fills *p with what to poll for (fd -1: nothing) and lowers *wake to when to turn again. */
+void broker_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
+/* Does all that can be done without waiting: connect, read, act, time out, write. Call it before
+ * sleeping too: publishes and acks leave here, many in one send. */
+void broker_turn(struct broker *b, int64_t now);
+/* Writes what is waiting to be written, without reading. True if nothing is left. */
+bool broker_flush(struct broker *b);
+/* Tries now what waits for a retry: a name that is resolved, a connection whose time has not come.
+ */
+void broker_kick(struct broker *b);
+/* Begins an orderly end: what is written leaves, connection.close follows; BROKER_DOWN with code
+ * CTASK_ECLOSED when the broker has agreed. It does not reconnect. */
+void broker_close(struct broker *b);
+
+enum broker_state { BROKER_IS_DOWN, BROKER_IS_CONNECTING, BROKER_IS_UP };
+enum broker_state broker_state(const struct broker *b);
+/* Why it is down, or was last: CTASK_OK if it never was. CTASK_EAUTH: user, password or vhost. */
+const struct ctask_error *broker_error(const struct broker *b);
+/* True while the broker refuses to take messages (connection.blocked). */
+bool broker_blocked(const struct broker *b);
+/* Publishes whose outcome has not been given as an event yet. */
+size_t broker_unconfirmed(const struct broker *b);
+
+/* ---- Queues ---------------------------------------------------------------------------------- */
+
+enum queue_kind {
+    QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding as Celery declares
+                  */
+    QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
+    QUEUE_REPLY, /* ours: declared durable, x-expires 30 min */
+};
+
+/* Makes sure that the queue exists, now and after each reconnect. The name is copied. Asking again
+ * is cheap. Outcome: BROKER_QUEUE. */
+int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
+/* Deletes a queue that is ours and forgets it; best effort. */
+void broker_delete_queue(struct broker *b, const char *name);
+
+/* Consumes from a queue that broker_queue was asked for, with a window of `prefetch` unsettled
+ * deliveries (1 to 65,535). On a queue consumed already the new window applies from the next
+ * delivery on: a second consumer starts, then the first is cancelled, because per-consumer
+ * prefetch is fixed at basic.consume (https://www.rabbitmq.com/docs/consumer-prefetch). 0 stops. */
+int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
+
+/* ---- Messages in ----------------------------------------------------------------------------- */
+
+/* A delivery's name. Settling one of an earlier generation does nothing. */
+struct delivery {
+    uint64_t tag;
+    uint32_t generation; /* 0: none */
+};
+
+/* One message as it came. One allocation, apart from the spool. */
+struct envelope {
+    struct delivery delivery;
+    bool redelivered;
+    const char *exchange, *routing_key;
+    const char *queue;  /* the queue consumed from, never the routing key */
+    struct bytes props; /* property bytes as they came */
+    struct bytes body;  /* empty when spooled or skipped */
+    uint64_t body_size; /* as the sender said; above body_max the body is in `spool` */
+    int spool;          /* descriptor of an unlinked file, -1: none. body_size > body_max and -1:
+                           skipped, since one is spooled already or no file could be had: give it
+                           back after a while */
+};
+void envelope_free(struct envelope *m);
+
+/* Acks gather and leave with the next turn, as few as possible. */
+void broker_ack(struct broker *b, struct delivery d);
+/* Back to the queue, at once (basic.nack with requeue). */
+void broker_give_back(struct broker *b, struct delivery d);
+
+/* ---- Messages out ---------------------------------------------------------------------------- */
+
+struct publish {
+    const char *exchange; /* "" for the default exchange */
+    const char *routing_key;
+    struct bytes props; /* encoded, see base/props.h */
+    struct bytes body;
+    int spool; /* -1, or a file that holds the body instead: all of it, from its start.
+                  Borrowed until the outcome */
+    uint64_t spool_size;
+    const char *ensure; /* a task queue to look at, and to declare if missing, before this leaves;
+                           NULL: none. A queue that does not answer delays only its own messages */
+    void *cookie;       /* comes back with the outcome, exactly once */
+};
+
+/* Copies everything but the spool. CTASK_OK; CTASK_EAGAIN: the window is full; CTASK_ETOOBIG:
+ * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes; CTASK_ENOMEM. While
+ * the connection is down messages are held and leave when it is up. */
+int broker_publish(struct broker *b, const struct publish *p);
+/* Takes an unconfirmed message back: no outcome will come. Whether it was delivered is unknown. */
+void broker_recall(struct broker *b, void *cookie);
+
+/* ---- What happened --------------------------------------------------------------------------- */
+
+enum broker_event_kind {
+    BROKER_UP,        /* connected; messages flow */
+    BROKER_DOWN,      /* lost, refused or closed: `error`. All deliveries so far are stale */
+    BROKER_MESSAGE,   /* `message`, yours: envelope_free */
+    BROKER_PUBLISHED, /* `cookie`, `error`: CTASK_OK confirmed; CTASK_EROUTE came back unroutable;
+                         CTASK_ENACK; CTASK_EREFUSED: may not publish there */
+    BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` before us) or
+                         was refused (`error`) and is tried again later */
+    BROKER_CONSUMING, /* `queue`: consume-ok */
+    BROKER_CANCELLED, /* `queue`: the broker ended our consumer (queue deleted); it is declared and
+                         consumed again by itself */
+    BROKER_STALE,   /* the consuming channel was closed: `error`; all deliveries so far are stale */
+    BROKER_BLOCKED, /* `error.text`: why; BROKER_UNBLOCKED when over */
+    BROKER_UNBLOCKED,
+};
+
+struct broker_event {
+    enum broker_event_kind kind;
+    struct ctask_error error;
+    struct envelope *message;
+    void *cookie;
+    const char *queue; /* valid until the queue is deleted */
+    bool created;
+    uint32_t messages, consumers;
+};
+
+/* The next event; false when there is none. */
+bool broker_next(struct broker *b, struct broker_event *ev);
+
+#endif

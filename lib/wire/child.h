@@ -1,0 +1,65 @@
+/* child.h - frames between the worker's parent and its children, over a socketpair of one machine
+ * and one binary: {u32 length of what follows, u8 type}, then fields, all in network order. A child
+ * may have been overwritten by a wild task, so the parent takes nothing for granted: every length
+ * is checked and the frame refused as a whole. Reading borrows from the frame. */
+#ifndef WIRE_CHILD_H
+#define WIRE_CHILD_H
+
+#include "base/buf.h"
+#include "wire/fault.h"
+
+enum child_frame_type {
+    CHILD_JOB = 1, /* down: run this task */
+    CHILD_BURY,    /* down: this message will not run (any more): build its last result */
+    CHILD_PUBLISH, /* up: a message that the running task sends; leaves at once */
+    CHILD_DONE, /* up: the end of the JOB or BURY, with the messages that must be confirmed first */
+};
+
+#define CHILD_HEADER 5
+#define CHILD_FRAME_MAX ((size_t)64 << 20)
+
+/* JOB and BURY. */
+struct job {
+    bool redelivered;   /* may have been started before */
+    struct bytes queue; /* consumed from */
+    struct bytes props, body;
+    const char *state;  /* BURY: the state its caller sees, one of STATE_..., NULL: none */
+    struct fault fault; /* BURY: why */
+};
+
+enum posted_kind { POSTED_RESULT = 1, POSTED_TASK, POSTED_COPY };
+
+/* One message to publish. */
+struct posted {
+    enum posted_kind kind; /* RESULT: unroutable is no failure. COPY: body is the job's own,
+                              which the parent still has */
+    struct bytes exchange, routing_key;
+    struct bytes ensure; /* a task queue to look at first, or empty */
+    struct bytes props, body;
+};
+
+enum done_state { DONE_SUCCESS = 1, DONE_FAILURE, DONE_RETRY, DONE_DEAD };
+
+struct done {
+    enum done_state state; /* DEAD: the parent keeps the message in <queue>.dead with `fault` */
+    double runtime;
+    struct fault fault;  /* FAILURE, RETRY, DEAD */
+    struct bytes posted; /* the messages, for posted_next */
+};
+
+/* Takes the length and type of the frame at the front: 1 with *type and *payload, 0: more bytes are
+ * needed, -1: no such frame, the stream is lost. */
+int child_frame_next(struct bytes stream, enum child_frame_type *type, struct bytes *payload);
+
+bool job_write(struct buf *out, enum child_frame_type type, const struct job *j);
+bool job_read(struct bytes payload, struct job *j);
+bool publish_write(struct buf *out, const struct posted *p);
+bool publish_read(struct bytes payload, struct posted *p);
+/* DONE: messages are appended to *posted first with posted_append. */
+bool posted_append(struct buf *posted, const struct posted *p);
+bool done_write(struct buf *out, const struct done *d);
+bool done_read(struct bytes payload, struct done *d);
+/* The next message of a DONE: 1, 0 at the end, -1 unsound. */
+int posted_next(struct bytes *rest, struct posted *p);
+
+#endif

@@ -1,0 +1,87 @@
+/* message.h - Celery's task message, protocol 2: headers in the properties, [args, kwargs, embed]
+ * in the body. Reading headers allocates nothing and never looks at the body, so a worker's parent
+ * can do it; reading bodies is for children. Field names appear in lib/wire only. */
+#ifndef WIRE_MESSAGE_H
+#define WIRE_MESSAGE_H
+
+#include "base/props.h"
+#include "wire/fault.h"
+
+/* ---- Headers --------------------------------------------------------------------------------- */
+
+/* One task message's head. Borrows from the property bytes. Absent or null: empty, 0, false. */
+struct message {
+    struct bytes task, id;
+    struct bytes root_id, parent_id, group;
+    struct bytes reply_to, correlation_id; /* properties; correlation_id falls back to id */
+    struct bytes origin;
+    double eta, expires; /* seconds since 1970; 0: none */
+    int64_t retries;
+    bool ignore_result;
+    bool again;             /* published twice after a lost connection: may have been started */
+    int64_t attempt;        /* x-ctask-attempt: starts before this one that did not end */
+    int64_t unknown;        /* x-ctask-unknown: how often a worker did not know this task */
+    int64_t delivery_count; /* x-delivery-count of quorum queues */
+    struct props props;
+};
+
+/* Reads the head. True, or false with *f set: DecodeError, InvalidTaskError, ContentDisallowed.
+ * Also then everything that could be read is set, so that a reply can be sent. Ids and names are at
+ * most 255 bytes of UTF-8 without control characters. */
+bool message_read(struct bytes props, struct message *m, struct fault *f);
+
+/* True if results may be sent to this reply address: ctask.reply.*, amq.gen-*,
+ * amq.rabbitmq.reply-to.* or 36 hex digits and dashes (design section 6). */
+bool message_reply_sane(struct bytes reply_to);
+
+/* What a producer sends. Strings are borrowed. */
+struct send {
+    const char *task, *id;
+    const char *reply_to;            /* NULL: no result wanted or possible */
+    const char *root_id, *parent_id; /* NULL outside of a task */
+    const char *origin;              /* "gen<pid>@<host>" */
+    double eta, expires;             /* seconds since 1970; 0: none */
+    bool ignore_result;
+};
+
+/* Appends the property bytes: only headers that say something, since the broker pays for each. */
+bool message_write(const struct send *s, struct buf *props);
+
+/* ---- Bodies ---------------------------------------------------------------------------------- */
+
+#define JSON_DEPTH_MAX 128
+
+/* Any JSON text with our limits: depth 128, integers of 64 bits, UTF-8. New reference, or NULL with
+ * *f set (DecodeError). */
+json_t *wire_json(struct bytes text, struct fault *f);
+
+struct message_body {
+    json_t *whole;                 /* owns the rest */
+    json_t *args, *kwargs, *embed; /* borrowed: an array, an object, an object or null */
+};
+bool message_body_read(struct bytes body, struct message_body *b, struct fault *f);
+void message_body_done(struct message_body *b);
+/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. */
+bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
+
+/* ---- Copies ---------------------------------------------------------------------------------- */
+
+/* How a copy differs from the message it is made of; zero: not. Header bytes are kept as they came,
+ * entries cut and appended (design section 6): x-death and its kin, CC, BCC, expiration and
+ * user_id, which would drop, double or refuse the copy, never travel on; the user goes to
+ * x-ctask-user. */
+struct copy {
+    bool again;               /* mark as maybe started before */
+    int64_t attempt, unknown; /* > 0: set these counters */
+    bool retry;               /* the task asked to run again: retries + 1, eta, parent_id */
+    double eta;               /* with retry: when, seconds since 1970; 0: at once */
+    const struct fault *dead; /* a dead letter: why */
+    const char *dead_by;      /* node name */
+    const char *dead_queue;   /* where it was consumed */
+};
+
+/* Appends the property bytes of the copy. Headers that would not fit one frame (128 KiB) are left
+ * out and the copy says so (x-ctask-headers-dropped). False only when out of memory. */
+bool message_copy(struct bytes props, const struct copy *c, struct buf *out);
+
+#endif

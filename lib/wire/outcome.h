@@ -1,0 +1,42 @@
+/* outcome.h - Celery's result message, as the rpc:// backend reads and writes it. */
+#ifndef WIRE_OUTCOME_H
+#define WIRE_OUTCOME_H
+
+#include "wire/message.h"
+
+/* States that travel; anything else is a custom one such as PROGRESS. */
+#define STATE_STARTED "STARTED"
+#define STATE_RETRY "RETRY"
+#define STATE_SUCCESS "SUCCESS"
+#define STATE_FAILURE "FAILURE"
+#define STATE_REVOKED "REVOKED"
+#define STATE_PROGRESS "PROGRESS"
+
+struct outcome {
+    const char *state;
+    json_t *result;     /* borrowed; SUCCESS: the value, PROGRESS: the report */
+    struct fault fault; /* FAILURE, REVOKED, RETRY */
+    double runtime;     /* seconds in the task's function; 0: not known */
+};
+
+/* True if m's sender wants a result at a sane address. */
+bool outcome_wanted(const struct message *m);
+/* Appends property bytes and body of the result of m. False when out of memory or over 15 MiB. */
+bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
+                   struct buf *body);
+
+/* A result as a client reads it. Owns result. */
+struct reply {
+    char state[32];
+    bool ready; /* SUCCESS, FAILURE, REVOKED */
+    bool success;
+    json_t *result; /* new reference; may be NULL */
+    struct fault fault;
+    double runtime;
+};
+/* The body of a result; the id is in the property correlation_id. Total. False with *f set when it
+ * is no result. */
+bool reply_read(struct bytes body, struct reply *r, struct fault *f);
+void reply_done(struct reply *r);
+
+#endif
