@@ -162,6 +162,8 @@ struct broker_event {
     struct ctask_error error;
     struct envelope *message;
     void *cookie;
+    const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
+                                      published again; valid until the next broker_next */
     const char *queue; /* valid until the queue is deleted */
     bool created;
     uint32_t messages, consumers;
