@@ -16,6 +16,7 @@ struct map_node {
 struct map {
     struct map_node **slots;
     size_t slot_count, count;
+    size_t first; /* all slots before it are empty */
 };
 
 /* NULL if there is none. */
@@ -25,7 +26,7 @@ bool map_add(struct map *m, struct map_node *n);
 /* n is in the map. */
 void map_remove(struct map *m, struct map_node *n);
 /* Any one member, NULL when empty: for emptying a map. */
-struct map_node *map_any(const struct map *m);
+struct map_node *map_any(struct map *m);
 /* Frees the table, not the members. */
 void map_done(struct map *m);
 
