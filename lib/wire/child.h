@@ -47,6 +47,9 @@ struct done {
     struct bytes posted; /* the messages, for posted_next */
 };
 
+/* The length of the whole frame that begins with these CHILD_HEADER bytes; 0 if it is over
+ * CHILD_FRAME_MAX. */
+size_t child_frame_size(const uint8_t header[CHILD_HEADER]);
 /* Takes the length and type of the frame at the front: 1 with *type and *payload, 0: more bytes are
  * needed, -1: no such frame, the stream is lost. */
 int child_frame_next(struct bytes stream, enum child_frame_type *type, struct bytes *payload);
