@@ -143,7 +143,9 @@ struct ctask_options {
     const char *id;    /* NULL: a new uuid. At most 255 bytes */
     double countdown;  /* seconds to wait before the task starts */
     double expires;    /* seconds from now after which it must not start; 0: never expires */
-    bool no_result;    /* nobody will ask: the worker sends none */
+    /* Nobody will ask: the worker sends none. The handle is ready, a success without a value, when
+     * the broker has confirmed the task; so is the item of a map. */
+    bool no_result;
 };
 #define TASK_OPTIONS(...) \
     (&(struct ctask_options){.size = sizeof(struct ctask_options), __VA_ARGS__})
