@@ -1,6 +1,7 @@
 /* buf.c - see buf.h. */
 #include "base/buf.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 uint8_t *buf_room(struct buf *b, size_t n)
@@ -10,14 +11,15 @@ uint8_t *buf_room(struct buf *b, size_t n)
         b->failed = true;
         return NULL;
     }
-    if (n <= b->cap - b->off - b->len) return b->data + b->off + b->len;
+    if (b->data && n <= b->cap - b->off - b->len) return b->data + b->off + b->len;
     if (b->off > 0 && b->off >= b->len && b->len + n <= b->cap) {
         /* The hole in front is at least as large as what moves: the cost stays linear. */
         memmove(b->data, b->data + b->off, b->len);
         b->off = 0;
         return b->data + b->len;
     }
-    size_t cap = b->cap ? b->cap : 256;
+    /* Doubled even if len + n fits, or a queue that stays nearly full is copied at each append. */
+    size_t cap = b->cap ? 2 * b->cap : 256;
     while (cap < b->len + n) cap *= 2;
     uint8_t *data = malloc(cap);
     if (!data) {
@@ -67,6 +69,7 @@ bool buf_u64(struct buf *b, uint64_t v)
 
 void buf_consume(struct buf *b, size_t n)
 {
+    assert(n <= b->len);
     b->off += n;
     b->len -= n;
     if (b->len == 0) b->off = 0;

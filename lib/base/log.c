@@ -1,5 +1,6 @@
 /* log.c - see log.h. A reader that stopped reading costs lines, never time. */
 #include "base/log.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -46,23 +47,6 @@ int log_level_parse(const char *s)
     return -1;
 }
 
-/* The length of the printable character at p: plain ASCII, or UTF-8 in its shortest form that is no
- * surrogate and no C1 control. 0 if there is none. */
-static size_t printable_length(const uint8_t *p, size_t n)
-{
-    if (p[0] < 0x80) return p[0] >= 0x20 && p[0] != 0x7f;
-    size_t length = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (length == 0 || length > n) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xc2 && p[1] < 0xa0) return 0; /* C1 */
-    if (p[0] == 0xe0 && p[1] < 0xa0) return 0; /* could be shorter */
-    if (p[0] == 0xed && p[1] > 0x9f) return 0; /* surrogate */
-    if (p[0] == 0xf0 && p[1] < 0x90) return 0; /* could be shorter */
-    if (p[0] == 0xf4 && p[1] > 0x8f) return 0; /* beyond Unicode */
-    return length;
-}
-
 char *log_escape(char *out, size_t size, const void *p, size_t n)
 {
     static const char hex[] = "0123456789abcdef";
@@ -71,7 +55,7 @@ char *log_escape(char *out, size_t size, const void *p, size_t n)
     if (size == 0) return out;
     while (n > 0) {
         char escaped[4] = {'\\', 'x', hex[*in >> 4], hex[*in & 15]};
-        size_t length = printable_length(in, n);
+        size_t length = utf8_length(in, n);
         size_t add = length ? length : sizeof escaped;
         if (used + add >= size) {
             size_t dots = size > 3 ? 3 : size - 1;
