@@ -1,7 +1,7 @@
 /* child.h - frames between the worker's parent and its children, over a socketpair of one machine
- * and one binary: {u32 length of what follows, u8 type}, then fields, all in network order. A child
- * may have been overwritten by a wild task, so the parent takes nothing for granted: every length
- * is checked and the frame refused as a whole. Reading borrows from the frame. */
+ * and one binary: a header of {u32 length of the fields, u8 type}, then the fields, all in network
+ * order. A child may have been overwritten by a wild task, so the parent takes nothing for granted:
+ * every length is checked and the frame refused as a whole. Reading borrows from the frame. */
 #ifndef WIRE_CHILD_H
 #define WIRE_CHILD_H
 

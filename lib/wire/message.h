@@ -18,7 +18,7 @@ struct message {
     double eta, expires; /* seconds since 1970; 0: none */
     int64_t retries;
     bool ignore_result;
-    bool again;             /* published twice after a lost connection: may have been started */
+    bool again;             /* x-ctask-republish: a copy of it may have been started before */
     int64_t attempt;        /* x-ctask-attempt: starts before this one that did not end */
     int64_t unknown;        /* x-ctask-unknown: how often a worker did not know this task */
     int64_t delivery_count; /* x-delivery-count of quorum queues */
@@ -31,7 +31,7 @@ struct message {
 bool message_read(struct bytes props, struct message *m, struct fault *f);
 
 /* True if results may be sent to this reply address: ctask.reply.*, amq.gen-*,
- * amq.rabbitmq.reply-to.* or 36 hex digits and dashes (design section 6). */
+ * amq.rabbitmq.reply-to.* or 36 hex digits and dashes. Any other could be somebody's task queue. */
 bool message_reply_sane(struct bytes reply_to);
 
 /* What a producer sends. Strings are borrowed. */
@@ -44,7 +44,8 @@ struct send {
     bool ignore_result;
 };
 
-/* Appends the property bytes: only headers that say something, since the broker pays for each. */
+/* Appends the property bytes: only headers that say something, since the broker pays for each.
+ * False when out of memory or id or reply_to are over 255 bytes. */
 bool message_write(const struct send *s, struct buf *props);
 
 /* ---- Bodies ---------------------------------------------------------------------------------- */
@@ -61,27 +62,28 @@ struct message_body {
 };
 bool message_body_read(struct bytes body, struct message_body *b, struct fault *f);
 void message_body_done(struct message_body *b);
-/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. */
+/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory. */
 bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
 /* How a copy differs from the message it is made of; zero: not. Header bytes are kept as they came,
- * entries cut and appended (design section 6): x-death and its kin, CC, BCC, expiration and
- * user_id, which would drop, double or refuse the copy, never travel on; the user goes to
- * x-ctask-user. */
+ * entries cut and appended. x-death and its kin, CC, BCC, expiration and user_id, which would drop,
+ * double or refuse the copy, never travel on; the user goes to x-ctask-user. */
 struct copy {
     bool again;               /* mark as maybe started before */
     int64_t attempt, unknown; /* > 0: set these counters */
-    bool retry;               /* the task asked to run again: retries + 1, eta, parent_id */
+    bool retry;               /* the task asked to run again: retries + 1, eta, parent_id; its
+                                 attempts count from 0, but it stays marked if there were any */
     double eta;               /* with retry: when, seconds since 1970; 0: at once */
     const struct fault *dead; /* a dead letter: why */
     const char *dead_by;      /* node name */
     const char *dead_queue;   /* where it was consumed */
 };
 
-/* Appends the property bytes of the copy. Headers that would not fit one frame (128 KiB) are left
- * out and the copy says so (x-ctask-headers-dropped). False only when out of memory. */
+/* Appends the property bytes of the copy, which is always persistent. Headers beyond the limits of
+ * table.h are left out, a sender's own ones first, and the copy says so (x-ctask-headers-dropped).
+ * Total; false only when out of memory. */
 bool message_copy(struct bytes props, const struct copy *c, struct buf *out);
 
 #endif

@@ -1,0 +1,119 @@
+/* body.c - JSON with our limits, and the three elements of a task's body. See message.h. This is
+ * for children and clients: a worker's parent never comes here. */
+#include "wire/body.h"
+
+#include "wire/message.h"
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+/* jansson descends recursively, so depth is looked at before it sees the text. Strings are skipped
+ * as jansson reads them; where the two differ the text is no JSON and jansson stops there. Returns
+ * where the limit is passed, text.n if nowhere. */
+static size_t depth_exceeded(struct bytes text)
+{
+    size_t depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (quoted) {
+            if (c == '\\') i++;
+            if (c == '"') quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > JSON_DEPTH_MAX) return i;
+        } else if (c == ']' || c == '}') {
+            if (depth > 0) depth--;
+        }
+    }
+    return text.n;
+}
+
+json_t *wire_json(struct bytes text, struct fault *f)
+{
+    if (text.n == 0) {
+        fault_set(f, "DecodeError", "not JSON: there is no text");
+        return NULL;
+    }
+    size_t deep = depth_exceeded(text);
+    if (deep < text.n) {
+        fault_set(f, "DecodeError", "JSON nested deeper than %d at byte %zu", JSON_DEPTH_MAX, deep);
+        return NULL;
+    }
+    json_error_t e;
+    json_t *j = json_loadb((const char *)text.p, text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    if (!j)
+        fault_set(f, "DecodeError", "not JSON, line %d column %d (byte %d): %s", e.line, e.column,
+                  e.position, e.text);
+    return j;
+}
+
+struct sink {
+    struct buf *out;
+    size_t left;
+};
+
+static int sink_add(const char *p, size_t n, void *ctx)
+{
+    struct sink *s = ctx;
+    if (n > s->left || !buf_append(s->out, p, n)) return -1;
+    s->left -= n;
+    return 0;
+}
+
+bool body_append(const json_t *j, size_t max, struct buf *out)
+{
+    struct sink s = {.out = out, .left = max};
+    size_t before = out->len;
+    if (json_dump_callback(j, sink_add, &s, JSON_COMPACT | JSON_ENCODE_ANY) == 0) return true;
+    out->len = before;
+    return false;
+}
+
+/* ---- Task bodies ----------------------------------------------------------------------------- */
+
+static bool body_refuse(struct message_body *b, struct fault *f, const char *why)
+{
+    message_body_done(b);
+    return fault_set(f, "InvalidTaskError", "the body is not [args, kwargs, embed]: %s", why);
+}
+
+bool message_body_read(struct bytes body, struct message_body *b, struct fault *f)
+{
+    *b = (struct message_body){0};
+    b->whole = wire_json(body, f);
+    if (!b->whole) return false;
+    if (!json_is_array(b->whole) || json_array_size(b->whole) != 3)
+        return body_refuse(b, f, "not an array of three elements");
+    b->args = json_array_get(b->whole, 0);
+    b->kwargs = json_array_get(b->whole, 1);
+    b->embed = json_array_get(b->whole, 2);
+    if (!json_is_array(b->args)) return body_refuse(b, f, "args is not an array");
+    if (!json_is_object(b->kwargs)) return body_refuse(b, f, "kwargs is not an object");
+    if (!json_is_object(b->embed) && !json_is_null(b->embed))
+        return body_refuse(b, f, "embed is neither an object nor null");
+    return true;
+}
+
+void message_body_done(struct message_body *b)
+{
+    json_decref(b->whole);
+    *b = (struct message_body){0};
+}
+
+static bool literal(struct buf *out, const char *s)
+{
+    return buf_bytes_append(out, bytes_text(s));
+}
+
+bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out)
+{
+    size_t before = out->len;
+    bool ok = literal(out, "[") && (args ? body_append(args, BUF_MAX, out) : literal(out, "[]")) &&
+              literal(out, ",") &&
+              (kwargs ? body_append(kwargs, BUF_MAX, out) : literal(out, "{}")) &&
+              literal(out, ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,"
+                           "\"chord\":null}]");
+    if (!ok) out->len = before;
+    return ok;
+}

@@ -1,0 +1,128 @@
+/* copy.c - a message published again: retries, second tries, dead letters. See message.h. Entries
+ * are kept as bytes, since decoding and encoding a table could change what it means to others. */
+#include "wire/message.h"
+
+#include "base/clock.h"
+#include "wire/date.h"
+
+#include <string.h>
+
+static bool is_one_of(struct bytes key, const char *const *names)
+{
+    for (; *names; names++)
+        if (bytes_is(key, *names)) return true;
+    return false;
+}
+
+static bool starts_with(struct bytes key, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return key.n >= n && memcmp(key.p, prefix, n) == 0;
+}
+
+/* What the broker wrote or obeys: with it a copy would be dropped, doubled or refused. */
+static bool is_brokers(struct bytes key)
+{
+    static const char *const names[] = {
+        "x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC", NULL};
+    return is_one_of(key, names) || starts_with(key, "x-first-death-") ||
+           starts_with(key, "x-last-death-");
+}
+
+/* What makes it a task for any worker. */
+static bool is_essential(struct bytes key)
+{
+    static const char *const names[] = {
+        "lang",    "task",    "id",        "root_id",     "group",         "parent_id", "eta",
+        "expires", "retries", "timelimit", "group_index", "ignore_result", NULL};
+    return is_one_of(key, names) || starts_with(key, "x-ctask-");
+}
+
+static bool table_has(struct bytes table, struct bytes key)
+{
+    struct field f;
+    while (table_next(&table, &f))
+        if (bytes_equal(f.key, key)) return true;
+    return false;
+}
+
+/* ---- What the copy says itself --------------------------------------------------------------- */
+
+static void retry_append(const struct message *m, const struct copy *c, struct buf *out)
+{
+    char date[DATE_SIZE];
+    table_put_int(out, "retries", (int32_t)m->retries + 1);
+    if (c->eta != 0)
+        table_put_text(out, "eta", bytes_text(date_write(c->eta, date)));
+    else
+        table_put_null(out, "eta");
+    if (m->parent_id.n == 0 && m->id.n > 0) table_put_text(out, "parent_id", m->id);
+}
+
+static void dead_append(const struct copy *c, struct buf *out)
+{
+    char date[DATE_SIZE];
+    table_put_text(out, "x-ctask-dead-type", bytes_text(c->dead->type));
+    table_put_text(out, "x-ctask-dead-reason", bytes_text(c->dead->text));
+    table_put_text(out, "x-ctask-dead-at", bytes_text(date_write(clock_wall(), date)));
+    table_put_text(out, "x-ctask-dead-by", bytes_text(c->dead_by));
+    table_put_text(out, "x-ctask-dead-queue", bytes_text(c->dead_queue));
+}
+
+static void changes_append(const struct message *m, const struct copy *c, struct buf *out)
+{
+    /* An attempt that ends in a retry did end: the count starts anew, the doubt stays. */
+    bool counted = c->retry && m->attempt > 0;
+    if (c->again || counted) table_put_int(out, "x-ctask-republish", 1);
+    if (c->attempt > 0 || counted) table_put_int(out, "x-ctask-attempt", (int32_t)c->attempt);
+    if (c->unknown > 0) table_put_int(out, "x-ctask-unknown", (int32_t)c->unknown);
+    if (c->retry) retry_append(m, c, out);
+    if (c->dead) dead_append(c, out);
+    if (m->props.user_id.n > 0) table_put_text(out, "x-ctask-user", m->props.user_id);
+}
+
+/* ---- What it keeps --------------------------------------------------------------------------- */
+
+enum keep { ALL, ESSENTIAL, NONE };
+
+/* Old entries, less what `changes` replaces, then changes. */
+static void table_merge(struct bytes old, struct bytes changes, enum keep keep, struct buf *out)
+{
+    struct field f;
+    while (keep != NONE && table_next(&old, &f)) {
+        if (is_brokers(f.key) || table_has(changes, f.key)) continue;
+        if (keep == ALL || is_essential(f.key)) buf_bytes_append(out, f.entry);
+    }
+    buf_bytes_append(out, changes);
+}
+
+bool message_copy(struct bytes props, const struct copy *c, struct buf *out)
+{
+    struct message m;
+    struct fault ignored;
+    struct buf changes = {0}, table = {0};
+    message_read(props, &m, &ignored);
+    changes_append(&m, c, &changes);
+
+    /* Within the limits of table.h it fits one frame and the next worker can read it. Headers that
+     * were beyond them already are not in p. */
+    struct props p;
+    bool dropped = props_read(props, &p) && p.headers.n == 0;
+    for (int keep = ALL;; keep++) {
+        if (keep != ALL) dropped = true;
+        buf_clear(&table);
+        table_merge(p.headers, buf_bytes(&changes), keep, &table);
+        if (dropped) table_put_bool(&table, "x-ctask-headers-dropped", true);
+        if (keep == NONE || !table_check(buf_bytes(&table))) break;
+    }
+
+    p.has_headers = true;
+    p.headers = buf_bytes(&table);
+    p.has_delivery_mode = true;
+    p.delivery_mode = 2;
+    p.expiration = p.user_id = bytes_of(NULL, 0);
+    bool ok = !changes.failed && !table.failed && props_write(out, &p);
+    buf_done(&changes);
+    buf_done(&table);
+    return ok;
+}

@@ -1,0 +1,192 @@
+/* message.c - the head of a task message. See message.h. Reading is one walk over the header table
+ * against the table below; whatever a sender puts there has a defined outcome. */
+#include "wire/message.h"
+
+#include "wire/date.h"
+#include "wire/text.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+enum kind { TEXT, DATE, COUNT, FLAG };
+
+static const char *const kind_said[] = {
+    [TEXT] = "text of at most 255 bytes without control characters",
+    [DATE] = "an ISO 8601 date",
+    [COUNT] = "a count",
+    [FLAG] = "true or false",
+};
+
+static const struct header {
+    struct bytes name;
+    enum kind kind;
+    bool strict;  /* an odd value is a fault of the message; else it counts as absent */
+    size_t value; /* where in struct message */
+} headers[] = {
+#define HEADER(name, kind, strict, field)                                                          \
+    {                                                                                              \
+        {(const uint8_t *)(name), sizeof(name) - 1}, kind, strict, offsetof(struct message, field) \
+    }
+    HEADER("task", TEXT, true, task),
+    HEADER("id", TEXT, true, id),
+    HEADER("root_id", TEXT, true, root_id),
+    HEADER("parent_id", TEXT, true, parent_id),
+    HEADER("group", TEXT, true, group),
+    HEADER("origin", TEXT, false, origin),
+    HEADER("eta", DATE, true, eta),
+    HEADER("expires", DATE, true, expires),
+    HEADER("retries", COUNT, true, retries),
+    HEADER("ignore_result", FLAG, true, ignore_result),
+    HEADER("x-ctask-republish", FLAG, false, again),
+    HEADER("x-ctask-attempt", COUNT, false, attempt),
+    HEADER("x-ctask-unknown", COUNT, false, unknown),
+    HEADER("x-delivery-count", COUNT, false, delivery_count),
+#undef HEADER
+};
+
+static const struct header *header_named(struct bytes name)
+{
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
+        if (bytes_equal(headers[i].name, name)) return &headers[i];
+    return NULL;
+}
+
+/* False if the value is not of the kind, and then nothing is stored. */
+static bool value_read(enum kind kind, const struct field *f, void *value)
+{
+    double t;
+    switch (kind) {
+    case TEXT:
+        if (!f->is_text || !text_plain(f->text)) return false;
+        *(struct bytes *)value = f->text;
+        return true;
+    case DATE:
+        if (!f->is_text || !date_read(f->text, &t)) return false;
+        *(double *)value = t != 0 ? t : -1e-6; /* 1970 itself is a date too, and 0 means none */
+        return true;
+    case COUNT:
+        if (!f->is_int || f->i < 0 || f->i >= INT32_MAX) return false; /* room for one more */
+        *(int64_t *)value = f->i;
+        return true;
+    case FLAG:
+        if (!f->is_int) return false;
+        *(bool *)value = f->i != 0;
+        return true;
+    }
+    return false;
+}
+
+/* Of entries with the same name the last counts, as in Python. */
+static bool headers_read(struct bytes table, struct message *m, struct fault *f)
+{
+    bool sound = true;
+    struct field field;
+    while (table_next(&table, &field)) {
+        const struct header *h = header_named(field.key);
+        if (!h || field.kind == 'V') continue;
+        if (!value_read(h->kind, &field, (char *)m + h->value) && h->strict)
+            sound = fault_set(f, "InvalidTaskError", "the header '%.*s' is not %s",
+                              BYTES_ARG(h->name), kind_said[h->kind]);
+    }
+    return sound;
+}
+
+static bool content_check(const struct props *p, struct fault *f)
+{
+    static const char *const encodings[] = {"", "utf-8", "utf8", "us-ascii", "ascii"};
+    struct field field;
+    if (!bytes_is(p->content_type, "application/json"))
+        return fault_set(f, "ContentDisallowed",
+                         "the content type is '%.*s'; only application/json is understood",
+                         BYTES_ARG(p->content_type));
+    if (table_find(p->headers, "compression", &field) && field.kind != 'V')
+        return fault_set(f, "ContentDisallowed",
+                         "the body is compressed (%.*s), which is not "
+                         "understood",
+                         BYTES_ARG(field.text));
+    for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++)
+        if (p->content_encoding.n == strlen(encodings[i]) &&
+            (p->content_encoding.n == 0 || strncasecmp((const char *)p->content_encoding.p,
+                                                       encodings[i], p->content_encoding.n) == 0))
+            return true;
+    return fault_set(f, "DecodeError", "the content encoding is '%.*s'; only utf-8 is understood",
+                     BYTES_ARG(p->content_encoding));
+}
+
+bool message_read(struct bytes props, struct message *m, struct fault *f)
+{
+    struct fault odd;
+    *m = (struct message){0};
+    const char *wrong = props_read(props, &m->props);
+    bool sound = headers_read(m->props.headers, m, &odd);
+    if (text_plain(m->props.reply_to)) m->reply_to = m->props.reply_to;
+    if (text_plain(m->props.correlation_id)) m->correlation_id = m->props.correlation_id;
+    if (m->correlation_id.n == 0) m->correlation_id = m->id;
+
+    if (wrong) return fault_set(f, "DecodeError", "the message's head is unsound: %s", wrong);
+    if (!content_check(&m->props, f)) return false;
+    if (!sound) {
+        *f = odd;
+        return false;
+    }
+    if (m->task.n == 0) return fault_set(f, "InvalidTaskError", "the header 'task' is missing");
+    if (m->id.n == 0) return fault_set(f, "InvalidTaskError", "the header 'id' is missing");
+    return true;
+}
+
+bool message_reply_sane(struct bytes reply_to)
+{
+    static const char *const prefixes[] = {"ctask.reply.", "amq.gen-", "amq.rabbitmq.reply-to."};
+    if (!text_plain(reply_to)) return false;
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        size_t n = strlen(prefixes[i]);
+        if (reply_to.n > n && memcmp(reply_to.p, prefixes[i], n) == 0) return true;
+    }
+    if (reply_to.n != 36) return false;
+    for (size_t i = 0; i < 36; i++)
+        if (!isxdigit(reply_to.p[i]) && reply_to.p[i] != '-') return false;
+    return true;
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static void text_header(struct buf *b, const char *name, const char *value)
+{
+    if (value && *value) table_put_text(b, name, bytes_text(value));
+}
+
+static void date_header(struct buf *b, const char *name, double t)
+{
+    char date[DATE_SIZE];
+    if (t != 0) table_put_text(b, name, bytes_text(date_write(t, date)));
+}
+
+bool message_write(const struct send *s, struct buf *props)
+{
+    struct buf table = {0};
+    table_put_text(&table, "lang", bytes_text("c"));
+    table_put_text(&table, "task", bytes_text(s->task));
+    table_put_text(&table, "id", bytes_text(s->id));
+    text_header(&table, "root_id", s->root_id);
+    text_header(&table, "parent_id", s->parent_id);
+    date_header(&table, "eta", s->eta);
+    date_header(&table, "expires", s->expires);
+    if (s->ignore_result) table_put_bool(&table, "ignore_result", true);
+    text_header(&table, "origin", s->origin);
+    struct props p = {
+        .content_type = bytes_text("application/json"),
+        .content_encoding = bytes_text("utf-8"),
+        .has_headers = true,
+        .headers = buf_bytes(&table),
+        .has_delivery_mode = true,
+        .delivery_mode = 2,
+        .correlation_id = bytes_text(s->id),
+        .reply_to = s->reply_to && *s->reply_to ? bytes_text(s->reply_to) : bytes_of(NULL, 0),
+    };
+    bool ok = !table.failed && props_write(props, &p);
+    buf_done(&table);
+    return ok;
+}

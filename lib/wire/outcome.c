@@ -1,0 +1,53 @@
+/* outcome.c - the result message as a worker writes it. See outcome.h. */
+#include "wire/outcome.h"
+
+#include "wire/body.h"
+
+#define OUTCOME_MAX ((size_t)15 << 20) /* RabbitMQ refuses messages of over 16 MiB from 4.0 on */
+
+bool outcome_wanted(const struct message *m)
+{
+    return !m->ignore_result && m->correlation_id.n > 0 && message_reply_sane(m->reply_to);
+}
+
+/* In these states Python expects an exception as the result. */
+static bool is_exceptional(const char *state)
+{
+    return strcmp(state, STATE_FAILURE) == 0 || strcmp(state, STATE_REVOKED) == 0 ||
+           strcmp(state, STATE_RETRY) == 0;
+}
+
+/* A new reference, NULL when out of memory. */
+static json_t *outcome_result(const struct outcome *o)
+{
+    if (!is_exceptional(o->state)) return o->result ? json_incref(o->result) : json_null();
+    if (strcmp(o->state, STATE_RETRY) == 0 && !o->fault.type[0]) return json_null();
+    return fault_to_json(&o->fault);
+}
+
+static bool body_write(struct bytes id, const struct outcome *o, struct buf *out)
+{
+    json_t *body =
+        json_pack("{s:s, s:o, s:n, s:[], s:s%}", "status", o->state, "result", outcome_result(o),
+                  "traceback", "children", "task_id", (const char *)id.p, id.n);
+    bool ok = body && (!(o->runtime > 0) ||
+                       json_object_set_new(body, "runtime", json_real(o->runtime)) == 0);
+    ok = ok && body_append(body, OUTCOME_MAX, out);
+    json_decref(body);
+    return ok;
+}
+
+bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
+                   struct buf *body)
+{
+    /* Python finds its waiter by either of the two, so they are one. */
+    struct bytes id = m->correlation_id.n > 0 ? m->correlation_id : m->id;
+    struct props p = {
+        .content_type = bytes_text("application/json"),
+        .content_encoding = bytes_text("utf-8"),
+        .has_delivery_mode = true,
+        .delivery_mode = 2,
+        .correlation_id = id,
+    };
+    return body_write(id, o, body) && props_write(props, &p);
+}
