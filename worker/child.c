@@ -1,0 +1,88 @@
+/* child.c - the life of a child: read a frame, run the task, answer with one frame, until the
+ * parent hangs up. It holds no descriptor of the parent's but its own end of the pair; above all
+ * not the broker's sockets, which would keep the session of a killed parent open. */
+#include "base/fd.h"
+#include "task/run.h"
+#include "worker/worker.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define CHILD_FD 3
+
+static void on_term(int sig)
+{
+    (void)sig;
+    task_cancel();
+}
+
+static void detach(const struct worker *w, int fd, pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0); /* it died before the line above */
+    if (fd != CHILD_FD) dup2(fd, CHILD_FD);
+    closefrom(CHILD_FD + 1);
+    fcntl(CHILD_FD, F_SETFD, FD_CLOEXEC);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        close(null);
+    }
+    prctl(PR_SET_NAME, "ctask-child");
+    log_open(STDERR_FILENO, w->options->level, w->node);
+
+    struct sigaction sa = {.sa_handler = on_term};
+    sigaction(SIGTERM, &sa, NULL);
+    sa.sa_handler = SIG_IGN; /* Ctrl-C reaches the whole group; the parent decides */
+    sigaction(SIGINT, &sa, NULL);
+    sa.sa_handler = SIG_DFL;
+    sigaction(SIGPIPE, &sa, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* One frame into *in. False when the parent is gone. */
+static bool read_frame(struct buf *in, enum child_frame_type *type, struct bytes *payload)
+{
+    buf_clear(in);
+    uint8_t header[CHILD_HEADER];
+    if (fd_read_all(CHILD_FD, header, sizeof header) != 1) return false;
+    size_t size = child_frame_size(header);
+    uint8_t *at = size ? buf_room(in, size) : NULL;
+    if (!at) return false;
+    memcpy(at, header, sizeof header);
+    if (size > sizeof header &&
+        fd_read_all(CHILD_FD, at + sizeof header, size - sizeof header) != 1)
+        return false;
+    buf_added(in, size);
+    return child_frame_next(buf_bytes(in), type, payload) == 1;
+}
+
+static void serve(const struct worker *w)
+{
+    struct buf in = {.max = CHILD_FRAME_MAX + CHILD_HEADER}, out = in;
+    enum child_frame_type type;
+    struct bytes payload;
+    struct job j;
+    while (read_frame(&in, &type, &payload) && job_read(payload, &j)) {
+        buf_clear(&out);
+        bool ok =
+            type == CHILD_BURY ? task_bury(&j, &out) : task_run(&w->registry, CHILD_FD, &j, &out);
+        fflush(NULL); /* what the task printed; _exit would drop it */
+        if (!ok || fd_write_all(CHILD_FD, buf_head(&out), out.len) != 0) return;
+        if (in.cap > 65536) buf_done(&in);
+        if (out.cap > 65536) buf_done(&out);
+    }
+}
+
+_Noreturn void child_run(const struct worker *w, int fd)
+{
+    detach(w, fd, w->pid);
+    serve(w);
+    _exit(0);
+}

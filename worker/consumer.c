@@ -1,0 +1,245 @@
+/* consumer.c - deliveries become requests. Everything that can be decided from a message's head is
+ * decided here, without its body: whether it can be read, is known, expired, too big, or has to
+ * wait. */
+#include "wire/outcome.h"
+#include "worker/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define UNKNOWN_MAX 10     /* how often a task that no worker knows goes round */
+#define SKIPPED_WAIT 1     /* seconds before a message that could not be spooled goes back */
+#define HAND_OUTS_MAX 10   /* of a quorum queue's delivery limit of 20 (design section 6) */
+#define DEAD_WARNING 10000 /* messages in <queue>.dead */
+
+/* ---- Queues ---------------------------------------------------------------------------------- */
+
+void consumer_start(struct worker *w)
+{
+    const struct options *o = w->options;
+    w->source_count = o->queue_count;
+    w->sources = calloc(o->queue_count, sizeof *w->sources);
+    if (!w->sources) abort();
+    for (size_t i = 0; i < o->queue_count; i++) {
+        struct source *s = &w->sources[i];
+        s->name = strdup(o->queues[i]);
+        if (!s->name || asprintf(&s->dead, "%s.dead", s->name) < 0) abort();
+        s->others = s->dead_created = -1;
+        broker_queue(w->in, s->name, QUEUE_TASK);
+        broker_queue(w->out, s->dead, QUEUE_DEAD);
+    }
+}
+
+static struct source *source_find(const struct worker *w, const char *queue)
+{
+    for (size_t i = 0; i < w->source_count; i++)
+        if (strcmp(w->sources[i].name, queue) == 0) return &w->sources[i];
+    return NULL;
+}
+
+bool consumer_owns(const struct worker *w, const char *queue)
+{
+    return source_find(w, queue) != NULL;
+}
+
+/* Every ctask worker leaves <queue>.dead behind. A queue that has consumers and no such companion
+ * is somebody else's, and they may reject what they do not know. */
+static void warn_of_strangers(const struct source *s)
+{
+    if (s->others > 0 && s->dead_created == 1)
+        log_warn("queue %s has %d consumers that are not ctask workers: they and this worker "
+                 "take tasks from each other, so all of them must know all tasks in it "
+                 "(give the tasks of this worker a queue of their own with -Q)",
+                 s->name, s->others);
+}
+
+/* `in` looked at a task queue, or `out` at its dead letters. */
+static void queue_seen(struct worker *w, const struct broker_event *ev, bool dead)
+{
+    if (ev->error.code != CTASK_OK) {
+        log_error("queue %s: %s", ev->queue, ev->error.text);
+        return;
+    }
+    for (size_t i = 0; i < w->source_count; i++) {
+        struct source *s = &w->sources[i];
+        if (strcmp(dead ? s->dead : s->name, ev->queue) != 0) continue;
+        if (dead && ev->messages > DEAD_WARNING)
+            log_warn("queue %s holds %u dead letters: look at them, then purge it", s->dead,
+                     ev->messages);
+        bool first = s->others < 0 || s->dead_created < 0;
+        if (dead && s->dead_created < 0) s->dead_created = ev->created;
+        if (!dead && s->others < 0) s->others = (int)ev->consumers;
+        if (first && s->others >= 0 && s->dead_created >= 0) warn_of_strangers(s);
+    }
+}
+
+void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev)
+{
+    queue_seen(w, ev, true);
+}
+
+/* ---- A delivery ------------------------------------------------------------------------------ */
+
+int64_t consumer_unknown_delay(const struct request *r)
+{
+    struct message m;
+    struct fault ignored;
+    message_read(r->m->props, &m, &ignored);
+    int64_t seconds = INT64_C(1) << (m.unknown < 5 ? m.unknown : 5);
+    return seconds * CLOCK_SECOND;
+}
+
+static void unknown_task(struct worker *w, struct request *r, const struct message *m)
+{
+    struct fault why;
+    fault_set(&why, "NotRegistered", "no task \"%.*s\" in this worker", BYTES_ARG(m->task));
+    bool pass_on = !w->options->unknown_dead && m->unknown < UNKNOWN_MAX;
+    request_bury(w, r, pass_on ? STATE_RETRY : STATE_FAILURE, &why);
+    r->burial->pass_on = pass_on;
+}
+
+/* What is wrong with it, if anything, that no worker can mend. */
+static bool head_sound(const struct worker *w, const struct request *r, struct message *m,
+                       struct fault *why)
+{
+    if (!message_read(r->m->props, m, why)) return false;
+    if (r->m->body_size > w->options->body_max)
+        return fault_set(why, "MessageTooLarge",
+                         "the message is %llu bytes long, this worker takes %llu (--body-limit)",
+                         (unsigned long long)r->m->body_size,
+                         (unsigned long long)w->options->body_max);
+    return true;
+}
+
+/* Design section 6: a quorum queue drops a message that was handed out too often, so its copy
+ * starts a new count. */
+static bool handed_out_too_often(const struct message *m)
+{
+    return m->delivery_count >= HAND_OUTS_MAX;
+}
+
+static void consumer_accept(struct worker *w, struct envelope *e)
+{
+    struct source *s = source_find(w, e->queue);
+    if (!s) bug("a delivery of a queue that is not consumed");
+    struct request *r = request_new(w, e, s);
+    struct message m;
+    struct fault why;
+    w->counters.received++;
+    bool sound = head_sound(w, r, &m, &why);
+    r->id = m.id;
+    double now = clock_wall();
+    if (w->drain > DRAIN_RUN) {
+        request_give_back(w, r);
+    } else if (e->body_size > w->options->body_max && e->spool < 0) {
+        request_wait(w, r, w->now + SKIPPED_WAIT * CLOCK_SECOND, THEN_GIVE_BACK);
+    } else if (!sound) {
+        request_bury(w, r, STATE_FAILURE, &why);
+    } else if (m.expires > 0 && m.expires < now) {
+        fault_set(&why, "TaskRevokedError", "expired");
+        request_bury(w, r, STATE_REVOKED, &why);
+    } else if (!(r->task = registry_find(&w->registry, m.task))) {
+        unknown_task(w, r, &m);
+    } else if (handed_out_too_often(&m)) {
+        finish_again(w, r, &m);
+    } else if (m.eta > now) {
+        request_wait(w, r, clock_in(m.eta - now), THEN_RUN);
+    } else {
+        request_move(w, r, REQUEST_READY);
+    }
+}
+
+void consumer_due(struct worker *w)
+{
+    struct heap_node *n;
+    while ((n = heap_first(&w->due)) && n->at <= w->now) {
+        struct request *r = container_of(n, struct request, due);
+        switch (r->then) {
+        case THEN_RUN: request_move(w, r, REQUEST_READY); break;
+        case THEN_PASS_ON: finish_pass_on(w, r); break;
+        case THEN_GIVE_BACK: request_give_back(w, r); break;
+        }
+    }
+}
+
+/* ---- The connection -------------------------------------------------------------------------- */
+
+static const enum request_state unstarted[] = {REQUEST_WAITING, REQUEST_READY, REQUEST_BURIAL};
+
+static void each_unstarted(struct worker *w, void (*f)(struct worker *, struct request *))
+{
+    for (size_t i = 0; i < sizeof unstarted / sizeof unstarted[0]; i++) {
+        struct request *r;
+        list_each(r, &w->requests[unstarted[i]], struct request, link) f(w, r);
+    }
+}
+
+void consumer_stop(struct worker *w)
+{
+    for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
+    each_unstarted(w, request_give_back);
+}
+
+/* The broker hands out again all that is not settled; what has not started here is forgotten. */
+static void lost(struct worker *w)
+{
+    each_unstarted(w, request_drop);
+    for (size_t i = 0; i < w->source_count; i++) {
+        w->sources[i].epoch++;
+        w->sources[i].taken = 0;
+        w->sources[i].consuming = false;
+    }
+}
+
+static void announce(struct worker *w, const char *queue)
+{
+    bool all = true;
+    for (size_t i = 0; i < w->source_count; i++) {
+        if (strcmp(w->sources[i].name, queue) == 0) w->sources[i].consuming = true;
+        all = all && w->sources[i].consuming;
+    }
+    if (all && !w->announced) {
+        w->announced = true;
+        log_info("ready");
+    }
+}
+
+static void down(struct worker *w, const struct ctask_error *why)
+{
+    lost(w);
+    if (w->drain >= DRAIN_BYE) return;
+    if (!w->announced && !w->was_up) {
+        fprintf(stderr, "ctask-worker: %s\n", why->text);
+        w->exit_status = why->code == CTASK_EAUTH ? EXIT_REFUSED : EXIT_NO_BROKER;
+        w->drain = DRAIN_DONE;
+        return;
+    }
+    log_warn("connection lost: %s; trying again", why->text);
+}
+
+void consumer_read(struct worker *w)
+{
+    struct broker_event ev;
+    while (broker_next(w->in, &ev)) {
+        switch (ev.kind) {
+        case BROKER_UP:
+            if (w->was_up) log_info("connected again");
+            w->was_up = true;
+            break;
+        case BROKER_DOWN: down(w, &ev.error); break;
+        case BROKER_STALE:
+            log_warn("the broker closed the channel: %s", ev.error.text);
+            lost(w);
+            break;
+        case BROKER_MESSAGE: consumer_accept(w, ev.message); break;
+        case BROKER_QUEUE: queue_seen(w, &ev, false); break;
+        case BROKER_CONSUMING: announce(w, ev.queue); break;
+        case BROKER_CANCELLED:
+            log_warn("queue %s was deleted; it is declared and consumed again", ev.queue);
+            break;
+        case BROKER_PUBLISHED:
+        case BROKER_BLOCKED:
+        case BROKER_UNBLOCKED: break;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+/* options.c - see options.h. Parsing and --help are argp's. */
+#include "worker/options.h"
+
+#include <argp.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_PREFETCH = 256, KEY_GRACE, KEY_MAX_TASKS, KEY_UNKNOWN, KEY_REPLY, KEY_BODY };
+
+static const struct argp_option table[] = {
+    {"app", 'A', "APP[,APP]", 0,
+     "The tasks to run: primes and demo are built in; another NAME is NAME.so in $CTASK_PATH or in "
+     "lib/ctask beside this program; a name with a slash is a file",
+     1},
+    {"concurrency", 'c', "N", 0, "Child processes, one task each at a time (default: cores)", 1},
+    {"queues", 'Q', "QUEUE[,QUEUE]", 0,
+     "Queues to take tasks from (default: $CTASK_QUEUE, else ctask)", 1},
+    {"broker", 'b', "URL", 0,
+     "amqp://user:password@host:port/vhost (default: $CTASK_BROKER_URL, else amqp://localhost)", 1},
+    {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
+    {"loglevel", 'l', "LEVEL", 0, "error, warning, info (default) or debug: a line a task", 1},
+    {"prefetch", KEY_PREFETCH, "N|auto", 0,
+     "Deliveries to hold at a time; auto (default) holds a tenth of a second of work, and nothing "
+     "beyond what runs while tasks take longer than a second",
+     2},
+    {"grace", KEY_GRACE, "SECONDS", 0,
+     "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "
+     "(default 30)",
+     2},
+    {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
+    {"unknown", KEY_UNKNOWN, "delay|dead", 0,
+     "A task that this worker does not know goes back over a delay, ten times, for one that does "
+     "(delay, default), or fails and is kept at once (dead)",
+     2},
+    {"body-limit", KEY_BODY, "BYTES", 0,
+     "Larger messages are not run but kept in QUEUE.dead (default 4194304)", 2},
+    {"reply-pattern", KEY_REPLY, "GLOB", 0,
+     "Also send results to reply addresses that match, beside those of ctask and Celery", 2},
+    {0},
+};
+
+static const char doc[] =
+    "Run tasks that producers send through RabbitMQ."
+    "\vA first worker, and a task for it:\n\n"
+    "  ctask-worker -A primes\n"
+    "  ctask call is_prime 97\n\n"
+    "Start as many as you like, on any machine that reaches the broker; stop one with SIGTERM or "
+    "Ctrl-C: it takes nothing new, finishes what runs and gives back the rest. A second signal "
+    "asks "
+    "running tasks to stop, a third kills them; what was not finished runs elsewhere. SIGUSR1 logs "
+    "the counters.\n\n"
+    "A task is acknowledged after its result is safe with the broker, so it runs at least once: "
+    "again, and flagged, if a worker is lost. What cannot be run is kept in QUEUE.dead with "
+    "the reason in its headers.\n\n"
+    "Exit status: 0 left as told, 2 wrong command line, 69 no broker at the start, 70 children do "
+    "not "
+    "live, 77 the broker refused user, password or vhost.";
+
+static long number(struct argp_state *state, const char *name, const char *text, long min, long max)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+    if (*text == 0 || *end != 0 || v < min || v > max)
+        argp_error(state, "%s takes a number from %ld to %ld, not \"%s\"", name, min, max, text);
+    return v;
+}
+
+static size_t split(struct argp_state *state, const char *name, const char *text, size_t longest,
+                    const char *out[NAMES_MAX])
+{
+    size_t n = 0;
+    char *copy = strdup(text);
+    if (!copy) abort();
+    for (char *at = copy, *part; (part = strsep(&at, ","));) {
+        if (*part == 0 || strlen(part) > longest)
+            argp_error(state, "%s takes names with commas between, each of 1 to %zu bytes", name,
+                       longest);
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(out[i], part) == 0) argp_error(state, "%s names \"%s\" twice", name, part);
+        if (n == NAMES_MAX) argp_error(state, "%s takes at most %d names", name, NAMES_MAX);
+        out[n++] = part;
+    }
+    return n;
+}
+
+static void broker(struct argp_state *state, struct options *o, char *text)
+{
+    struct ctask_error e;
+    int rc = url_parse(text, &o->url, &e);
+    memset(text, 0, strlen(text)); /* argv is public: ps shows it */
+    if (rc != CTASK_OK) argp_error(state, "-b: %s", e.text);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+    char *end;
+    switch (key) {
+    case 'A': o->app_count = split(state, "-A", arg, 4096, o->apps); break;
+    case 'Q': o->queue_count = split(state, "-Q", arg, 250, o->queues); break;
+    case 'c': o->children = (unsigned)number(state, "-c", arg, 1, 1024); break;
+    case 'n': o->node = arg; break;
+    case 'b': broker(state, o, arg); break;
+    case 'l':
+        if (log_level_parse(arg) < 0)
+            argp_error(state, "-l takes error, warning, info or debug, not \"%s\"", arg);
+        o->level = (enum log_level)log_level_parse(arg);
+        break;
+    case KEY_PREFETCH:
+        o->prefetch =
+            strcmp(arg, "auto") == 0 ? 0 : (unsigned)number(state, "--prefetch", arg, 1, 65535);
+        break;
+    case KEY_GRACE:
+        o->grace = strtod(arg, &end);
+        if (*arg == 0 || *end != 0 || !isfinite(o->grace) || o->grace < 0)
+            argp_error(state, "--grace takes seconds, not \"%s\"", arg);
+        break;
+    case KEY_MAX_TASKS:
+        o->max_tasks_per_child =
+            (unsigned)number(state, "--max-tasks-per-child", arg, 1, 1000000000);
+        break;
+    case KEY_UNKNOWN:
+        if (strcmp(arg, "dead") != 0 && strcmp(arg, "delay") != 0)
+            argp_error(state, "--unknown takes delay or dead, not \"%s\"", arg);
+        o->unknown_dead = strcmp(arg, "dead") == 0;
+        break;
+    case KEY_BODY: o->body_max = (uint64_t)number(state, "--body-limit", arg, 1, 16 << 20); break;
+    case KEY_REPLY: o->reply_pattern = arg; break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\" is not an option; apps are named with -A", arg);
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static const char *env(const char *name, const char *otherwise)
+{
+    const char *v = getenv(name);
+    return v && *v ? v : otherwise;
+}
+
+void options_read(struct options *o, int argc, char **argv)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    *o = (struct options){
+        .children = cores > 0 ? (unsigned)cores : 1,
+        .level = LOG_INFO,
+        .grace = 30,
+        .body_max = 4 << 20,
+    };
+    argp_err_exit_status = EXIT_USAGE;
+    argp_program_version = "ctask-worker " CTASK_VERSION;
+    const struct argp argp = {table, parse, NULL, doc, NULL, NULL, NULL};
+    argp_parse(&argp, argc, argv, 0, NULL, o);
+    if (o->queue_count == 0) {
+        o->queues[0] = env("CTASK_QUEUE", "ctask");
+        o->queue_count = 1;
+    }
+    struct ctask_error e;
+    if (o->url.host[0] == 0 &&
+        url_parse(env("CTASK_BROKER_URL", "amqp://localhost"), &o->url, &e) != CTASK_OK) {
+        fprintf(stderr, "ctask-worker: CTASK_BROKER_URL: %s\n", e.text);
+        exit(EXIT_USAGE);
+    }
+}

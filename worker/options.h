@@ -1,0 +1,36 @@
+/* options.h - the worker's command line. */
+#ifndef WORKER_OPTIONS_H
+#define WORKER_OPTIONS_H
+
+#include "base/log.h"
+#include "base/url.h"
+
+#include <ctask/task.h>
+
+#define NAMES_MAX 32
+
+/* Exit statuses, also of ctask(1); from sysexits(3) where it has them. */
+enum { EXIT_USAGE = 2, EXIT_NO_BROKER = 69, EXIT_REFUSED = 77 };
+
+struct options {
+    const char *apps[NAMES_MAX];
+    size_t app_count;
+    const char *queues[NAMES_MAX];
+    size_t queue_count;
+    unsigned children;
+    const char *node; /* NULL: made up */
+    struct url url;
+    enum log_level level;
+    unsigned prefetch; /* 0: auto */
+    double grace;
+    unsigned max_tasks_per_child; /* 0: no limit */
+    uint64_t body_max;
+    bool unknown_dead; /* --unknown=dead */
+    const char *reply_pattern;
+};
+
+/* Reads argv, or explains on stderr and exits with EXIT_USAGE. Erases the broker's password from
+ * argv, which everybody on the machine can read. */
+void options_read(struct options *o, int argc, char **argv);
+
+#endif

@@ -1,0 +1,349 @@
+/* pool.c - see pool.h. Holds the worker's only fork. */
+#include "worker/pool.h"
+
+#include "base/fd.h"
+#include "wire/child.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define READ_PER_TURN ((size_t)1 << 20) /* so that one talkative child does not stall the rest */
+
+/* ---- What may happen, and what it means in each state ---------------------------------------- */
+
+enum child_event { EVENT_DONE, EVENT_PUBLISH, EVENT_HANGUP, EVENT_EXIT, CHILD_EVENTS };
+
+typedef void child_action(struct worker *w, struct child *k, struct bytes payload);
+
+static void child_move(struct worker *w, struct child *k, enum child_state to)
+{
+    list_remove(&k->rest);
+    k->state = to;
+    k->since = w->now;
+    if (to == CHILD_IDLE) list_prepend(&w->pool.idle, &k->rest);
+}
+
+static void nothing(struct worker *w, struct child *k, struct bytes payload)
+{
+    (void)w;
+    (void)k;
+    (void)payload;
+}
+
+/* Hung up, or said what it may not say. What it did before counts; the rest is concluded at its
+ * exit. */
+static void lose(struct worker *w, struct child *k, struct bytes payload)
+{
+    (void)payload;
+    kill(k->pid, SIGKILL);
+    child_move(w, k, CHILD_LOST);
+}
+
+static void rest(struct worker *w, struct child *k)
+{
+    unsigned max = w->options->max_tasks_per_child;
+    if ((max > 0 && k->jobs >= max) || w->pool.size > w->pool.want) {
+        child_move(w, k, CHILD_RETIRING);
+        shutdown(k->fd, SHUT_WR);
+    } else {
+        child_move(w, k, CHILD_IDLE);
+    }
+}
+
+static void job_done(struct worker *w, struct child *k, struct bytes payload)
+{
+    struct request *r = k->request;
+    if (!finish_done(w, r, payload)) {
+        log_error("child pid=%d wrote a result that cannot be read", (int)k->pid);
+        lose(w, k, payload);
+        return;
+    }
+    k->request = NULL;
+    w->pool.failures = 0;
+    rest(w, k);
+}
+
+static void job_publish(struct worker *w, struct child *k, struct bytes payload)
+{
+    if (!finish_publish(w, k->request, payload)) {
+        log_error("child pid=%d wrote a message that cannot be read", (int)k->pid);
+        lose(w, k, payload);
+    }
+}
+
+static void child_free(struct child *k)
+{
+    list_remove(&k->link);
+    list_remove(&k->rest);
+    close(k->fd);
+    buf_done(&k->in);
+    buf_done(&k->out);
+    free(k);
+}
+
+static const char *exit_words(int status, char *out, size_t size)
+{
+    if (WIFSIGNALED(status))
+        snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(out, size, "exit status %d", WEXITSTATUS(status));
+    return out;
+}
+
+/* payload: the wait status. */
+static void gone(struct worker *w, struct child *k, struct bytes payload)
+{
+    struct pool *p = &w->pool;
+    int status;
+    memcpy(&status, payload.p, sizeof status);
+    char words[96];
+    exit_words(status, words, sizeof words);
+    if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
+        w->counters.children_lost++;
+        log_warn("child pid=%d is gone: %s", (int)k->pid, words);
+        if (w->now - k->started < CLOCK_SECOND) {
+            unsigned shift = p->failures < 5 ? p->failures : 5;
+            p->spawn_at = w->now + (CLOCK_SECOND << shift);
+            p->failures++;
+        }
+    }
+    if (k->request) {
+        struct fault why;
+        fault_set(&why, "WorkerLostError", "the process that ran this task is gone: %s", words);
+        finish_death(w, k->request, &why);
+    }
+    child_free(k);
+    p->size--;
+}
+
+static child_action *const actions[CHILD_STATES][CHILD_EVENTS] = {
+    /*                   DONE      PUBLISH      HANGUP   EXIT */
+    [CHILD_IDLE] = {lose, lose, lose, gone},
+    [CHILD_BUSY] = {job_done, job_publish, lose, gone},
+    [CHILD_RETIRING] = {lose, lose, nothing, gone},
+    [CHILD_LOST] = {nothing, nothing, nothing, gone},
+};
+
+static void happen(struct worker *w, struct child *k, enum child_event e, struct bytes payload)
+{
+    actions[k->state][e](w, k, payload);
+}
+
+/* ---- Starting -------------------------------------------------------------------------------- */
+
+void pool_init(struct pool *p, unsigned want)
+{
+    list_init(&p->all);
+    list_init(&p->idle);
+    p->want = want;
+}
+
+pid_t pool_fork(void)
+{
+    return fork();
+}
+
+static bool spawn_one(struct worker *w)
+{
+    int pair[2];
+    struct child *k = calloc(1, sizeof *k);
+    if (!k || fd_pair(pair) != 0) {
+        log_error("cannot start a child: %s", strerror(errno));
+        free(k);
+        return false;
+    }
+    pid_t pid = pool_fork();
+    if (pid == 0) child_run(w, pair[1]);
+    int error = errno;
+    close(pair[1]);
+    if (pid < 0) {
+        log_error("cannot start a child: %s", strerror(error));
+        close(pair[0]);
+        free(k);
+        return false;
+    }
+    fd_nonblock(pair[0], true);
+    list_append(&w->pool.all, &k->link);
+    list_init(&k->rest);
+    k->pid = pid;
+    k->fd = pair[0];
+    k->started = w->now;
+    k->in.max = k->out.max = CHILD_FRAME_MAX + CHILD_HEADER;
+    w->pool.size++;
+    child_move(w, k, CHILD_IDLE);
+    return true;
+}
+
+void pool_spawn(struct worker *w)
+{
+    struct pool *p = &w->pool;
+    while (p->size < p->want && w->now >= p->spawn_at)
+        if (!spawn_one(w)) p->spawn_at = w->now + CLOCK_SECOND;
+}
+
+int64_t pool_next(const struct pool *p)
+{
+    return p->size < p->want ? p->spawn_at : CLOCK_NEVER;
+}
+
+/* ---- Giving and hearing ---------------------------------------------------------------------- */
+
+struct child *pool_idle(struct pool *p)
+{
+    return list_empty(&p->idle) ? NULL : list_first(&p->idle, struct child, rest);
+}
+
+static void child_write(struct child *k)
+{
+    while (k->out.len > 0) {
+        ssize_t n = send(k->fd, buf_head(&k->out), k->out.len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return; /* full: POLLOUT; gone: POLLHUP */
+        buf_consume(&k->out, (size_t)n);
+    }
+    if (k->out.cap > 65536) buf_done(&k->out);
+}
+
+void pool_give(struct worker *w, struct child *k, struct request *r)
+{
+    struct job j = {
+        .redelivered = r->m->redelivered,
+        .queue = bytes_text(r->m->queue),
+        .props = r->m->props,
+        .body = r->m->body,
+    };
+    if (r->burial) {
+        j.state = r->burial->state;
+        j.fault = r->burial->fault;
+        j.body = bytes_of("", 0);
+    }
+    if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
+    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) {
+        broker_ack(w->in, r->m->delivery);
+        r->m->delivery.generation = 0; /* settled: a later ack is a no-op */
+    }
+    k->request = r;
+    k->jobs++;
+    child_move(w, k, CHILD_BUSY);
+    request_move(w, r, REQUEST_RUNNING);
+    child_write(k);
+}
+
+/* Takes whole frames off what was heard. */
+static void child_hear(struct worker *w, struct child *k)
+{
+    enum child_frame_type type;
+    struct bytes payload;
+    int rc;
+    while ((rc = child_frame_next(buf_bytes(&k->in), &type, &payload)) == 1) {
+        size_t whole = (size_t)(payload.p + payload.n - buf_head(&k->in));
+        if (type == CHILD_DONE)
+            happen(w, k, EVENT_DONE, payload);
+        else if (type == CHILD_PUBLISH)
+            happen(w, k, EVENT_PUBLISH, payload);
+        else
+            rc = -1;
+        if (rc < 0) break;
+        buf_consume(&k->in, whole);
+    }
+    if (rc < 0 && k->state != CHILD_LOST) {
+        log_error("child pid=%d does not speak sense any more", (int)k->pid);
+        lose(w, k, payload);
+    }
+    if (k->in.len == 0 && k->in.cap > 65536) buf_done(&k->in);
+}
+
+/* Reads at most `limit` bytes. */
+static void child_read(struct worker *w, struct child *k, size_t limit)
+{
+    while (limit > 0 && k->state != CHILD_LOST) {
+        uint8_t *at = buf_room(&k->in, 4096);
+        size_t room = k->in.cap - k->in.off - k->in.len;
+        if (!at) {
+            lose(w, k, bytes_of(NULL, 0));
+            return;
+        }
+        ssize_t n = recv(k->fd, at, room < limit ? room : limit, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+        if (n <= 0) {
+            happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
+            return;
+        }
+        buf_added(&k->in, (size_t)n);
+        limit -= (size_t)n;
+        child_hear(w, k);
+    }
+}
+
+unsigned pool_poll(struct pool *p, struct pollfd *fds)
+{
+    unsigned n = 0;
+    struct child *k;
+    list_each(k, &p->all, struct child, link) {
+        /* A lost or leaving child is heard no more: its end of line would wake us for nothing. */
+        bool silent = k->state == CHILD_LOST || k->state == CHILD_RETIRING;
+        fds[n] = (struct pollfd){.fd = silent ? -1 : k->fd,
+                                 .events = (short)(POLLIN | (k->out.len > 0 ? POLLOUT : 0))};
+        k->polled = &fds[n++];
+    }
+    return n;
+}
+
+void pool_turn(struct worker *w)
+{
+    struct child *k;
+    list_each(k, &w->pool.all, struct child, link) {
+        short got = k->polled ? k->polled->revents : 0;
+        k->polled = NULL;
+        if (got & POLLOUT) child_write(k);
+        if (got & (POLLIN | POLLHUP | POLLERR)) child_read(w, k, READ_PER_TURN);
+    }
+}
+
+void pool_reap(struct worker *w)
+{
+    struct child *k;
+    list_each(k, &w->pool.all, struct child, link) {
+        int status;
+        if (waitpid(k->pid, &status, WNOHANG) == k->pid) {
+            /* A finished result may still be in the socket, all of it. */
+            child_read(w, k, SIZE_MAX);
+            happen(w, k, EVENT_EXIT, bytes_of(&status, sizeof status));
+        }
+    }
+}
+
+void pool_kill(struct pool *p, int sig)
+{
+    struct child *k;
+    list_each(k, &p->all, struct child, link) {
+        kill(k->pid, sig);
+    }
+}
+
+double pool_oldest(const struct pool *p, int64_t now)
+{
+    int64_t oldest = now;
+    struct child *k;
+    list_each(k, &p->all, struct child, link) {
+        if (k->state == CHILD_BUSY && k->since < oldest) oldest = k->since;
+    }
+    return (double)(now - oldest) / 1e9;
+}
+
+void pool_end(struct pool *p)
+{
+    pool_kill(p, SIGKILL);
+    struct child *k;
+    list_each(k, &p->all, struct child, link) {
+        waitpid(k->pid, NULL, 0);
+        child_free(k);
+    }
+}

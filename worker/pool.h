@@ -1,0 +1,73 @@
+/* pool.h - the children that run tasks: one job each, replaced when they die.
+ *
+ * A child's state and what may happen to it are the two sides of one table in pool.c. The parent
+ * writes to a child only when it is idle, and never waits for one; a child that is gone is
+ * concluded by waitpid, after what it had still written was read: a finished result may be in it.
+ */
+#ifndef WORKER_POOL_H
+#define WORKER_POOL_H
+
+#include "base/buf.h"
+#include "base/list.h"
+
+#include <poll.h>
+#include <sys/types.h>
+
+struct worker;
+struct request;
+
+enum child_state {
+    CHILD_IDLE,
+    CHILD_BUSY,     /* has a request */
+    CHILD_RETIRING, /* idle, told to leave */
+    CHILD_LOST,     /* hung up or not to be trusted; killed, waiting for its exit */
+    CHILD_STATES
+};
+
+struct child {
+    struct list link; /* of pool.all */
+    struct list rest; /* of pool.idle, if it is */
+    enum child_state state;
+    pid_t pid;
+    int fd;
+    unsigned jobs; /* begun */
+    int64_t started, since;
+    struct request *request;
+    struct buf in, out;
+    struct pollfd *polled; /* this turn's entry; NULL: born after it was laid out */
+};
+
+struct pool {
+    struct list all, idle; /* idle: the last used first, its caches are warm */
+    unsigned size, want;   /* children there are, and there should be */
+    unsigned failures;     /* deaths in a row within a second of their start */
+    int64_t spawn_at;      /* not before: back-off after such deaths */
+};
+
+/* fork(2); here alone, so that one place answers for what a child inherits. */
+pid_t pool_fork(void);
+
+void pool_init(struct pool *p, unsigned want);
+/* Starts missing children. In the child it does not return. */
+void pool_spawn(struct worker *w);
+struct child *pool_idle(struct pool *p);
+/* Hands r to the idle child k. */
+void pool_give(struct worker *w, struct child *k, struct request *r);
+/* Lays out the children's descriptors; returns how many. */
+unsigned pool_poll(struct pool *p, struct pollfd *fds);
+/* Hears what children said, writes what they are to hear. */
+void pool_turn(struct worker *w);
+/* Concludes the children that have exited. */
+void pool_reap(struct worker *w);
+/* Kills and frees all that are left. */
+void pool_end(struct pool *p);
+/* Sends all of them a signal. */
+void pool_kill(struct pool *p, int sig);
+int64_t pool_next(const struct pool *p);
+/* How long the oldest running job runs, in seconds. */
+double pool_oldest(const struct pool *p, int64_t now);
+
+/* child.c: what runs in a child; never returns. */
+_Noreturn void child_run(const struct worker *w, int fd);
+
+#endif

@@ -1,0 +1,93 @@
+/* request.c - see request.h. Knows states, not what they are for. */
+#include "worker/worker.h"
+
+#include <stdlib.h>
+
+static const char *const state_names[REQUEST_STATES] = {
+    [REQUEST_NEW] = "new",       [REQUEST_WAITING] = "waiting", [REQUEST_READY] = "ready",
+    [REQUEST_BURIAL] = "burial", [REQUEST_RUNNING] = "running", [REQUEST_SETTLING] = "settling",
+};
+
+struct request *request_new(struct worker *w, struct envelope *m, struct source *s)
+{
+    struct request *r = calloc(1, sizeof *r);
+    if (!r) abort();
+    list_init(&r->link);
+    r->m = m;
+    r->source = s;
+    r->epoch = s->epoch;
+    s->taken++;
+    r->since = w->now;
+    list_append(&w->requests[REQUEST_NEW], &r->link);
+    w->count[REQUEST_NEW]++;
+    return r;
+}
+
+void request_move(struct worker *w, struct request *r, enum request_state to)
+{
+    log_debug("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
+    if (r->state == REQUEST_WAITING) heap_remove(&w->due, &r->due);
+    list_remove(&r->link);
+    w->count[r->state]--;
+    r->state = to;
+    r->since = w->now;
+    list_append(&w->requests[to], &r->link);
+    w->count[to]++;
+}
+
+void request_wait(struct worker *w, struct request *r, int64_t at, enum request_then then)
+{
+    request_move(w, r, REQUEST_WAITING);
+    r->then = then;
+    r->due.at = at;
+    if (!heap_add(&w->due, &r->due)) abort();
+}
+
+void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why)
+{
+    log_warn("task id=%.*s from %s does not run: %s: %s", BYTES_ARG(r->id), r->m->queue, why->type,
+             why->text);
+    r->burial = calloc(1, sizeof *r->burial);
+    if (!r->burial) abort();
+    r->burial->state = state;
+    r->burial->fault = *why;
+    request_move(w, r, REQUEST_BURIAL);
+}
+
+static void request_free(struct worker *w, struct request *r)
+{
+    if (r->state == REQUEST_WAITING) heap_remove(&w->due, &r->due);
+    list_remove(&r->link);
+    w->count[r->state]--;
+    if (r->epoch == r->source->epoch) r->source->taken--;
+    if (r->unconfirmed > 0) finish_forget(w, r);
+    envelope_free(r->m);
+    free(r->burial);
+    free(r);
+}
+
+void request_give_back(struct worker *w, struct request *r)
+{
+    broker_give_back(w->in, r->m->delivery);
+    w->counters.given_back++;
+    request_free(w, r);
+}
+
+void request_settle(struct worker *w, struct request *r)
+{
+    if (!r->finished || r->unconfirmed > 0) return;
+    if (r->burial && r->burial->pass_on) {
+        /* Its caller knows; now it waits for a worker that knows the task. */
+        r->burial->pass_on = false;
+        r->finished = false;
+        request_wait(w, r, w->now + consumer_unknown_delay(r), THEN_PASS_ON);
+        return;
+    }
+    broker_ack(w->in, r->m->delivery);
+    request_free(w, r);
+}
+
+void request_drop(struct worker *w, struct request *r)
+{
+    request_free(w, r);
+}

@@ -1,0 +1,80 @@
+/* request.h - one delivery from its arrival to its settling.
+ *
+ * A request's state is the list it is on, and request_move is the only one that moves it:
+ *
+ *   (new) -> WAITING -> READY -> RUNNING -> SETTLING -> (freed)
+ *      \________|_________\-> BURIAL -> RUNNING ...
+ *
+ * WAITING: for its due time. READY: for an idle child. BURIAL: for an idle child that builds the
+ * last result of a message that will not run (design decision 3). RUNNING: a child has it.
+ * SETTLING: the messages that follow from it are unconfirmed. It is acknowledged and freed when
+ * they are; a delivery of a lost connection is settled by doing nothing. */
+#ifndef WORKER_REQUEST_H
+#define WORKER_REQUEST_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "transport/broker.h"
+#include "wire/message.h"
+
+#include <ctask/task.h>
+
+enum request_state {
+    REQUEST_NEW,
+    REQUEST_WAITING,
+    REQUEST_READY,
+    REQUEST_BURIAL,
+    REQUEST_RUNNING,
+    REQUEST_SETTLING,
+    REQUEST_STATES
+};
+
+/* What a WAITING request does when its time has come. */
+enum request_then {
+    THEN_RUN,       /* an eta */
+    THEN_PASS_ON,   /* an unknown task: a copy goes back to the queue, for a worker that knows it */
+    THEN_GIVE_BACK, /* it could not be taken at the time */
+};
+
+/* Why a message will not run. */
+struct burial {
+    const char *state; /* what its caller sees: STATE_FAILURE, STATE_REVOKED, STATE_RETRY */
+    struct fault fault;
+    bool pass_on; /* unknown task: afterwards wait, then THEN_PASS_ON */
+    bool tried;   /* a child has died over it: not given to a second one */
+};
+
+struct request {
+    struct list link;
+    enum request_state state;
+    struct heap_node due; /* WAITING */
+    enum request_then then;
+
+    struct envelope *m;
+    struct bytes id; /* in m->props */
+    const struct ctask_task *task;
+    struct burial *burial; /* NULL: it is to run */
+    struct source *source; /* the queue it came from */
+    unsigned epoch;        /* the source's consumer that brought it */
+
+    int64_t since;        /* when it entered its state */
+    unsigned unconfirmed; /* messages under way that must be confirmed first */
+    bool finished;        /* its child has said DONE, or none is needed */
+};
+
+struct worker;
+
+struct request *request_new(struct worker *w, struct envelope *m, struct source *s);
+void request_move(struct worker *w, struct request *r, enum request_state to);
+/* WAITING until `at`. */
+void request_wait(struct worker *w, struct request *r, int64_t at, enum request_then then);
+/* To BURIAL, for this reason. Logs it once, with id and reason, and counts it. */
+void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why);
+/* Back to the queue, unfinished, and freed. */
+void request_give_back(struct worker *w, struct request *r);
+/* Acknowledges and frees it if it is finished and nothing is unconfirmed any more. */
+void request_settle(struct worker *w, struct request *r);
+/* Frees it without settling: its connection is gone. */
+void request_drop(struct worker *w, struct request *r);
+
+#endif

@@ -1,0 +1,107 @@
+/* resolve.c - host names, asked for in a short-lived process: the resolver may take half a minute,
+ * and the worker's loop must not. One question at a time; both connections ask the same one. */
+#include "base/fd.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FRESH (5 * CLOCK_SECOND) /* how long an answer is good for */
+
+struct answer {
+    int code;
+    struct addrs addrs;
+    struct ctask_error error;
+};
+
+struct resolver {
+    pid_t pid;
+    int fd; /* -1: nothing is being asked */
+    size_t got;
+    struct answer answer;
+    int64_t answered; /* 0: no answer */
+};
+
+struct resolver *resolver_new(void)
+{
+    struct resolver *v = calloc(1, sizeof *v);
+    if (v) v->fd = -1;
+    return v;
+}
+
+void resolver_free(struct resolver *v)
+{
+    if (!v) return;
+    if (v->fd >= 0) {
+        kill(v->pid, SIGKILL);
+        waitpid(v->pid, NULL, 0);
+        close(v->fd);
+    }
+    free(v);
+}
+
+_Noreturn static void look_up(int fd, const char *host, uint16_t port)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    struct answer a = {0};
+    a.code = addrs_resolve(host, port, &a.addrs, &a.error);
+    fd_write_all(fd, &a, sizeof a);
+    _exit(0);
+}
+
+static int ask(struct resolver *v, const char *host, uint16_t port, struct ctask_error *e)
+{
+    int pair[2];
+    if (fd_pair(pair) != 0)
+        return error_set(e, CTASK_ECONN, "cannot look up %s: %s", host, strerror(errno));
+    pid_t pid = pool_fork();
+    if (pid == 0) look_up(pair[1], host, port);
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return error_set(e, CTASK_ECONN, "cannot look up %s: %s", host, strerror(errno));
+    }
+    fd_nonblock(pair[0], true);
+    v->pid = pid;
+    v->fd = pair[0];
+    v->got = 0;
+    return CTASK_EAGAIN;
+}
+
+int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *out,
+                 struct ctask_error *e)
+{
+    struct resolver *v = resolver;
+    if (v->fd >= 0) return CTASK_EAGAIN;
+    if (!v->answered || clock_now() - v->answered > FRESH) return ask(v, host, port, e);
+    *out = v->answer.addrs;
+    *e = v->answer.error;
+    return v->answer.code;
+}
+
+void resolver_poll(const struct resolver *v, struct pollfd *p)
+{
+    *p = (struct pollfd){.fd = v->fd, .events = POLLIN};
+}
+
+bool resolver_read(struct resolver *v)
+{
+    if (v->fd < 0) return false;
+    ssize_t n = read(v->fd, (char *)&v->answer + v->got, sizeof v->answer - v->got);
+    if (n < 0) return false;
+    v->got += (size_t)n;
+    if (n > 0 && v->got < sizeof v->answer) return false;
+    if (v->got < sizeof v->answer)
+        v->answer.code = error_set(&v->answer.error, CTASK_ECONN, "the name look-up failed");
+    v->answered = clock_now();
+    close(v->fd);
+    v->fd = -1;
+    waitpid(v->pid, NULL, 0);
+    return true;
+}

@@ -1,0 +1,113 @@
+/* window.c - how many deliveries to hold.
+ *
+ * Enough that no child waits for the network: a tenth of a second of work. Not more, because what
+ * is held here no idle worker elsewhere can take. While tasks take longer than a second nothing is
+ * held beyond what runs, and what was taken before and is not getting its turn goes back.
+ *
+ * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
+ * one is given just what is missing now. Waiting requests (etas) are not counted: they keep no
+ * child busy and must not starve the pool; WAITING_MAX bounds them. */
+#include "worker/worker.h"
+
+#define HORIZON 0.1 /* seconds of work to hold */
+#define LONG 1.0    /* seconds: a long task */
+#define HELD_MAX 1000
+#define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
+
+void window_ran(struct worker *w, double seconds)
+{
+    w->run_time += (seconds - w->run_time) / 5;
+}
+
+void window_set(struct worker *w, struct source *s, unsigned prefetch)
+{
+    if (prefetch == 0 && s->window == 0) return;
+    broker_consume(w->in, s->name, prefetch);
+    s->epoch++;
+    s->window = prefetch;
+    s->taken = 0;
+    w->window_since = w->now;
+}
+
+static bool tasks_are_long(const struct worker *w)
+{
+    return w->run_time > LONG || pool_oldest(&w->pool, w->now) > LONG;
+}
+
+static unsigned limit(const struct worker *w)
+{
+    if (w->options->prefetch) return w->options->prefetch;
+    unsigned children = w->options->children;
+    if (tasks_are_long(w)) return children;
+    double more = children * HORIZON / (w->run_time > 1e-6 ? w->run_time : 1e-6);
+    return children + (more < 1 ? 1 : more > HELD_MAX ? HELD_MAX : (unsigned)more);
+}
+
+/* What occupies or will occupy a child, or waits for confirms. */
+static unsigned held(const struct worker *w)
+{
+    return (unsigned)(w->count[REQUEST_READY] + w->count[REQUEST_BURIAL] +
+                      w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING]);
+}
+
+/* What the broker may still send. */
+static unsigned open_slots(const struct worker *w)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < w->source_count; i++)
+        if (w->sources[i].window > w->sources[i].taken)
+            n += w->sources[i].window - w->sources[i].taken;
+    return n;
+}
+
+static bool window_fits(const struct worker *w)
+{
+    unsigned is = open_slots(w) + held(w), want = limit(w);
+    if (w->count[REQUEST_WAITING] >= WAITING_MAX && is < want) return true;
+    if (tasks_are_long(w) && !w->options->prefetch)
+        return is == want || (held(w) > want && open_slots(w) == 0);
+    return is < want * 2 && is * 2 > want;
+}
+
+/* READY for longer than a long task, and nobody here is going to take it. */
+static struct request *overdue(struct worker *w)
+{
+    if (list_empty(&w->requests[REQUEST_READY]) || pool_idle(&w->pool) || w->options->prefetch)
+        return NULL;
+    struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
+    return w->now - r->since > (int64_t)(LONG * 1e9) ? r : NULL;
+}
+
+void window_adjust(struct worker *w)
+{
+    if (w->drain > DRAIN_RUN || broker_state(w->in) != BROKER_IS_UP) return;
+    bool hoarding = overdue(w) != NULL;
+    if (!hoarding && (window_fits(w) || w->now - w->window_since < PAUSE)) return;
+    if (hoarding) {
+        /* First no more, then back with them: the other way round they would come here again. */
+        for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
+        struct request *r;
+        while ((r = overdue(w))) request_give_back(w, r);
+    }
+    unsigned want = limit(w), have = held(w), missing = want > have ? want - have : 0;
+    unsigned share = (unsigned)((missing + w->source_count - 1) / w->source_count);
+    for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], share);
+}
+
+int64_t window_next(const struct worker *w)
+{
+    if (w->drain > DRAIN_RUN) return CLOCK_NEVER;
+    int64_t at = CLOCK_NEVER;
+    if (!window_fits(w)) at = w->window_since + PAUSE;
+    if (!list_empty(&w->requests[REQUEST_READY])) {
+        struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
+        int64_t due = r->since + (int64_t)(LONG * 1e9) + CLOCK_MS;
+        if (due > w->now && due < at) at = due;
+    }
+    double oldest = pool_oldest(&w->pool, w->now);
+    if (oldest > 0 && oldest <= LONG) {
+        int64_t due = w->now + (int64_t)((LONG - oldest) * 1e9) + CLOCK_MS;
+        if (due < at) at = due;
+    }
+    return at;
+}

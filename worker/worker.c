@@ -1,0 +1,249 @@
+/* worker.c - start, the loop, the end. The loop is one screen: what to wait for is computed from
+ * state each turn, and each part does what it can without waiting (design decision 8). */
+#include "worker/worker.h"
+
+#include <ctask/worker.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define UNCONFIRMED_MAX 1000 /* results under way before nothing more is started */
+#define HEARTBEAT 10         /* seconds, as RabbitMQ recommends 5 to 20 */
+#define EXIT_CHILDREN 70
+#define FAILURES_MAX 10 /* children that died at once, in a row */
+
+/* ---- The loop -------------------------------------------------------------------------------- */
+
+static bool may_start(const struct worker *w)
+{
+    return w->drain == DRAIN_RUN && broker_unconfirmed(w->out) < UNCONFIRMED_MAX;
+}
+
+/* Burials first: somebody waits for the bad news, and they hold nothing up for long. */
+static void dispatch(struct worker *w)
+{
+    struct list *burial = &w->requests[REQUEST_BURIAL], *ready = &w->requests[REQUEST_READY];
+    struct child *k;
+    while ((k = pool_idle(&w->pool))) {
+        if (!list_empty(burial))
+            pool_give(w, k, list_first(burial, struct request, link));
+        else if (!list_empty(ready) && may_start(w))
+            pool_give(w, k, list_first(ready, struct request, link));
+        else
+            return;
+    }
+}
+
+static int64_t earliest(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t next_wake(const struct worker *w)
+{
+    const struct heap_node *due = heap_first(&w->due);
+    int64_t at = due ? due->at : CLOCK_NEVER;
+    at = earliest(at, pool_next(&w->pool));
+    at = earliest(at, finish_next(w));
+    at = earliest(at, window_next(w));
+    return w->drain > DRAIN_RUN ? earliest(at, w->drain_until) : at;
+}
+
+static void check_children(struct worker *w)
+{
+    if (w->pool.failures < FAILURES_MAX) return;
+    log_error("the last %d children died as soon as they had started: giving up", FAILURES_MAX);
+    w->exit_status = EXIT_CHILDREN;
+    drain_begin(w, DRAIN_NOW);
+}
+
+int worker_run(struct worker *w)
+{
+    enum { SIGNALS, IN, OUT, NAMES, CHILDREN };
+    struct pollfd *fds = calloc(CHILDREN + w->options->children, sizeof *fds);
+    if (!fds) abort();
+    while (w->drain != DRAIN_DONE) {
+        int64_t wake = next_wake(w);
+        fds[SIGNALS] = (struct pollfd){.fd = w->signals, .events = POLLIN};
+        broker_poll(w->in, &fds[IN], &wake);
+        broker_poll(w->out, &fds[OUT], &wake);
+        resolver_poll(w->resolver, &fds[NAMES]);
+        unsigned n = CHILDREN + pool_poll(&w->pool, fds + CHILDREN);
+        poll(fds, n, clock_poll_ms(wake, clock_now()));
+        w->now = clock_now();
+
+        drain_read(w);
+        if (resolver_read(w->resolver)) {
+            broker_kick(w->in);
+            broker_kick(w->out);
+        }
+        broker_turn(w->in, w->now);
+        consumer_read(w);
+        consumer_due(w);
+        pool_turn(w);
+        dispatch(w);
+        finish_reposts(w);
+        broker_turn(w->out, w->now);
+        finish_read(w);
+        window_adjust(w);
+        check_children(w);
+        pool_spawn(w);
+        drain_turn(w);
+        broker_flush(w->in); /* the acks of this turn */
+        broker_flush(w->out);
+    }
+    free(fds);
+    return w->exit_status;
+}
+
+/* ---- Start ----------------------------------------------------------------------------------- */
+
+static void refuse(const struct ctask_error *e)
+{
+    fprintf(stderr, "ctask-worker: %s\n", e->text);
+    exit(EXIT_USAGE);
+}
+
+static void load_apps(struct worker *w, const struct ctask_app *const *linked)
+{
+    const struct options *o = w->options;
+    struct ctask_error e;
+    const struct ctask_app *app;
+    if (o->app_count == 0) {
+        if (!linked[0] || linked[1]) {
+            error_set(&e, CTASK_EINVAL,
+                      "which tasks? Name an app, as in -A primes; --help says more");
+            refuse(&e);
+        }
+        if (registry_add(&w->registry, linked[0], &e) != CTASK_OK) refuse(&e);
+    }
+    for (size_t i = 0; i < o->app_count; i++)
+        if (loader_find(o->apps[i], linked, &app, &e) != CTASK_OK ||
+            registry_add(&w->registry, app, &e) != CTASK_OK)
+            refuse(&e);
+}
+
+static void name_node(struct worker *w)
+{
+    char host[128] = "localhost";
+    gethostname(host, sizeof host - 1);
+    if (!w->options->node)
+        snprintf(w->node, sizeof w->node, "ctask%d@%s", (int)w->pid, host);
+    else if (strchr(w->options->node, '@'))
+        snprintf(w->node, sizeof w->node, "%s", w->options->node);
+    else
+        snprintf(w->node, sizeof w->node, "%s@%s", w->options->node, host);
+}
+
+static struct broker *connect_as(struct worker *w, const char *role)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%s %s", w->node, role);
+    struct broker *b = broker_new(&(struct broker_config){
+        .url = &w->options->url,
+        .name = name,
+        .heartbeat =
+            w->options->url.heartbeat >= 0 ? (unsigned)w->options->url.heartbeat : HEARTBEAT,
+        /* Dispatch stops long before this; a result that is there must never be refused a place. */
+        .window = UINT32_MAX,
+        .window_bytes = SIZE_MAX,
+        .body_max = w->options->body_max,
+        .resolve = resolver_ask,
+        .ctx = w->resolver,
+    });
+    if (!b) abort();
+    return b;
+}
+
+static void print_task(void *ctx, const struct ctask_app *app, const struct ctask_task *t)
+{
+    (void)ctx;
+    fprintf(stderr, "    %s.%s(%s)%s%s\n", app->name, t->name, t->params ? t->params : "...",
+            t->help ? "  " : "", t->help ? t->help : "");
+}
+
+static void print_banner(const struct worker *w)
+{
+    const struct options *o = w->options;
+    char url[800];
+    if (o->level < LOG_INFO) return;
+    fprintf(stderr, "ctask-worker %s, %s\n", CTASK_VERSION, w->node);
+    fprintf(stderr, "  broker    %s\n", url_show(&o->url, url, sizeof url));
+    fprintf(stderr, "  queues   ");
+    for (size_t i = 0; i < o->queue_count; i++) fprintf(stderr, " %s", o->queues[i]);
+    fprintf(stderr, "\n  children  %u, one task each at a time\n", o->children);
+    if (o->prefetch)
+        fprintf(stderr, "  prefetch  %u\n", o->prefetch);
+    else
+        fprintf(stderr, "  prefetch  auto\n");
+    fprintf(stderr, "  grace     %g s after SIGTERM or Ctrl-C\n  tasks\n", o->grace);
+    registry_each(&w->registry, print_task, NULL);
+    if (geteuid() == 0) log_warn("running as root: every task may do anything on this machine");
+}
+
+static void worker_start(struct worker *w)
+{
+    for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
+    list_init(&w->reposts);
+    w->pid = getpid();
+    w->now = clock_now();
+    w->run_time = 0.1; /* until tasks have shown theirs */
+    name_node(w);
+    log_open(STDERR_FILENO, w->options->level, w->node);
+    print_banner(w);
+    w->signals = drain_signals();
+    w->resolver = resolver_new();
+    if (w->signals < 0 || !w->resolver) abort();
+    json_object_seed(0); /* once, not in each child */
+    /* The first children are born before there is a socket that they could inherit. */
+    pool_init(&w->pool, w->options->children);
+    pool_spawn(w);
+    w->in = connect_as(w, "in");
+    w->out = connect_as(w, "out");
+    consumer_start(w);
+    for (size_t i = 0; i < w->source_count; i++)
+        window_set(w, &w->sources[i],
+                   w->options->prefetch ? w->options->prefetch : w->options->children + 1);
+}
+
+static void worker_end(struct worker *w)
+{
+    pool_end(&w->pool);
+    broker_free(w->in);
+    broker_free(w->out);
+    resolver_free(w->resolver);
+    registry_done(&w->registry);
+    heap_done(&w->due);
+    for (size_t i = 0; i < w->source_count; i++) {
+        free(w->sources[i].name);
+        free(w->sources[i].dead);
+    }
+    free(w->sources);
+    close(w->signals);
+}
+
+#define LINKED_MAX 32
+
+int ctask_worker_main(int argc, char **argv, const struct ctask_app *first, ...)
+{
+    const struct ctask_app *linked[LINKED_MAX + 1] = {first};
+    va_list ap;
+    va_start(ap, first);
+    for (size_t n = 1;
+         first && n < LINKED_MAX && (linked[n] = va_arg(ap, const struct ctask_app *)); n++)
+        ;
+    va_end(ap);
+
+    struct options options;
+    struct worker w = {.options = &options};
+    options_read(&options, argc, argv);
+    load_apps(&w, linked);
+    worker_start(&w);
+    int status = worker_run(&w);
+    worker_end(&w);
+    return status;
+}

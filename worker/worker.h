@@ -1,0 +1,136 @@
+/* worker.h - the worker as a whole: what its files share.
+ *
+ *   main.c      the program: the apps that are linked in
+ *   options     the command line
+ *   worker.c    start, the loop, the end
+ *   consumer.c  deliveries become requests
+ *   window.c    how many deliveries to hold
+ *   request.c   the states of a request
+ *   pool.c      the children: start, give, hear, bury
+ *   child.c     what runs in a child
+ *   finish.c    results out, confirmed, then the ack
+ *   drain.c     signals and the way out
+ *   resolve.c   host names, in a process of their own
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "task/registry.h"
+#include "wire/outcome.h"
+#include "worker/options.h"
+#include "worker/pool.h"
+#include "worker/request.h"
+
+/* How far the worker is on its way out; each step is entered by the next signal or in its time. */
+enum drain {
+    DRAIN_RUN,  /* everything */
+    DRAIN_WARM, /* first TERM or INT: take nothing new, give back what has not started, finish what
+                   runs, at most --grace seconds */
+    DRAIN_COLD, /* grace over, or a second signal: ask the running tasks to stop, for two seconds */
+    DRAIN_NOW,  /* third signal, or QUIT: kill what runs and give it back */
+    DRAIN_BYE,  /* all is settled: the connections are closing */
+    DRAIN_DONE,
+};
+
+/* A queue that is consumed. */
+struct source {
+    char *name, *dead; /* dead: <name>.dead */
+    unsigned epoch;    /* grows with each new consumer */
+    unsigned window;   /* the prefetch of the current one; 0: none */
+    unsigned taken;    /* unsettled deliveries of the current one */
+    bool consuming;    /* consume-ok seen */
+    /* For the warning about strangers; -1: not known yet. */
+    int others, dead_created;
+};
+
+struct counters {
+    uint64_t received, succeeded, failed, retried, buried, passed_on, given_back,
+        results_unroutable, results_refused, children_lost;
+};
+
+struct worker {
+    const struct options *options;
+    char node[256];
+    pid_t pid; /* ours, for the children */
+    struct registry registry;
+
+    struct broker *in;  /* consumes and acks, never publishes: an alarm can not block an ack */
+    struct broker *out; /* publishes with confirms */
+    struct resolver *resolver;
+    struct source *sources;
+    size_t source_count;
+
+    struct pool pool;
+    struct list requests[REQUEST_STATES];
+    size_t count[REQUEST_STATES];
+    struct heap due;      /* WAITING, by time */
+    struct list reposts;  /* messages that the broker did not take, for another try */
+    double run_time;      /* moving average of a task's run time, in seconds */
+    int64_t window_since; /* when the window was last changed */
+
+    enum drain drain;
+    int64_t drain_until; /* the next step */
+    int signals;         /* signalfd */
+    bool was_up;         /* there was a connection */
+    bool announced;      /* "ready" has been logged */
+    int exit_status;
+    int64_t now; /* read once a turn */
+    struct counters counters;
+};
+
+/* worker.c */
+int worker_run(struct worker *w);
+
+/* consumer.c */
+void consumer_start(struct worker *w);
+void consumer_read(struct worker *w); /* what `in` has to say */
+void consumer_due(struct worker *w);  /* what has waited long enough */
+void consumer_stop(struct worker *w); /* no new deliveries; back with what has not started */
+/* How long a message of an unknown task waits here before it goes back, in ns. */
+int64_t consumer_unknown_delay(const struct request *r);
+bool consumer_owns(const struct worker *w, const char *queue);
+void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev);
+
+/* window.c */
+#define WAITING_MAX 1000
+void window_adjust(struct worker *w);
+void window_set(struct worker *w, struct source *s, unsigned prefetch);
+void window_ran(struct worker *w, double seconds); /* a task took so long */
+int64_t window_next(const struct worker *w);
+
+/* finish.c */
+void finish_read(struct worker *w); /* what `out` has to say */
+/* A child's whole DONE frame. False if it is unsound: the child is not to be trusted. */
+bool finish_done(struct worker *w, struct request *r, struct bytes payload);
+/* A child's PUBLISH frame, of the task that it runs. */
+bool finish_publish(struct worker *w, struct request *r, struct bytes payload);
+/* The child that had r is gone. */
+void finish_death(struct worker *w, struct request *r, const struct fault *why);
+/* A copy goes back to the queue: the task was not known here. */
+void finish_pass_on(struct worker *w, struct request *r);
+/* The same for a message that a quorum queue has handed out too often. */
+void finish_again(struct worker *w, struct request *r, const struct message *m);
+/* No outcome of r's messages is wanted any more. */
+void finish_forget(struct worker *w, struct request *r);
+void finish_reposts(struct worker *w); /* what the broker did not take, again */
+int64_t finish_next(const struct worker *w);
+
+/* drain.c */
+int drain_signals(void); /* the signals as a descriptor */
+void drain_read(struct worker *w);
+void drain_begin(struct worker *w, enum drain to);
+void drain_turn(struct worker *w); /* moves on when its conditions hold */
+
+/* resolve.c: struct broker_config.resolve; asks in a child process. */
+struct resolver;
+struct resolver *resolver_new(void);
+void resolver_free(struct resolver *v);
+int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *out,
+                 struct ctask_error *e);
+void resolver_poll(const struct resolver *v, struct pollfd *p);
+bool resolver_read(struct resolver *v); /* true: an answer has come, kick the brokers */
+
+#endif
