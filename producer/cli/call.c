@@ -1,0 +1,149 @@
+/* call.c - `ctask call`: one task, its result on stdout as JSON, its failure on stderr. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char doc[] =
+    "Run TASK on a worker and print its result as JSON.\v"
+    "An ARG is JSON: 97 is a number, true a boolean, '[1, 2]' a list, '\"97\"' a string. Any other "
+    "word is a string as it stands: hello. Put -- before the first negative number.\n"
+    "\n"
+    "Examples:\n"
+    "  ctask call is_prime 112272535095293\n"
+    "  ctask call is_prime -k n=97\n"
+    "  ctask call demo.add -- -2 5\n"
+    "  ctask call -Q celery proj.resize '{\"width\": 300}' photo.png\n"
+    "\n" OPTIONS_EXIT_HELP;
+
+static const struct argp_option table[] = {
+    {"keyword", 'k', "NAME=ARG", 0, "A keyword argument; may be given several times", 0}, {0}};
+
+struct call {
+    struct options *options;
+    const char *task;
+    json_t *args, *kwargs;
+};
+
+static json_t *value_or_error(const char *text, struct argp_state *state)
+{
+    char why[256];
+    json_t *j = value_parse(text, why, sizeof why);
+    if (!j) argp_error(state, "the argument %s is wrong: %s", text, why);
+    return j;
+}
+
+static void add_keyword(struct call *call, char *arg, struct argp_state *state)
+{
+    char *equals = strchr(arg, '=');
+    if (!equals || equals == arg)
+        argp_error(state, "-k takes NAME=ARG, as in -k width=300, not \"%s\"", arg);
+    json_t *value = value_or_error(equals + 1, state);
+    *equals = '\0';
+    if (json_object_set_new(call->kwargs, arg, value) < 0)
+        argp_error(state, "the name of a keyword argument is not UTF-8 text");
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct call *call = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = call->options; return 0;
+    case 'k': add_keyword(call, arg, state); return 0;
+    case ARGP_KEY_ARG:
+        if (!call->task)
+            call->task = arg;
+        else
+            json_array_append_new(call->args, value_or_error(arg, state));
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "name the task to call"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Progress that the task reports, and a hint when nobody seems to be there, for a person only. */
+static void show_waiting(struct ctask_result *r, const char *queue, double since, json_t **shown)
+{
+    const json_t *progress = ctask_result_progress(r);
+    if (progress && !json_equal(progress, *shown)) {
+        json_decref(*shown);
+        *shown = json_deep_copy(progress);
+        char *text = value_text(progress);
+        say("progress %s", text ? text : "?");
+        free(text);
+    }
+    if (!*shown && now_seconds() - since > 5) {
+        *shown = json_null();
+        say("no result yet; does a worker run for queue %s? Ctrl-C stops waiting, not the task",
+            queue ? queue : "ctask");
+    }
+}
+
+static enum status call_wait(const struct call *call, struct ctask_client *c,
+                             struct ctask_result *r)
+{
+    struct waiter w;
+    waiter_init(&w);
+    double start = now_seconds();
+    double deadline = call->options->timeout < 0 ? -1 : start + call->options->timeout;
+    bool person = isatty(STDERR_FILENO);
+    json_t *shown = NULL;
+    const char *queue = call->options->queue ? call->options->queue : getenv("CTASK_QUEUE");
+    while (!ctask_result_ready(r) && !w.caught && seconds_left(deadline, 1) > 0) {
+        waiter_sleep(&w, c, 0, seconds_left(deadline, 0.5));
+        if (person) show_waiting(r, queue, start, &shown);
+    }
+    json_decref(shown);
+    if (w.caught) {
+        say("interrupted; task %s may still run, its result will not be seen", ctask_result_id(r));
+        return STATUS_SIGNAL + w.caught;
+    }
+    if (ctask_result_ready(r)) return status_of(ctask_result_error(r)->code);
+    say("no result within %g s; task %s waits for a worker or still runs", call->options->timeout,
+        ctask_result_id(r));
+    return STATUS_TIMEOUT;
+}
+
+static enum status call_print(struct ctask_result *r, bool id_only)
+{
+    if (ctask_result_error(r)->code != CTASK_OK) return say_error(ctask_result_error(r));
+    char *text = id_only ? strdup(ctask_result_id(r)) : value_text(ctask_result_json(r));
+    if (!text) abort();
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static enum status call_run(const struct call *call)
+{
+    const struct options *o = call->options;
+    enum status status;
+    struct ctask_client *c = open_client(o, &status);
+    if (!c) return status;
+    struct ctask_result *r = ctask_send_json(
+        c, TASK_OPTIONS(.queue = o->queue, .countdown = o->countdown, .no_result = o->no_wait),
+        call->task, json_incref(call->args), json_incref(call->kwargs));
+    status = call_wait(call, c, r);
+    if (ctask_result_ready(r)) status = call_print(r, o->no_wait);
+    ctask_result_forget(r);
+    ctask_close(c);
+    return close_output(status);
+}
+
+int call_main(int argc, char **argv, struct options *o)
+{
+    static const struct argp_child children[] = {{.argp = &options_argp}, {0}};
+    static const struct argp argp = {.options = table,
+                                     .parser = parse_option,
+                                     .args_doc = "TASK [ARG...]",
+                                     .doc = doc,
+                                     .children = children};
+    struct call call = {.options = o, .args = json_array(), .kwargs = json_object()};
+    argp_parse(&argp, argc, argv, 0, NULL, &call);
+    int status = (int)call_run(&call);
+    json_decref(call.args);
+    json_decref(call.kwargs);
+    return status;
+}
