@@ -1,0 +1,247 @@
+"""Bad input (one test a kind): nothing crashes or wedges the worker; each message is logged once with
+id and reason, answered with a FAILURE where the reply address is sane, and kept in <queue>.dead with
+headers that say why."""
+import itertools
+import json
+import os
+import socket
+import struct
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from harness import BrokerTest, main, until, url_parts  # noqa: E402
+
+import amqp  # noqa: E402
+
+
+class BadInput(BrokerTest):
+    def setUp(self):
+        super().setUp()
+        self.one = self.worker("-c", "1")
+        self.dead = self.queue + ".dead"
+
+    def kept(self, body=None, kind=None):
+        message = self.bus.take(self.dead)
+        for key in ("type", "reason", "at", "by", "queue"):
+            self.assertIn("x-ctask-dead-" + key, message.headers)
+        self.assertEqual(message.headers["x-ctask-dead-queue"], self.queue)
+        if body is not None:
+            self.assertEqual(message.body, body)
+        if kind:
+            self.assertEqual(message.headers["x-ctask-dead-type"], kind)
+        return message
+
+    def assert_alive(self):
+        self.assertEqual(self.bus.result(self.bus.send(self.queue, args=[97]))["result"], True)
+        self.assertNotIn("children lost", "".join(
+            line for line in self.one.log().splitlines() if "is gone" in line))
+
+    def assert_bad(self, kind, **message):
+        task = self.bus.send(self.queue, **message)
+        result = self.bus.result(task)
+        self.assertEqual(result["status"], "FAILURE")
+        self.assertEqual(result["result"]["exc_type"], kind)
+        self.kept(message.get("body"), kind)
+        logged = [line for line in self.one.log().splitlines() if task in line and "kept in" in line]
+        self.assertEqual(len(logged), 1, self.one.log())
+        self.assert_alive()
+
+    # ---- bodies
+
+    def test_body_not_json(self):
+        self.assert_bad("DecodeError", body="{not json")
+
+    def test_body_empty(self):
+        self.assert_bad("DecodeError", body="")
+
+    def test_body_not_three_elements(self):
+        for body in ("[[97],{}]", "[[97],{},{},{}]", '{"a":1}', "[]", "3"):
+            self.assert_bad("DecodeError", body=body)
+
+    def test_args_and_kwargs_of_the_wrong_kind(self):
+        for body in ('[{},{},{}]', '[[97],[],{}]', '["x",{},{}]', '[[97],{},[1]]'):
+            self.assert_bad("DecodeError", body=body)
+
+    def test_integers_beyond_64_bits(self):
+        self.assert_bad("DecodeError", args=[2 ** 70])
+
+    def test_nesting(self):
+        self.assert_bad("DecodeError", body="[[%s97%s],{},{}]" % ("[" * 100000, "]" * 100000))
+
+    def test_invalid_utf8(self):
+        self.assert_bad("DecodeError", body=b'[["\xff\xfe"],{},{}]')
+
+    def test_wrong_argument_count_or_type(self):
+        for args, kwargs in (([], None), ([1, 2], None), (["x"], None), ([1.5], None), ([None], None),
+                             ([[1]], None), ([1], {"n": 2}), ([1], {"m": 2})):
+            self.assert_bad("TypeError", args=args, kwargs=kwargs)
+
+    def test_body_over_the_limit(self):
+        body = '[["%s"],{},{}]' % ("x" * (5 << 20))
+        self.assert_bad("MessageTooLarge", body=body)
+
+    def test_many_bodies_over_the_limit(self):
+        body = '[["%s"],{},{}]' % ("x" * (5 << 20))
+        tasks = [self.bus.send(self.queue, body=body) for _ in range(5)]
+        results = self.bus.results(*tasks)
+        self.assertEqual({r["status"] for r in results.values()}, {"FAILURE"})
+        for _ in tasks:
+            self.kept(body)
+        self.assert_alive()
+
+    # ---- heads
+
+    def test_foreign_content_type(self):
+        self.assert_bad("ContentDisallowed", content_type="application/x-python-serialize")
+        self.assert_bad("ContentDisallowed", content_type="application/x-yaml")
+
+    def test_foreign_encoding(self):
+        self.assert_bad("DecodeError", content_encoding="utf-16")
+
+    def test_missing_id(self):
+        task = self.bus.send(self.queue, drop=("id",))
+        result = self.bus.result(task)  # the correlation id still names the asker
+        self.assertEqual(result["result"]["exc_type"], "InvalidTaskError")
+        self.kept(kind="InvalidTaskError")
+        self.assert_alive()
+
+    def test_missing_headers_in_every_subset(self):
+        keys = ("lang", "task", "id", "retries", "root_id", "origin")
+        extra = {"retries": 0, "root_id": "r", "origin": "o"}
+        bad = 0
+        for size in range(len(keys) + 1):
+            for drop in itertools.combinations(keys, size):
+                task = self.bus.send(self.queue, drop=drop, headers=dict(extra))
+                fine = "task" not in drop and "id" not in drop
+                bad += not fine
+                self.assertEqual(self.bus.result(task)["status"], "SUCCESS" if fine else "FAILURE")
+        for _ in range(bad):
+            self.kept()
+        self.assert_alive()
+
+    def test_odd_headers_do_not_hurt(self):
+        for headers in ({"": "empty key"}, {"h%d" % i: i for i in range(200)},
+                        {"nested": {"a": {"b": {"c": [1, {"d": None}]}}}}, {"retries": None},
+                        {"eta": None, "expires": None}, {"timelimit": [None, None]},
+                        {"retries": "many"}):
+            task = self.bus.send(self.queue, headers=headers)
+            self.assertEqual(self.bus.result(task)["status"], "SUCCESS", headers)
+        self.assert_alive()
+
+    def test_300_headers(self):
+        task = self.bus.send(self.queue, headers={"h%d" % i: i for i in range(300)})
+        self.bus.take(self.dead)
+        self.assertIn(task, self.one.log() + task)
+        self.assert_alive()
+
+    def test_dates_that_are_none(self):
+        for headers in ({"eta": "tomorrow"}, {"expires": "9999-99-99"}, {"eta": 3.5}):
+            self.assert_bad("InvalidTaskError", headers=headers)
+
+    def test_deeply_nested_header_tables(self):
+        user, password, host, port = url_parts()
+        table = b""
+        for _ in range(15000):
+            table = b"\x01nF" + struct.pack(">I", len(table)) + table
+        head = (b"\x04taskS\x00\x00\x00\x08is_prime" b"\x02idS\x00\x00\x00\x04deep") + table
+        raw_publish(host, port, user, password, self.queue, head, b"[[97],{},{}]")
+        self.kept()
+        self.assert_alive()
+
+    def test_a_cc_header_and_a_user_id_do_not_travel_on(self):
+        user = url_parts()[0]
+        self.bus.send(self.queue, args=["x"], headers={"CC": [self.queue]}, user_id=user)
+        for _ in range(2):  # the broker made two of it
+            message = self.kept(kind="TypeError")
+            self.assertNotIn("CC", message.headers)
+            self.assertNotIn("user_id", message.properties)
+            self.assertEqual(message.headers["x-ctask-user"], user)
+        self.assert_alive()
+
+    def test_a_user_id_of_somebody_else(self):
+        # Only the broker can let one through: a user with the tag "impersonator".
+        self.bus.send(self.queue, args=["x"], user_id=url_parts()[0])
+        self.kept(kind="TypeError")
+        self.assert_alive()
+
+    # ---- tasks and replies
+
+    def test_unknown_task_goes_back_for_a_neighbour_that_knows_it(self):
+        self.workers[0].stop()
+        knows_less = self.worker(app="primes")
+        task = self.bus.send(self.queue, "add", [2, 3])
+        seen = json.loads(self.bus.take(self.bus.reply_to).body)
+        self.assertEqual(seen["status"], "RETRY")
+        self.assertEqual(seen["result"]["exc_type"], "NotRegistered")
+        knows_less.expect("does not run")
+        self.worker(app="demo")
+        self.assertEqual(self.bus.result(task)["result"], 5)
+
+    def test_unknown_task_fails_and_is_kept_after_ten_rounds(self):
+        task = self.bus.send(self.queue, "nothing", headers={"x-ctask-unknown": 10})
+        self.assertEqual(self.bus.result(task)["result"]["exc_type"], "NotRegistered")
+        self.kept(kind="NotRegistered")
+
+    def test_unknown_task_is_kept_at_once_where_asked(self):
+        self.workers[0].stop()
+        self.one = self.worker("--unknown=dead")
+        self.assert_bad("NotRegistered", task="nothing")
+
+    def test_reply_to_that_names_a_task_queue(self):
+        self.bus.send(self.queue, args=["x"], reply_to=self.queue)
+        self.kept(kind="TypeError")
+        self.assert_alive()
+        self.assertEqual(self.bus.depth(self.queue), 0)
+
+    def test_reply_to_that_is_no_reply_address(self):
+        victim = self.queue + ".victim"
+        self.bus.channel.queue_declare(victim, durable=True, auto_delete=False)
+        self.bus.send(self.queue, reply_to=victim)
+        self.assert_alive()
+        self.assertEqual(self.bus.depth(victim), 0)
+        self.bus.channel.queue_delete(victim)
+
+    def test_log_lines_cannot_be_forged(self):
+        self.bus.send(self.queue, "evil\n2026-01-01 ERROR forged %n%s\x1b[2J")
+        self.kept()
+        self.assertNotIn("\x1b", self.one.log())
+        self.assertFalse([line for line in self.one.log().splitlines() if line.startswith("2026-01-01 E")])
+        self.assert_alive()
+
+
+def raw_publish(host, port, user, password, queue, table, body):
+    """Publishes with header bytes that no client library would write."""
+    s = socket.create_connection((host, port))
+
+    def frame(kind, channel, payload):
+        s.sendall(struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce")
+
+    def short(text):
+        return bytes([len(text)]) + text.encode()
+
+    def read():
+        head = s.recv(7, socket.MSG_WAITALL)
+        size = struct.unpack(">BHI", head)[2]
+        return s.recv(size + 1, socket.MSG_WAITALL)
+
+    sasl = b"\0" + user.encode() + b"\0" + password.encode()
+    s.sendall(b"AMQP\0\0\x09\x01")
+    read()
+    frame(1, 0, struct.pack(">HHI", 10, 11, 0) + short("PLAIN") + struct.pack(">I", len(sasl)) + sasl + short("en_US"))
+    read()
+    frame(1, 0, struct.pack(">HHHIH", 10, 31, 10, 131072, 0))
+    frame(1, 0, struct.pack(">HH", 10, 40) + short("/") + b"\0\0")
+    read()
+    frame(1, 1, struct.pack(">HH", 20, 10) + b"\0")
+    read()
+    props = struct.pack(">H", 0x8000 | 0x2000) + short("application/json") + struct.pack(">I", len(table)) + table
+    frame(1, 1, struct.pack(">HHH", 60, 40, 0) + short("") + short(queue) + b"\0")
+    frame(2, 1, struct.pack(">HHQ", 60, 0, len(body)) + props)
+    frame(3, 1, body)
+    frame(1, 1, struct.pack(">HHH", 20, 40, 200) + short("") + struct.pack(">HH", 0, 0))
+    read()
+    s.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""A Celery app as its users write one: the same queue on both sides, results over rpc://."""
+import os
+
+from celery import Celery
+
+app = Celery("pyapp", broker=os.environ["CTASK_TEST_BROKER"], backend="rpc://")
+app.conf.task_default_queue = os.environ.get("PYAPP_QUEUE", "celery")
+app.conf.worker_hijack_root_logger = False
+
+
+@app.task(name="py.add")
+def add(a, b=0):
+    return a + b
+
+
+@app.task(name="py.fail")
+def fail(text):
+    raise ValueError(text)
+
+
+@app.task(name="py.retry", bind=True, max_retries=5)
+def retry(self, times):
+    if self.request.retries < times:
+        raise self.retry(countdown=0.1)
+    return self.request.retries
+
+
+@app.task(name="py.echo")
+def echo(*args, **kwargs):
+    return [args, kwargs]
+
+
+# What a Python producer knows of the C tasks: names. Their code is never run here.
+@app.task(name="is_prime")
+def is_prime(n):
+    raise NotImplementedError("runs in C")

@@ -1,0 +1,137 @@
+"""Celery both ways: Python producers with C workers, C producers with Python workers."""
+import os
+import signal
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../support"), HERE]
+from harness import BIN, BrokerTest, URL, main, skip, unique, until  # noqa: E402
+
+try:
+    import celery
+except ImportError:
+    skip("needs Celery (Debian: python3-celery)")
+os.environ["CTASK_TEST_BROKER"] = URL
+import pyapp  # noqa: E402
+
+CELERY_MAJOR_MINOR = tuple(int(x) for x in celery.__version__.split(".")[:2])
+
+
+class PythonProducer(BrokerTest):
+    """app.send_task and .delay, executed by ctask-worker."""
+
+    def setUp(self):
+        super().setUp()
+        self.worker("-c", "2")
+
+    def send(self, name, *args, **kwargs):
+        return pyapp.app.send_task(name, args, kwargs, queue=self.queue)
+
+    def test_a_result(self):
+        self.assertIs(self.send("is_prime", 112272535095293).get(timeout=30), True)
+        self.assertEqual(self.send("add", 2, 3).get(timeout=30), 5)
+
+    def test_delay_through_task_routes(self):
+        pyapp.app.conf.task_routes = {"is_prime": {"queue": self.queue}}
+        self.assertIs(pyapp.is_prime.delay(91).get(timeout=30), False)
+
+    def test_keyword_arguments(self):
+        self.assertIs(self.send("is_prime", n=97).get(timeout=30), True)
+
+    def test_a_failure_with_its_type_and_message(self):
+        result = self.send("fail", "ValueError", "no luck")
+        with self.assertRaisesRegex(ValueError, "no luck"):
+            result.get(timeout=30)
+        self.assertEqual(result.state, "FAILURE")
+
+    def test_wrong_arguments_are_a_type_error(self):
+        with self.assertRaises(TypeError):
+            self.send("is_prime", "ninety-seven").get(timeout=30)
+
+    def test_a_retry(self):
+        self.assertIsNotNone(self.send("retry", 2, 0.05))
+        result = self.send("retry", 2, 0.05)
+        result.get(timeout=30)
+        self.assertEqual(result.state, "SUCCESS")
+
+    def test_a_countdown_and_an_expiry_as_python_writes_them(self):
+        later = pyapp.app.send_task("is_prime", [97], queue=self.queue, countdown=0.5, expires=600)
+        self.assertIs(later.get(timeout=30), True)
+
+    def test_a_hundred_at_once(self):
+        results = [self.send("is_prime", n) for n in range(100)]
+        primes = [n for n, r in enumerate(results) if r.get(timeout=30)]
+        self.assertEqual(primes[:10], [2, 3, 5, 7, 11, 13, 17, 19, 23, 29])
+
+    def test_a_chain_is_kept_not_cut(self):
+        first = pyapp.add.s(1, 2).set(queue=self.queue, task_id=unique())
+        chain = (first | pyapp.add.s(4)).apply_async(queue=self.queue)
+        self.assertIsNotNone(chain)
+        self.assertIn(self.bus.take(self.queue + ".dead").headers["x-ctask-dead-type"],
+                      ("NotImplementedError", "NotRegistered"))
+
+
+class PythonWorker(BrokerTest):
+    """task_delay and `ctask call`, executed by a Celery worker."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.python_queue = unique("py")
+        cls.celery = subprocess.Popen(
+            ["/usr/bin/python3", "-m", "celery", "-A", "pyapp", "worker", "-Q", cls.python_queue,
+             "-c", "1", "-l", "INFO", "--without-gossip", "--without-mingle"],
+            cwd=HERE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            env=dict(os.environ, PYAPP_QUEUE=cls.python_queue, C_FORCE_ROOT="1", PYTHONDONTWRITEBYTECODE="1"))
+        for line in cls.celery.stderr:
+            if "ready" in line:
+                break
+        cls.drain = __import__("threading").Thread(target=cls.celery.stderr.read, daemon=True)
+        cls.drain.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.celery.send_signal(signal.SIGTERM)
+        cls.celery.wait(30)
+        cls.drain.join()
+        cls.celery.stderr.close()
+
+    def call(self, *args):
+        done = subprocess.run([os.path.join(BIN, "ctask"), "call", "-Q", self.python_queue,
+                               "--timeout", "30", *args], capture_output=True, text=True,
+                              env=dict(os.environ, CTASK_BROKER_URL=URL), timeout=60)
+        return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+    def test_a_result(self):
+        self.assertEqual(self.call("py.add", "2", "3"), (0, "5", ""))
+
+    def test_keyword_arguments(self):
+        self.assertEqual(self.call("py.add", "2", "-k", "b=40"), (0, "42", ""))
+
+    def test_values_of_all_kinds(self):
+        status, out, err = self.call("py.echo", "1", "-2.5", "true", "null", "word", "[1,[2]]",
+                                     '{"a":"\u00e4"}')
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(__import__("json").loads(out),
+                         [[1, -2.5, True, None, "word", [1, [2]], {"a": "\u00e4"}], {}])
+
+    def test_a_failure_with_its_type_and_message(self):
+        status, out, err = self.call("py.fail", "no luck")
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn("ValueError", err)
+        self.assertIn("no luck", err)
+
+    def test_a_retry(self):
+        self.assertEqual(self.call("py.retry", "2"), (0, "2", ""))
+
+    def test_a_name_that_python_does_not_know(self):
+        status, out, err = self.call("py.nothing")
+        self.assertEqual(status, 1)
+        self.assertIn("NotRegistered", err)
+
+    def test_the_python_worker_survived_it_all(self):
+        self.assertIsNone(self.celery.poll())
+
+
+if __name__ == "__main__":
+    main()
