@@ -11,5 +11,8 @@
 bool task_run(const struct registry *g, int fd, const struct job *j, struct buf *out);
 /* The DONE frame of a BURY: the last result of a message that does not run. */
 bool task_bury(const struct job *j, struct buf *out);
+/* Tells the task that runs, and those that come, to end early (task_cancelled). For a signal
+ * handler of the child; a cancelled process stays so. */
+void task_cancel(void);
 
 #endif

@@ -123,6 +123,9 @@ struct ctask_app {
 /* Entries of the table: a plain function that CTASK_FN wrapped, or one of the long form. */
 #define TASK(fn) .name = #fn, .run = ctask_run_##fn, .params = ctask_params_##fn
 #define TASK_CALL(fn) .name = #fn, .run = fn
+/* The same under another name, as "pictures.thumbnail". */
+#define TASK_AS(text, fn) .name = text, .run = ctask_run_##fn, .params = ctask_params_##fn
+#define TASK_CALL_AS(text, fn) .name = text, .run = fn
 
 #ifdef __cplusplus
 }

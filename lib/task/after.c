@@ -1,0 +1,131 @@
+/* after.c - see after.h. It decides what the asker hears and whether the message is kept; it sends
+ * nothing, the worker's parent does that and acknowledges when all of it is confirmed. */
+#include "task/after.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "task/run.h"
+#include "wire/embed.h"
+#include "wire/outcome.h"
+
+#define RETRIES_DEFAULT 3
+
+/* Adds the result message of m, if its sender wants one. False when it cannot be written. */
+static bool result_add(struct buf *posted, const struct message *m, const struct outcome *o)
+{
+    if (!outcome_wanted(m)) return true;
+    struct buf props = {0}, body = {0};
+    bool ok = outcome_write(m, o, &props, &body) &&
+              posted_append(posted, &(struct posted){.kind = POSTED_RESULT,
+                                                     .routing_key = m->reply_to,
+                                                     .props = buf_bytes(&props),
+                                                     .body = buf_bytes(&body)});
+    buf_done(&props);
+    buf_done(&body);
+    return ok;
+}
+
+/* Adds the message that will run the task again. */
+static bool copy_add(struct buf *posted, const struct ctask_call *t)
+{
+    struct buf props = {0};
+    struct copy c = {
+        .retry = true,
+        .again = ctask_call_redelivered(t),
+        .eta = t->delay > 0 ? clock_wall() + t->delay : 0,
+    };
+    bool ok = message_copy(t->job->props, &c, &props) &&
+              posted_append(posted, &(struct posted){.kind = POSTED_COPY,
+                                                     .routing_key = t->job->queue,
+                                                     .props = buf_bytes(&props)});
+    buf_done(&props);
+    return ok;
+}
+
+/* Turns a retry that is one too many into the failure it is. */
+static void retry_limit(struct ctask_call *t)
+{
+    int64_t max = t->task->max_retries ? t->task->max_retries : RETRIES_DEFAULT;
+    if (max < 0 || t->m.retries < max) return;
+    if (t->because.type[0])
+        t->fault = t->because;
+    else
+        fault_set(&t->fault, "MaxRetriesExceededError",
+                  "Can't retry %s[%s]: it has run again %" PRId64 " times", t->task->name, t->id,
+                  t->m.retries);
+    call_end(t, CALL_FAILED);
+}
+
+/* A returned value that cannot travel is a failure, not silence. */
+static bool value_add(struct buf *posted, struct ctask_call *t)
+{
+    struct outcome o = {.state = STATE_SUCCESS, .result = t->value, .runtime = t->runtime};
+    if (result_add(posted, &t->m, &o)) return true;
+    buf_clear(posted);
+    bool has_form = json_dumpb(t->value, NULL, 0, JSON_ENCODE_ANY) > 0;
+    fault_set(&t->fault, "EncodeError", "%s() returned a value that %s", t->task->name,
+              has_form ? "is over 15 MiB" : "has no JSON form");
+    call_end(t, CALL_FAILED);
+    return false;
+}
+
+static bool fault_add(struct buf *posted, const struct ctask_call *t)
+{
+    struct outcome o = {.state = STATE_FAILURE, .fault = t->fault, .runtime = t->runtime};
+    return result_add(posted, &t->m, &o);
+}
+
+static bool retry_add(struct buf *posted, const struct ctask_call *t)
+{
+    struct outcome o = {.state = STATE_RETRY, .fault = t->because, .runtime = t->runtime};
+    return copy_add(posted, t) && result_add(posted, &t->m, &o);
+}
+
+/* Errbacks are not run yet, so a failure that has some is kept. */
+static enum done_state failure_state(const struct ctask_call *t)
+{
+    if (t->end == CALL_REFUSED) return DONE_DEAD;
+    if (!embed_after_failure(t->body.embed)) return DONE_FAILURE;
+    log_warn("task %s[%s] failed and is kept: its error callbacks are not run in this version",
+             t->task->name, t->id);
+    return DONE_DEAD;
+}
+
+bool after_call(struct ctask_call *t, struct buf *out)
+{
+    struct buf posted = {0};
+    struct done d = {.state = DONE_SUCCESS, .runtime = t->runtime};
+    bool ok = true;
+    if (t->end == CALL_RETRY) retry_limit(t);
+    if (t->end == CALL_RETRY) {
+        d.state = DONE_RETRY;
+        d.fault = t->because;
+        ok = retry_add(&posted, t);
+    } else if (t->end != CALL_RETURNED || !value_add(&posted, t)) {
+        d.state = failure_state(t);
+        d.fault = t->fault;
+        ok = fault_add(&posted, t);
+    }
+    d.posted = buf_bytes(&posted);
+    ok = ok && done_write(out, &d);
+    buf_done(&posted);
+    return ok;
+}
+
+/* Its asker is told as far as the head can be read; one that is unsound still names an asker. */
+bool task_bury(const struct job *j, struct buf *out)
+{
+    struct message m;
+    struct fault ignored;
+    struct buf posted = {0};
+    struct done d = {.state = DONE_DEAD, .fault = j->fault};
+    message_read(j->props, &m, &ignored);
+    struct outcome o = {.state = j->state, .fault = j->fault};
+    bool ok = !j->state || result_add(&posted, &m, &o);
+    if (j->state && strcmp(j->state, STATE_REVOKED) == 0) d.state = DONE_FAILURE;
+    if (j->state && strcmp(j->state, STATE_RETRY) == 0) d.state = DONE_RETRY;
+    d.posted = buf_bytes(&posted);
+    ok = ok && done_write(out, &d);
+    buf_done(&posted);
+    return ok;
+}

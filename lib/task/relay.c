@@ -1,0 +1,42 @@
+/* relay.c - see relay.h. One client serves all tasks of the process, since the default client is
+ * the process's own already; it is made at the first task and never freed. */
+#include "task/relay.h"
+
+#include "client/client.h"
+#include "transport/transport.h"
+
+static struct {
+    int fd;
+    struct transport *transport;
+    struct ctask_client *client;
+} relay = {.fd = -1};
+
+static bool relay_open(int fd)
+{
+    struct transport *x = transport_relay(fd);
+    struct ctask_client *c = x ? client_over(x) : NULL;
+    if (!c) {
+        if (x) x->ops->free(x);
+        return false;
+    }
+    ctask_set_default(c);
+    ctask_close(relay.client); /* another descriptor: only tests have two */
+    relay.fd = fd;
+    relay.transport = x;
+    relay.client = c;
+    return true;
+}
+
+bool relay_enter(const struct ctask_call *t)
+{
+    if ((!relay.client || relay.fd != t->fd) && !relay_open(t->fd)) return false;
+    relay.transport->task_id = t->id;
+    relay.transport->root_id = t->root_id;
+    return true;
+}
+
+void relay_leave(void)
+{
+    ctask_flush(relay.client, -1);
+    relay.transport->task_id = relay.transport->root_id = NULL;
+}

@@ -1,0 +1,220 @@
+/* demo.c - tasks that behave, misbehave and use all that ctask/task.h offers, one thing each: for
+ * trying out a worker, for the tests, and as examples. None of them is of any use by itself. */
+#include <ctask/task.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void pause_for(double seconds)
+{
+    struct timespec t = {.tv_sec = (time_t)seconds};
+    t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
+    while (nanosleep(&t, &t) < 0 && errno == EINTR) continue;
+}
+
+/* False, and then *seconds is no time to wait. */
+static bool is_pause(double seconds)
+{
+    return seconds >= 0 && seconds < 1e9;
+}
+
+/* ---- Arguments and values -------------------------------------------------------------------- */
+
+static ctask_outcome add(struct ctask_call *t)
+{
+    int64_t a, b, sum;
+    if (!task_args(t, &a, &b)) return ctask_failed(t);
+    if (__builtin_add_overflow(a, b, &sum))
+        return task_fail(t, "OverflowError", "%" PRId64 " + %" PRId64 " is over 64 bits", a, b);
+    return task_return(t, sum);
+}
+
+static ctask_outcome echo(struct ctask_call *t)
+{
+    json_t *value;
+    if (!task_args(t, &value)) return ctask_failed(t);
+    return task_return(t, ctask_take(value));
+}
+
+/* Optional parameters keep the value that they are declared with. */
+static ctask_outcome thumbnail(struct ctask_call *t)
+{
+    const char *path;
+    int64_t width = 640;
+    bool crop = false;
+    if (!task_args(t, &path, &width, &crop)) return ctask_failed(t);
+    if (!path) return task_fail(t, "TypeError", "path is null");
+    if (width <= 0) return task_fail(t, "ValueError", "width %" PRId64 " is not positive", width);
+    char out[256];
+    snprintf(out, sizeof out, "%.200s.%" PRId64 "%s", path, width, crop ? ".cropped" : "");
+    return task_return(t, (const char *)out);
+}
+
+static ctask_outcome big(struct ctask_call *t)
+{
+    uint32_t bytes;
+    if (!task_args(t, &bytes)) return ctask_failed(t);
+    char *text = malloc((size_t)bytes + 1);
+    if (!text) return task_fail(t, "MemoryError", "no room for %" PRIu32 " bytes", bytes);
+    memset(text, 'x', bytes);
+    json_t *value = json_stringn(text, bytes);
+    free(text);
+    return task_return(t, ctask_take(value));
+}
+
+/* ---- Time ------------------------------------------------------------------------------------ */
+
+static ctask_outcome sleep_for(struct ctask_call *t)
+{
+    double seconds;
+    if (!task_args(t, &seconds)) return ctask_failed(t);
+    if (!is_pause(seconds)) return task_fail(t, "ValueError", "cannot sleep for %g s", seconds);
+    pause_for(seconds);
+    return task_return(t, seconds);
+}
+
+/* Computes, and gives its work to another worker when this one has to go. */
+static ctask_outcome spin(struct ctask_call *t)
+{
+    double seconds;
+    if (!task_args(t, &seconds)) return ctask_failed(t);
+    uint64_t rounds = 0;
+    for (double end = now() + seconds; now() < end; rounds++) {
+        if (!task_cancelled(t)) continue;
+        task_because(t, "InterruptedError", "the worker stops");
+        return task_retry(t, 0);
+    }
+    return task_return(t, rounds);
+}
+
+static ctask_outcome progress(struct ctask_call *t)
+{
+    int64_t steps;
+    double seconds = 0;
+    if (!task_args(t, &steps, &seconds)) return ctask_failed(t);
+    if (!is_pause(seconds)) return task_fail(t, "ValueError", "cannot sleep for %g s", seconds);
+    for (int64_t i = 1; i <= steps; i++) {
+        pause_for(seconds);
+        task_progress(t, ctask_take(json_pack("{s:I, s:I}", "done", (json_int_t)i, "total",
+                                              (json_int_t)steps)));
+    }
+    return task_return(t, steps);
+}
+
+/* ---- Failing --------------------------------------------------------------------------------- */
+
+static ctask_outcome fail(struct ctask_call *t)
+{
+    const char *type = "RuntimeError", *text = "as asked";
+    if (!task_args(t, &type, &text)) return ctask_failed(t);
+    return task_fail(t, type, "%s", text ? text : "");
+}
+
+static ctask_outcome retry(struct ctask_call *t)
+{
+    int64_t times;
+    double seconds = 0;
+    if (!task_args(t, &times, &seconds)) return ctask_failed(t);
+    if (ctask_call_retries(t) >= times) return task_return(t, ctask_call_retries(t));
+    task_because(t, "ConnectionError", "attempt %" PRId64 " of %" PRId64 " fails",
+                 ctask_call_retries(t) + 1, times);
+    return task_retry(t, seconds);
+}
+
+static ctask_outcome crash(struct ctask_call *t)
+{
+    static const struct {
+        const char *how;
+        int signal;
+    } ways[] = {{"abort", SIGABRT}, {"segv", SIGSEGV}, {"fpe", SIGFPE}, {"kill", SIGKILL}};
+    const char *how = "abort";
+    if (!task_args(t, &how)) return ctask_failed(t);
+    for (size_t i = 0; how && i < sizeof ways / sizeof ways[0]; i++)
+        if (strcmp(how, ways[i].how) == 0) raise(ways[i].signal);
+    return task_fail(t, "ValueError", "knows abort, segv, fpe and kill");
+}
+
+static ctask_outcome leave(struct ctask_call *t)
+{
+    int status = 0;
+    if (!task_args(t, &status)) return ctask_failed(t);
+    exit(status);
+}
+
+/* Memory that is never given back: what --max-tasks-per-child is for. */
+static ctask_outcome leak(struct ctask_call *t)
+{
+    static uint64_t total;
+    uint32_t bytes;
+    if (!task_args(t, &bytes)) return ctask_failed(t);
+    char *lost = malloc(bytes);
+    if (!lost) return task_fail(t, "MemoryError", "%" PRIu64 " bytes are lost already", total);
+    memset(lost, 1, bytes);
+    total += bytes;
+    return task_return(t, total);
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+/* Sends task `name` with one value, so many times; nobody asks for the results. */
+static ctask_outcome send_on(struct ctask_call *t)
+{
+    const char *name;
+    int64_t times = 1;
+    json_t *value = NULL;
+    if (!task_args(t, &name, &value, &times)) return ctask_failed(t);
+    int rc = name ? CTASK_OK : CTASK_EINVAL;
+    for (int64_t i = 0; i < times && rc == CTASK_OK; i++) rc = task_send(name, value);
+    json_decref(value);
+    if (rc != CTASK_OK) return task_fail(t, "OSError", "not sent: %s", ctask_strerror(rc));
+    return task_return(t, times);
+}
+
+/* A task may send another and pass on its id, but not wait for its result. */
+static ctask_outcome delay(struct ctask_call *t)
+{
+    const char *name;
+    json_t *value;
+    if (!task_args(t, &name, &value)) return ctask_failed(t);
+    AsyncResult *r = task_delay(name, value);
+    json_decref(value);
+    ctask_outcome outcome = result_state(r) == CTASK_FAILURE
+                                ? task_fail(t, "OSError", "not sent: %s", result_error(r)->text)
+                                : task_return(t, result_id(r));
+    result_forget(r);
+    return outcome;
+}
+
+CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b"},
+          {TASK_CALL_AS("demo.echo", echo), .params = "value", .help = "the value itself"},
+          {TASK_CALL_AS("demo.thumbnail", thumbnail), .params = "path, width=640, crop=false",
+           .help = "the name of a picture that is not made"},
+          {TASK_CALL_AS("demo.big", big), .params = "bytes", .help = "so many bytes of text"},
+          {TASK_CALL_AS("demo.sleep", sleep_for), .params = "seconds", .help = "waits"},
+          {TASK_CALL_AS("demo.spin", spin), .params = "seconds", .max_retries = -1,
+           .help = "computes"},
+          {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
+           .help = "tells its progress after each step"},
+          {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",
+           .help = "fails with that exception"},
+          {TASK_CALL_AS("demo.retry", retry), .params = "times, seconds=0", .max_retries = 10,
+           .help = "fails so many times, then returns"},
+          {TASK_CALL_AS("demo.crash", crash), .params = "how=abort",
+           .help = "dies by abort, segv, fpe or kill"},
+          {TASK_CALL_AS("demo.exit", leave), .params = "status=0", .help = "ends its process"},
+          {TASK_CALL_AS("demo.leak", leak), .params = "bytes", .help = "loses so many bytes"},
+          {TASK_CALL_AS("demo.send", send_on), .params = "name, value, times=1",
+           .help = "sends task `name` with value, so many times"},
+          {TASK_CALL_AS("demo.delay", delay), .params = "name, value",
+           .help = "sends task `name` with value and returns its id"});
