@@ -9,11 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
+/* The signals to report: not those that whoever started us wants ignored, as a shell's `&` does. */
 static void signals_set(sigset_t *set)
 {
+    static const int wanted[] = {SIGINT, SIGTERM};
     sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        struct sigaction now;
+        if (sigaction(wanted[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaddset(set, wanted[i]);
+    }
 }
 
 void waiter_init(struct waiter *w)
