@@ -14,11 +14,8 @@ static struct {
 static bool relay_open(int fd)
 {
     struct transport *x = transport_relay(fd);
-    struct ctask_client *c = x ? client_over(x) : NULL;
-    if (!c) {
-        if (x) x->ops->free(x);
-        return false;
-    }
+    struct ctask_client *c = x ? client_over(x) : NULL; /* takes x over, also when it fails */
+    if (!c) return false;
     ctask_set_default(c);
     ctask_close(relay.client); /* another descriptor: only tests have two */
     relay.fd = fd;
@@ -37,6 +34,6 @@ bool relay_enter(const struct ctask_call *t)
 
 void relay_leave(void)
 {
-    ctask_flush(relay.client, -1);
+    ctask_flush(relay.client, 0); /* what it corked; the relay writes before it returns */
     relay.transport->task_id = relay.transport->root_id = NULL;
 }

@@ -8,8 +8,6 @@
 #include "wire/embed.h"
 #include "wire/text.h"
 
-#include <stdio.h>
-
 /* Canvas comes in a later version. What follows a task must not be lost, so the task is kept
  * before it has run. */
 static bool embed_check(const struct ctask_call *t, struct fault *f)
@@ -42,8 +40,6 @@ static void call_run(struct ctask_call *t)
                   "%s() did not end with task_return, task_fail or task_retry", t->task->name);
         call_end(t, CALL_FAILED);
     }
-    /* What it printed is wanted now, and a killed child would never print it. */
-    fflush(stdout);
 }
 
 bool task_run(const struct registry *g, int fd, const struct job *j, struct buf *out)
