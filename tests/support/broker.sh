@@ -159,6 +159,7 @@ broker_start() {
     broker_configure
     ports_choose
     (
+        # shellcheck disable=SC3045 # dash has it
         ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)"
         cd "$BROKER_DIR" || exit
         broker_env setsid "$RABBITMQ_BIN/rabbitmq-server" </dev/null >"$BROKER_DIR/log/start.log" 2>&1
