@@ -8,7 +8,7 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-build=${CTASK_BUILD:-$top/build}
+build=${CTASK_BUILD:-${CTASK_BUILD_DIR:-$top/build}}
 PATH=$build/bin:$build/examples:$PATH
 list=$top/producer/prime_list.txt
 tmp=$(mktemp -d)
