@@ -1,0 +1,230 @@
+/* inside.h - what the files of this room share: the client, its handles, who may touch them when.
+ *
+ * One mutex guards all of a client and its handles and is never held while sleeping. The exceptions
+ * are fields that never change after the birth, `refs`, and a handle's `state`: it is stored last,
+ * so whoever reads there that the handle has ended may read all of it without the lock.
+ *
+ * A handle is in `pending` until its end is known, and on `unconfirmed` from its publish to the
+ * broker's answer; the two are independent, since a result may overtake the confirm. Whoever
+ * forgets an unconfirmed handle leaves it to the answer, which frees it.
+ *
+ * Files: client.c is born and dies, default.c is the client of those who name none, pump.c makes
+ * progress and decides who sleeps where, call.c makes messages, send.c hands them over,
+ * unconfirmed.c waits for the broker's answer to them, replies.c gives results to handles, result.c
+ * is the handle, group.c and map.c gather many, args.c is the values. */
+#ifndef CLIENT_INSIDE_H
+#define CLIENT_INSIDE_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/ids.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "client/client.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define NAME_MAX_BYTES 255 /* of a task, an id, a queue: what an AMQP short string holds */
+#define REPLY_PREFIX "ctask.reply."
+
+struct ctask_client {
+    pthread_mutex_t lock;
+    atomic_uint refs; /* its owner's, one a handle, one a call that is under way */
+    pid_t pid;        /* whose it is; 0: anybody's */
+    bool in_task;     /* over a relay */
+    char reply_queue[sizeof REPLY_PREFIX + ID_SIZE];
+    char queue[NAME_MAX_BYTES + 1]; /* where tasks go that name none */
+    char origin[96];
+
+    struct transport *x;       /* NULL: never opened, or closed */
+    struct ctask_error broken; /* then, or when closing: why calls fail */
+    bool closing;
+    double publish_timeout;
+
+    /* pump.c */
+    struct list waiters;
+    pthread_cond_t left; /* the last of them did */
+    bool polled;         /* somebody sleeps on epoll_fd */
+    int epoll_fd, timer_fd;
+    int64_t alarm;              /* when timer_fd rings */
+    int watched_of, watched_fd; /* the connection's descriptor, and its duplicate in the set */
+    short watched_events;
+    int64_t turned_at;
+    uint64_t happened; /* events so far */
+
+    /* The connection, as its events told. */
+    bool up;
+    bool failed; /* an attempt failed since it was up last */
+    int64_t failed_at;
+    int64_t flowing_since; /* up and not blocked */
+    struct ctask_error blocked;
+
+    /* send.c */
+    unsigned corks, gathered;
+    struct map queues;
+
+    /* unconfirmed.c */
+    struct list unconfirmed; /* in order of sent_at */
+    size_t unconfirmed_count;
+    struct ctask_error lost; /* the first failure nobody has a handle for */
+    size_t lost_count;
+
+    /* replies.c */
+    bool reply_asked, reply_ready;
+    struct ctask_error reply_error;
+    struct map pending;
+};
+
+struct ctask_result {
+    struct map_node node; /* in pending, by id */
+    struct ctask_client *client;
+    struct member *member; /* of a group or map */
+    struct list sent;      /* in unconfirmed */
+    int64_t sent_at;       /* 0: not yet */
+    json_t *value;
+    json_t *progress, *news; /* as shown last, as came last */
+    struct ctask_error *error;
+    double runtime;
+    _Atomic(enum ctask_state) state;
+    bool pending, unconfirmed, forgotten, no_result;
+    char id[];
+};
+
+/* Many handles whose ends are taken in the order they come. */
+struct gather {
+    struct list waiting, ended; /* of struct member */
+    size_t ended_count;         /* so far, taken or not */
+};
+struct member {
+    struct list link;
+    struct gather *gather;
+    struct ctask_result *r;
+    size_t index;
+};
+
+/* ---- client.c -------------------------------------------------------------------------------- */
+
+/* A client that connects when it is driven. NULL with *e set. url NULL: as ctask_open says. */
+struct ctask_client *client_new(const char *url, struct ctask_error *e);
+/* Locks c and keeps it alive until client_leave. CTASK_OK, else the raised reason, and then it is
+ * not locked: client_hold only for a fork, client_enter also for a client that is not open. */
+int client_hold(struct ctask_client *c);
+int client_enter(struct ctask_client *c);
+void client_leave(struct ctask_client *c);
+bool client_forked(const struct ctask_client *c);
+void client_ref(struct ctask_client *c);
+void client_unref(struct ctask_client *c);
+/* Ends it within publish_timeout: what is unconfirmed, the reply queue, the connection. Returns how
+ * many tasks were not handed over. It stays allocated. */
+size_t client_end(struct ctask_client *c);
+/* In a forked child: gives up the descriptors without a word on the wire. */
+void client_abandon(struct ctask_client *c);
+/* One event of the transport. */
+void client_event(struct ctask_client *c, struct broker_event *ev);
+/* True while the last attempt to connect is known to have failed; *e says why. */
+bool client_known_down(const struct ctask_client *c, struct ctask_error *e);
+int raise_error(int code, const char *fmt, ...) CTASK_PRINTF(2, 3);
+
+/* ---- default.c ------------------------------------------------------------------------------- */
+
+/* c, or the default client for NULL. */
+struct ctask_client *client_or_default(struct ctask_client *c);
+/* c is about to be closed. */
+void default_forget(const struct ctask_client *c);
+
+/* ---- pump.c ---------------------------------------------------------------------------------- */
+
+/* True when the waiter need not wait any longer. Called with the lock held, by any thread, until it
+ * was true once. */
+typedef bool done_fn(struct ctask_client *c, void *ctx);
+
+bool pump_init(struct ctask_client *c);
+void pump_done(struct ctask_client *c);
+/* Does what can be done without waiting. True if something happened. */
+bool pump_turn(struct ctask_client *c);
+/* Looks again at what the transport wants to be woken for; after writing from outside of a turn. */
+void pump_watch(struct ctask_client *c);
+/* Drives c, or sleeps while another thread does, until done. CTASK_OK, CTASK_ETIMEDOUT after at
+ * least one turn, CTASK_ECLOSED; raises nothing. */
+int pump_until(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline);
+/* For the one who closes it: sends all other waiters away and is the only one then. */
+void pump_send_away(struct ctask_client *c);
+/* pump_until for the same. */
+int pump_to_end(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline);
+
+/* ---- call.c ---------------------------------------------------------------------------------- */
+
+/* Sends one task; consumes args and kwargs. e->code set: it fails with that. gather: it may leave
+ * later, with the next ones or at send_gathered. Never NULL. */
+struct ctask_result *call_send(struct ctask_client *c, const struct ctask_options *o,
+                               const char *name, json_t *args, json_t *kwargs, bool gather,
+                               struct ctask_error *e);
+/* a[0 .. n) as an array and an object (or NULL), consuming CTASK_TAKE values. */
+int call_args(size_t n, const struct ctask_arg *a, json_t **args, json_t **kwargs,
+              struct ctask_error *e);
+/* *o, or the defaults for NULL, whatever version of the header the caller was compiled with. */
+struct ctask_options call_options(const struct ctask_options *o);
+
+/* ---- send.c ---------------------------------------------------------------------------------- */
+
+/* Hands r's message over and tracks it from there. Waits at most publish_timeout. */
+int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue,
+                 struct bytes props, struct bytes body, bool gather, struct ctask_error *e);
+/* What was gathered leaves. */
+void send_gathered(struct ctask_client *c);
+void send_queue_event(struct ctask_client *c, const struct broker_event *ev);
+void send_done(struct ctask_client *c);
+
+/* ---- unconfirmed.c --------------------------------------------------------------------------- */
+
+void unconfirmed_add(struct ctask_client *c, struct ctask_result *r);
+/* The broker's answer to r's publish, the only one. */
+void unconfirmed_answer(struct ctask_client *c, struct ctask_result *r,
+                        const struct ctask_error *e);
+/* When the oldest one is over time: CLOCK_NEVER while no answer can be expected. */
+int64_t unconfirmed_deadline(const struct ctask_client *c);
+void unconfirmed_expire(struct ctask_client *c, int64_t now);
+/* No answers will come any more. */
+void unconfirmed_drop(struct ctask_client *c);
+
+/* ---- replies.c ------------------------------------------------------------------------------- */
+
+/* True if results can come; else asks for the queue. reply_error may say that it was refused. */
+bool replies_ready(struct ctask_client *c);
+/* CTASK_EINVAL if a handle with this id is awaited already. */
+int replies_expect(struct ctask_client *c, struct ctask_result *r, struct ctask_error *e);
+void replies_forget(struct ctask_client *c, struct ctask_result *r);
+void replies_deliver(struct ctask_client *c, const struct envelope *m);
+/* False if ev is about another queue. */
+bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev);
+/* All that are still pending fail. */
+void replies_fail(struct ctask_client *c, const struct ctask_error *e);
+
+/* ---- result.c -------------------------------------------------------------------------------- */
+
+/* NULL when out of memory. */
+struct ctask_result *result_new(struct ctask_client *c, const char *id);
+/* The one that stands for those that memory was short for. Ended. */
+struct ctask_result *result_of_no_memory(void);
+void result_free(struct ctask_result *r);
+bool result_ended(const struct ctask_result *r);
+/* The end of a handle, of which the first counts. Consumes value (may be NULL). */
+void result_succeed(struct ctask_result *r, json_t *value, double runtime);
+void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *value,
+                 double runtime);
+/* CTASK_OK, or the raised reason of a handle that has ended. */
+int result_outcome(const struct ctask_result *r);
+
+/* ---- group.c --------------------------------------------------------------------------------- */
+
+void gather_init(struct gather *g);
+/* r is of this gather from now on; m->index is set. */
+void gather_add(struct gather *g, struct member *m, struct ctask_result *r);
+/* The next that has ended, NULL if none. */
+struct member *gather_take(struct gather *g);
+void member_ended(struct member *m);
+
+#endif

@@ -1,0 +1,217 @@
+/* pump.c - who drives a client, and who sleeps meanwhile.
+ *
+ * There is no thread of our own: whoever waits for something drives the client until it has come.
+ * Of several one sleeps on the epoll descriptor, the others each on a condition variable of their
+ * own. After each turn everybody whose wait is over is woken, and a driver that leaves wakes the
+ * next waiter, who takes its place. The mutex is never held while sleeping.
+ *
+ * The epoll set holds the connection and a timer. Both are changed from any thread and take effect
+ * on a driver that sleeps already, so a sender who could not write all only asks for POLLOUT, and a
+ * closer only lets the timer ring: no other way of waking is needed. */
+#include "client/inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+struct waiter {
+    struct list link;
+    pthread_cond_t wake;
+    done_fn *done;
+    void *ctx;
+};
+
+/* ---- The epoll set --------------------------------------------------------------------------- */
+
+static struct timespec time_of(int64_t t)
+{
+    return (struct timespec){.tv_sec = t / CLOCK_SECOND, .tv_nsec = t % CLOCK_SECOND};
+}
+
+static void alarm_set(struct ctask_client *c, int64_t at)
+{
+    struct itimerspec t = {.it_value = time_of(at > 0 ? at : 1)};
+    timerfd_settime(c->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
+    c->alarm = at;
+}
+
+static void alarm_quiet(struct ctask_client *c)
+{
+    uint64_t rings;
+    if (read(c->timer_fd, &rings, sizeof rings) < 0 && errno != EAGAIN) bug("a timer without read");
+    c->alarm = CLOCK_NEVER;
+}
+
+static void socket_unwatch(struct ctask_client *c)
+{
+    if (c->watched_fd < 0) return;
+    epoll_ctl(c->epoll_fd, EPOLL_CTL_DEL, c->watched_fd, NULL);
+    close(c->watched_fd);
+    c->watched_fd = c->watched_of = -1;
+}
+
+/* The set holds a duplicate: a socket that a forked child shares would stay in it after its close
+ * here, out of reach, and ring for ever. While the connection is not up its descriptor may be
+ * another one under the same number. False if no descriptor could be had. */
+static bool socket_watch(struct ctask_client *c, const struct pollfd *p)
+{
+    if (p->fd != c->watched_of || !c->up)
+        socket_unwatch(c);
+    else if (p->events == c->watched_events)
+        return true;
+    if (p->fd < 0) return true;
+    bool known = c->watched_fd >= 0;
+    if (!known) c->watched_fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
+    if (c->watched_fd < 0) return false;
+    struct epoll_event e = {.events = (p->events & POLLIN ? EPOLLIN : 0u) |
+                                      (p->events & POLLOUT ? EPOLLOUT : 0u)};
+    if (epoll_ctl(c->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->watched_fd, &e) < 0) {
+        socket_unwatch(c);
+        return false;
+    }
+    c->watched_of = p->fd;
+    c->watched_events = p->events;
+    return true;
+}
+
+void pump_watch(struct ctask_client *c)
+{
+    struct pollfd p = {.fd = -1};
+    int64_t wake = unconfirmed_deadline(c);
+    c->x->ops->poll(c->x, &p, &wake);
+    if (!socket_watch(c, &p)) {
+        int64_t soon = clock_now() + 100 * CLOCK_MS;
+        if (soon < wake) wake = soon;
+    }
+    /* A timer that rings early costs one turn; setting it back each time would cost more. */
+    if (wake < c->alarm) alarm_set(c, wake);
+}
+
+bool pump_init(struct ctask_client *c)
+{
+    struct epoll_event e = {.events = EPOLLIN};
+    c->alarm = CLOCK_NEVER;
+    c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    return c->epoll_fd >= 0 && c->timer_fd >= 0 &&
+           epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->timer_fd, &e) == 0;
+}
+
+/* Closes and no more, since a forked child shares the set with its parent. */
+void pump_done(struct ctask_client *c)
+{
+    int *fds[] = {&c->watched_fd, &c->timer_fd, &c->epoll_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (*fds[i] >= 0) close(*fds[i]);
+        *fds[i] = -1;
+    }
+    c->watched_of = -1;
+}
+
+/* ---- Turns ----------------------------------------------------------------------------------- */
+
+static void waiters_wake(struct ctask_client *c)
+{
+    struct waiter *w;
+    list_each(w, &c->waiters, struct waiter, link)
+        if (w->done(c, w->ctx)) pthread_cond_signal(&w->wake);
+}
+
+bool pump_turn(struct ctask_client *c)
+{
+    uint64_t before = c->happened;
+    int64_t now = clock_now();
+    struct broker_event ev;
+    if (now >= c->alarm) alarm_quiet(c);
+    c->x->ops->turn(c->x, now);
+    while (c->x->ops->next(c->x, &ev)) {
+        c->happened++;
+        client_event(c, &ev);
+    }
+    unconfirmed_expire(c, now);
+    c->turned_at = now;
+    bool happened = c->happened != before;
+    if (happened) waiters_wake(c);
+    pump_watch(c);
+    return happened;
+}
+
+/* ---- Waiting --------------------------------------------------------------------------------- */
+
+static void sleep_polling(struct ctask_client *c, int64_t deadline)
+{
+    struct epoll_event events[2];
+    int ms = clock_poll_ms(deadline, clock_now());
+    c->polled = true;
+    pthread_mutex_unlock(&c->lock);
+    epoll_wait(c->epoll_fd, events, 2, ms);
+    pthread_mutex_lock(&c->lock);
+    c->polled = false;
+}
+
+static void sleep_aside(struct ctask_client *c, struct waiter *w, int64_t deadline)
+{
+    struct timespec t = time_of(deadline);
+    if (deadline == CLOCK_NEVER)
+        pthread_cond_wait(&w->wake, &c->lock);
+    else
+        pthread_cond_timedwait(&w->wake, &c->lock, &t);
+}
+
+static int wait_here(struct ctask_client *c, struct waiter *w, int64_t deadline, bool closer)
+{
+    while (!w->done(c, w->ctx)) {
+        if (!c->x || (c->closing && !closer)) return CTASK_ECLOSED;
+        bool late = clock_now() >= deadline;
+        /* Another driver that sleeps is no reason to give up without a look. */
+        bool happened = (late || !c->polled) && pump_turn(c);
+        if (w->done(c, w->ctx)) break;
+        if (late) return CTASK_ETIMEDOUT;
+        if (happened) continue; /* what this turn caused, as acks, leaves with the next */
+        if (c->polled)
+            sleep_aside(c, w, deadline);
+        else
+            sleep_polling(c, deadline);
+    }
+    return CTASK_OK;
+}
+
+static int wait_in_line(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline,
+                        bool closer)
+{
+    struct waiter w = {.done = done, .ctx = ctx};
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&w.wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    list_append(&c->waiters, &w.link);
+    int rc = wait_here(c, &w, deadline, closer);
+    list_remove(&w.link);
+    pthread_cond_destroy(&w.wake);
+    if (list_empty(&c->waiters))
+        pthread_cond_signal(&c->left);
+    else if (!c->polled)
+        pthread_cond_signal(&list_first(&c->waiters, struct waiter, link)->wake);
+    return rc;
+}
+
+int pump_until(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline)
+{
+    return wait_in_line(c, done, ctx, deadline, false);
+}
+
+int pump_to_end(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline)
+{
+    return wait_in_line(c, done, ctx, deadline, true);
+}
+
+void pump_send_away(struct ctask_client *c)
+{
+    struct waiter *w;
+    list_each(w, &c->waiters, struct waiter, link) pthread_cond_signal(&w->wake);
+    alarm_set(c, clock_now());
+    while (!list_empty(&c->waiters)) pthread_cond_wait(&c->left, &c->lock);
+}

@@ -1,0 +1,127 @@
+/* replies.c - results to handles, by id, whatever their order. Each costs one look into a hash map.
+ * The reply queue is one for the client's life under one name, so results that come while the
+ * connection is away wait in it. Only the first end of a task counts; what nobody waits for (any
+ * more) is acknowledged and dropped. */
+#include "client/inside.h"
+
+#include "base/log.h"
+#include "base/props.h"
+#include "wire/outcome.h"
+
+#include <inttypes.h>
+
+#define REPLY_WINDOW 4000 /* replies on their way to us; acknowledged a batch at a time */
+
+bool replies_ready(struct ctask_client *c)
+{
+    if (c->reply_asked) return c->reply_ready;
+    if (broker_queue(c->x->broker, c->reply_queue, QUEUE_REPLY) == CTASK_OK)
+        c->reply_asked = broker_consume(c->x->broker, c->reply_queue, REPLY_WINDOW) == CTASK_OK;
+    return false;
+}
+
+int replies_expect(struct ctask_client *c, struct ctask_result *r, struct ctask_error *e)
+{
+    r->node.key = bytes_text(r->id);
+    if (map_find(&c->pending, r->node.key))
+        return error_set(e, CTASK_EINVAL, "a task with the id %s is awaited already", r->id);
+    if (!map_add(&c->pending, &r->node)) return error_set(e, CTASK_ENOMEM, "out of memory");
+    r->pending = true;
+    return CTASK_OK;
+}
+
+void replies_forget(struct ctask_client *c, struct ctask_result *r)
+{
+    if (!r->pending) return;
+    map_remove(&c->pending, &r->node);
+    r->pending = false;
+}
+
+void replies_fail(struct ctask_client *c, const struct ctask_error *e)
+{
+    struct map_node *n;
+    while ((n = map_any(&c->pending)))
+        result_fail(container_of(n, struct ctask_result, node), e, NULL, 0);
+}
+
+/* ---- The queue ------------------------------------------------------------------------------- */
+
+/* Results of tasks that run already went to a queue that is no more, and no others will come. Those
+ * that the broker has not confirmed are about to be published again. */
+static void replies_lost(struct ctask_client *c)
+{
+    struct ctask_error e;
+    struct map_node *next;
+    error_set(&e, CTASK_ECONN, "the reply queue was deleted, so the result may be lost");
+    for (size_t i = 0; i < c->pending.slot_count; i++)
+        for (struct map_node *n = c->pending.slots[i]; n; n = next) {
+            struct ctask_result *r = container_of(n, struct ctask_result, node);
+            next = n->next;
+            if (r->sent_at != 0 && !r->unconfirmed) result_fail(r, &e, NULL, 0);
+        }
+}
+
+bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev)
+{
+    if (!c->reply_asked || strcmp(ev->queue, c->reply_queue) != 0) return false;
+    c->reply_error = ev->error;
+    c->reply_ready = ev->error.code == CTASK_OK;
+    if (c->reply_ready && ev->created && c->pending.count > 0) replies_lost(c);
+    return true;
+}
+
+/* ---- Replies --------------------------------------------------------------------------------- */
+
+/* Shows value at the next ctask_result_progress: the one shown now is borrowed. */
+static void progress_came(struct ctask_result *r, json_t *value)
+{
+    json_decref(r->news);
+    r->news = value;
+}
+
+static void reply_apply(struct ctask_result *r, struct reply *p)
+{
+    struct ctask_error e;
+    if (p->success) {
+        result_succeed(r, json_incref(p->result), p->runtime);
+    } else if (p->ready) {
+        error_set(&e, CTASK_ETASK, "%s", p->fault.text);
+        memcpy(e.type, p->fault.type, sizeof e.type);
+        result_fail(r, &e, json_incref(p->result), p->runtime);
+    } else if (strcmp(p->state, STATE_RETRY) == 0) {
+        r->state = CTASK_RETRY;
+    } else {
+        r->state = CTASK_STARTED;
+        if (strcmp(p->state, STATE_STARTED) != 0) progress_came(r, json_incref(p->result));
+    }
+}
+
+static void reply_read_into(struct ctask_result *r, const struct envelope *m)
+{
+    struct ctask_error e;
+    struct fault f;
+    struct reply p;
+    if (m->body_size != m->body.n) {
+        error_set(&e, CTASK_ETOOBIG, "the result of %" PRIu64 " bytes is over the size limit",
+                  m->body_size);
+        result_fail(r, &e, NULL, 0);
+    } else if (!reply_read(m->body, &p, &f)) {
+        error_set(&e, CTASK_EPROTO, "what came for task %s is no result: %s", r->id, f.text);
+        result_fail(r, &e, NULL, 0);
+    } else {
+        reply_apply(r, &p);
+        reply_done(&p);
+    }
+}
+
+void replies_deliver(struct ctask_client *c, const struct envelope *m)
+{
+    struct props p;
+    props_read(m->props, &p); /* of an unsound one the id may still be readable */
+    struct map_node *n = map_find(&c->pending, p.correlation_id);
+    if (n)
+        reply_read_into(container_of(n, struct ctask_result, node), m);
+    else
+        log_debug("a reply that nobody waits for was dropped: '%.*s'", BYTES_ARG(p.correlation_id));
+    broker_ack(c->x->broker, m->delivery);
+}

@@ -1,0 +1,230 @@
+/* result.c - the handle of one task: born at the send, ended once, forgotten once. */
+#include "client/inside.h"
+
+#include <stdlib.h>
+
+static const struct ctask_error no_error = {.code = CTASK_OK};
+static const struct ctask_error no_memory = {
+    .code = CTASK_ENOMEM, .flags = CTASK_RETRIABLE, .text = "out of memory"};
+
+/* Shared by all who get it, so nothing of it ever changes. */
+static struct ctask_result memoryless = {
+    .error = (struct ctask_error *)&no_memory,
+    .state = CTASK_FAILURE,
+};
+
+struct ctask_result *result_of_no_memory(void)
+{
+    return &memoryless;
+}
+
+struct ctask_result *result_new(struct ctask_client *c, const char *id)
+{
+    size_t n = strlen(id) + 1;
+    struct ctask_result *r = calloc(1, sizeof *r + n);
+    if (!r) return NULL;
+    memcpy(r->id, id, n);
+    r->client = c;
+    client_ref(c);
+    list_init(&r->sent);
+    r->state = CTASK_PENDING;
+    return r;
+}
+
+/* Nobody else knows it any more. */
+void result_free(struct ctask_result *r)
+{
+    struct ctask_client *c = r->client;
+    json_decref(r->value);
+    json_decref(r->progress);
+    json_decref(r->news);
+    if (r->error != &no_memory) free(r->error);
+    free(r);
+    client_unref(c);
+}
+
+bool result_ended(const struct ctask_result *r)
+{
+    return r->state >= CTASK_SUCCESS;
+}
+
+/* ---- The end --------------------------------------------------------------------------------- */
+
+/* The first end counts: a task that ran twice answers twice. */
+static void result_end(struct ctask_result *r, enum ctask_state state, struct ctask_error *error,
+                       json_t *value, double runtime)
+{
+    replies_forget(r->client, r);
+    r->value = value;
+    r->error = error;
+    r->runtime = runtime;
+    r->state = state; /* last: see inside.h */
+    if (r->member) member_ended(r->member);
+}
+
+void result_succeed(struct ctask_result *r, json_t *value, double runtime)
+{
+    if (result_ended(r))
+        json_decref(value);
+    else
+        result_end(r, CTASK_SUCCESS, NULL, value, runtime);
+}
+
+void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *value, double runtime)
+{
+    if (result_ended(r)) {
+        json_decref(value);
+        return;
+    }
+    struct ctask_error *own = malloc(sizeof *own);
+    if (own) *own = *e;
+    result_end(r, CTASK_FAILURE, own ? own : (struct ctask_error *)&no_memory, value, runtime);
+}
+
+int result_outcome(const struct ctask_result *r)
+{
+    return r->state == CTASK_SUCCESS ? CTASK_OK : error_raise(r->error);
+}
+
+/* ---- What is known --------------------------------------------------------------------------- */
+
+const char *ctask_result_id(const struct ctask_result *r)
+{
+    return r == &memoryless ? "" : r->id;
+}
+
+enum ctask_state ctask_result_state(const struct ctask_result *r)
+{
+    return r->state;
+}
+
+bool ctask_result_ready(const struct ctask_result *r)
+{
+    return result_ended(r);
+}
+
+const json_t *ctask_result_json(const struct ctask_result *r)
+{
+    return result_ended(r) ? r->value : NULL;
+}
+
+const json_t *ctask_result_progress(const struct ctask_result *r)
+{
+    struct ctask_result *own = (struct ctask_result *)r;
+    if (r == &memoryless || client_hold(r->client) != CTASK_OK) return r->progress;
+    if (own->news) {
+        json_decref(own->progress);
+        own->progress = own->news;
+        own->news = NULL;
+    }
+    client_leave(r->client);
+    return r->progress;
+}
+
+double ctask_result_runtime(const struct ctask_result *r)
+{
+    return result_ended(r) ? r->runtime : 0;
+}
+
+const struct ctask_error *ctask_result_error(const struct ctask_result *r)
+{
+    return r->state == CTASK_FAILURE ? r->error : &no_error;
+}
+
+void ctask_result_forget(struct ctask_result *r)
+{
+    if (!r || r == &memoryless) return;
+    struct ctask_client *c = r->client;
+    /* In a forked child the handle is a copy like its client, and stays as it is. */
+    if (client_hold(c) != CTASK_OK) return;
+    replies_forget(c, r);
+    r->forgotten = true;
+    r->member = NULL;
+    if (!r->unconfirmed) result_free(r);
+    client_leave(c);
+}
+
+/* ---- Waiting --------------------------------------------------------------------------------- */
+
+static bool one_ended(struct ctask_client *c, void *r)
+{
+    (void)c;
+    return result_ended(r);
+}
+
+/* The code of a wait that did not end as hoped, raised. What was waited for, in words. */
+static int wait_failed(struct ctask_client *c, int rc, const char *what, const char *id,
+                       double timeout)
+{
+    struct ctask_error e;
+    if (rc == CTASK_ECLOSED)
+        return raise_error(rc, "the client was closed before %s%s came", what, id);
+    if (client_known_down(c, &e))
+        return raise_error(rc, "%s%s did not come within %g s: %s", what, id, timeout, e.text);
+    return raise_error(rc, "%s%s did not come within %g s", what, id, timeout);
+}
+
+int ctask_result_wait(struct ctask_result *r, double timeout)
+{
+    if (result_ended(r)) return result_outcome(r);
+    struct ctask_client *c = r->client;
+    int64_t deadline = clock_in(timeout);
+    int rc = client_hold(c);
+    if (rc != CTASK_OK) return rc;
+    if (c->in_task)
+        rc = raise_error(CTASK_EINTASK, "%s", ctask_strerror(CTASK_EINTASK));
+    else if ((rc = pump_until(c, one_ended, r, deadline)) != CTASK_OK)
+        rc = wait_failed(c, rc, "the result of task ", r->id, timeout);
+    client_leave(c);
+    return rc == CTASK_OK ? result_outcome(r) : rc;
+}
+
+int ctask_result_get(struct ctask_result *r, double timeout, struct ctask_out out)
+{
+    int rc = ctask_result_wait(r, timeout);
+    if (rc != CTASK_OK) return rc;
+    const char *why = ctask_out_store(out, r->value);
+    return why ? raise_error(CTASK_ETYPE, "the result of task %s: %s", r->id, why) : CTASK_OK;
+}
+
+/* ---- Any of many ----------------------------------------------------------------------------- */
+
+struct any {
+    struct ctask_result *const *r;
+    size_t n;
+    uint64_t seen; /* looks at all of them only after something happened */
+    long found;
+};
+
+static bool any_ended(struct ctask_client *c, void *ctx)
+{
+    struct any *a = ctx;
+    if (a->found < 0 && a->seen == c->happened) return false;
+    a->seen = c->happened;
+    for (size_t i = 0; a->found < 0 && i < a->n; i++)
+        if (a->r[i] && result_ended(a->r[i])) a->found = (long)i;
+    return a->found >= 0;
+}
+
+long ctask_result_wait_any(struct ctask_result *const *r, size_t n, double timeout)
+{
+    struct any any = {.r = r, .n = n, .seen = UINT64_MAX, .found = -1};
+    struct ctask_client *c = NULL;
+    int64_t deadline = clock_in(timeout);
+    for (size_t i = 0; i < n; i++) {
+        if (!r[i]) continue;
+        if (result_ended(r[i])) return (long)i;
+        if (c && r[i]->client != c)
+            return raise_error(CTASK_EINVAL, "the handles are of more than one client");
+        c = r[i]->client;
+    }
+    if (!c) return raise_error(CTASK_EINVAL, "there is no handle to wait for");
+    int rc = client_hold(c);
+    if (rc != CTASK_OK) return rc;
+    if (c->in_task)
+        rc = raise_error(CTASK_EINTASK, "%s", ctask_strerror(CTASK_EINTASK));
+    else if ((rc = pump_until(c, any_ended, &any, deadline)) != CTASK_OK)
+        rc = wait_failed(c, rc, "any result", "", timeout);
+    client_leave(c);
+    return rc == CTASK_OK ? any.found : rc;
+}

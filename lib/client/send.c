@@ -1,0 +1,180 @@
+/* send.c - hands messages to the transport. A send that cannot be taken at once waits here, at most
+ * publish_timeout, for what stands in its way: the connection, the broker's alarm, the reply queue,
+ * the task's queue, the window. While the broker is known to be down it fails at once. */
+#include "client/inside.h"
+
+#include <stdlib.h>
+
+#define GATHERED_MAX 64
+#define FRESH (1 * CLOCK_MS) /* how old what we know may be before a send looks again */
+
+/* ---- Queues ---------------------------------------------------------------------------------- */
+
+/* A task queue that was looked at, so that later messages for it leave at once. */
+struct target {
+    struct map_node node;
+    bool ready;
+    struct ctask_error error;
+    char name[];
+};
+
+static struct target *target_of(struct ctask_client *c, const char *name)
+{
+    struct map_node *known = map_find(&c->queues, bytes_text(name));
+    if (known) return container_of(known, struct target, node);
+    size_t n = strlen(name) + 1;
+    struct target *t = calloc(1, sizeof *t + n);
+    if (!t) return NULL;
+    memcpy(t->name, name, n);
+    t->node.key = bytes_text(t->name);
+    if (broker_queue(c->x->broker, name, QUEUE_TASK) == CTASK_OK && map_add(&c->queues, &t->node))
+        return t;
+    free(t);
+    return NULL;
+}
+
+void send_queue_event(struct ctask_client *c, const struct broker_event *ev)
+{
+    struct map_node *known = map_find(&c->queues, bytes_text(ev->queue));
+    if (!known) return;
+    struct target *t = container_of(known, struct target, node);
+    t->ready = ev->error.code == CTASK_OK;
+    t->error = ev->error;
+}
+
+void send_done(struct ctask_client *c)
+{
+    struct map_node *n;
+    while ((n = map_any(&c->queues))) {
+        map_remove(&c->queues, n);
+        free(container_of(n, struct target, node));
+    }
+    map_done(&c->queues);
+}
+
+/* ---- Handing over ---------------------------------------------------------------------------- */
+
+struct offer {
+    struct ctask_result *r;
+    struct publish message;
+    bool gather;
+    bool over;            /* taken, or hopeless: e */
+    struct ctask_error e; /* while it is not over: what it waits for */
+};
+
+static bool hopeless(struct offer *o, const struct ctask_error *e)
+{
+    o->e = *e;
+    o->over = true;
+    return false;
+}
+
+static bool waits(struct offer *o, int code, const char *why, const char *detail)
+{
+    error_set(&o->e, code, "%s%s", why, detail);
+    return false;
+}
+
+static bool may_leave(struct ctask_client *c, struct offer *o)
+{
+    struct ctask_error e;
+    if (c->in_task) return true;
+    if (client_known_down(c, &e)) return hopeless(o, &e);
+    if (!c->up) return waits(o, CTASK_ECONN, "the broker did not answer in time", "");
+    if (broker_blocked(c->x->broker))
+        return waits(o, CTASK_EBLOCKED, "the broker takes no messages: ", c->blocked.text);
+    if (!o->r->no_result && !replies_ready(c)) {
+        if (c->reply_error.code != CTASK_OK) return hopeless(o, &c->reply_error);
+        return waits(o, CTASK_EBLOCKED, "the broker did not declare the reply queue in time", "");
+    }
+    struct target *t = target_of(c, o->message.routing_key);
+    if (!t) return waits(o, CTASK_ENOMEM, "out of memory", "");
+    if (t->error.code != CTASK_OK) return hopeless(o, &t->error);
+    if (!t->ready)
+        return waits(o, CTASK_EBLOCKED, "the broker did not answer in time for queue ", t->name);
+    return true;
+}
+
+static void depart(struct ctask_client *c, bool gather)
+{
+    c->gathered++;
+    if ((!gather && c->corks == 0) || c->gathered >= GATHERED_MAX) send_gathered(c);
+}
+
+void send_gathered(struct ctask_client *c)
+{
+    c->gathered = 0;
+    if (!c->x->ops->flush(c->x) && !c->in_task) pump_watch(c);
+}
+
+static bool offer_over(struct ctask_client *c, void *ctx)
+{
+    struct offer *o = ctx;
+    if (o->over || !may_leave(c, o)) return o->over;
+    int rc = c->x->ops->publish(c->x, &o->message);
+    if (rc == CTASK_EAGAIN)
+        return waits(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full", "");
+    o->over = true;
+    error_set(&o->e, rc, "task %s: %s", o->r->id, ctask_strerror(rc));
+    if (rc != CTASK_OK) return true;
+    if (!c->in_task)
+        unconfirmed_add(c, o->r);
+    else if (o->r->no_result)
+        result_succeed(o->r, NULL, 0);
+    depart(c, o->gather);
+    return true;
+}
+
+static void offer_wait(struct ctask_client *c, struct offer *o)
+{
+    if (!c->in_task && !c->polled && clock_now() - c->turned_at > FRESH) pump_turn(c);
+    int rc = pump_until(c, offer_over, o, clock_in(c->publish_timeout));
+    if (rc == CTASK_ECLOSED) o->e = c->broken;
+}
+
+int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue,
+                 struct bytes props, struct bytes body, bool gather, struct ctask_error *e)
+{
+    struct offer o = {
+        .r = r,
+        .gather = gather,
+        .message = {.exchange = "",
+                    .routing_key = queue,
+                    .props = props,
+                    .body = body,
+                    .spool = -1,
+                    .ensure = queue,
+                    .cookie = c->in_task ? NULL : r},
+    };
+    if (client_enter(c) != CTASK_OK) {
+        *e = *ctask_error();
+        return e->code;
+    }
+    bool replies = !r->no_result && !c->in_task;
+    if (!replies || replies_expect(c, r, &o.e) == CTASK_OK) offer_wait(c, &o);
+    if (o.e.code != CTASK_OK) replies_forget(c, r);
+    client_leave(c);
+    *e = o.e;
+    return e->code;
+}
+
+/* ---- Corks ----------------------------------------------------------------------------------- */
+
+void ctask_cork(struct ctask_client *c)
+{
+    c = client_or_default(c);
+    if (client_enter(c) != CTASK_OK) return;
+    c->corks++;
+    client_leave(c);
+}
+
+int ctask_uncork(struct ctask_client *c)
+{
+    c = client_or_default(c);
+    int rc = client_enter(c);
+    if (rc != CTASK_OK) return rc;
+    if (c->corks > 0) c->corks--;
+    if (c->corks == 0) send_gathered(c);
+    client_leave(c);
+    return CTASK_OK;
+}

@@ -1,0 +1,69 @@
+/* unconfirmed.c - messages that the broker has not answered yet, and what becomes of their handles.
+ * Every one gets an answer, is recalled after 30 s, or is dropped when the client ends. */
+#include "client/inside.h"
+
+#define CONFIRM_WAIT (30 * CLOCK_SECOND)
+
+void unconfirmed_add(struct ctask_client *c, struct ctask_result *r)
+{
+    r->unconfirmed = true;
+    r->sent_at = clock_now();
+    list_append(&c->unconfirmed, &r->sent);
+    c->unconfirmed_count++;
+}
+
+/* r may be freed. */
+static void settle(struct ctask_client *c, struct ctask_result *r, const struct ctask_error *e)
+{
+    list_remove(&r->sent);
+    r->unconfirmed = false;
+    c->unconfirmed_count--;
+    if (r->forgotten && e->code != CTASK_OK) {
+        if (c->lost_count++ == 0) c->lost = *e;
+    } else if (!r->forgotten && e->code != CTASK_OK) {
+        result_fail(r, e, NULL, 0);
+    } else if (!r->forgotten && r->no_result) {
+        result_succeed(r, NULL, 0);
+    }
+    if (r->forgotten) result_free(r);
+}
+
+void unconfirmed_answer(struct ctask_client *c, struct ctask_result *r, const struct ctask_error *e)
+{
+    struct ctask_error named = *e;
+    /* Which task it was is what the broker's sentence lacks. */
+    if (e->code != CTASK_OK) error_set(&named, e->code, "task %s was not sent: %s", r->id, e->text);
+    settle(c, r, &named);
+}
+
+/* The clock runs only while an answer can come: a new connection publishes all of them again. */
+int64_t unconfirmed_deadline(const struct ctask_client *c)
+{
+    if (list_empty(&c->unconfirmed) || !c->up || broker_blocked(c->x->broker)) return CLOCK_NEVER;
+    int64_t since = list_first(&c->unconfirmed, struct ctask_result, sent)->sent_at;
+    return (since > c->flowing_since ? since : c->flowing_since) + CONFIRM_WAIT;
+}
+
+void unconfirmed_expire(struct ctask_client *c, int64_t now)
+{
+    while (unconfirmed_deadline(c) <= now) {
+        struct ctask_result *r = list_first(&c->unconfirmed, struct ctask_result, sent);
+        struct ctask_error e;
+        error_set(&e, CTASK_ETIMEDOUT,
+                  "the broker did not confirm task %s within 30 s; it may or may not run", r->id);
+        broker_recall(c->x->broker, r);
+        settle(c, r, &e);
+        c->happened++;
+    }
+}
+
+void unconfirmed_drop(struct ctask_client *c)
+{
+    struct ctask_result *r;
+    list_each(r, &c->unconfirmed, struct ctask_result, sent) {
+        list_remove(&r->sent);
+        r->unconfirmed = false;
+        c->unconfirmed_count--;
+        if (r->forgotten) result_free(r);
+    }
+}
