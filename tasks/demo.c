@@ -167,21 +167,16 @@ static ctask_outcome leak(struct ctask_call *t)
 
 /* ---- Sending --------------------------------------------------------------------------------- */
 
-/* Sends task `name` with one value, so many times; nobody asks for the results. */
-static ctask_outcome send_on(struct ctask_call *t)
+/* What a task sends leaves at once. It may pass on the id, but not wait for the result. */
+static ctask_outcome sent(struct ctask_call *t, AsyncResult *r)
 {
-    const char *name;
-    int64_t times = 1;
-    json_t *value = NULL;
-    if (!task_args(t, &name, &value, &times)) return ctask_failed(t);
-    int rc = name ? CTASK_OK : CTASK_EINVAL;
-    for (int64_t i = 0; i < times && rc == CTASK_OK; i++) rc = task_send(name, value);
-    json_decref(value);
-    if (rc != CTASK_OK) return task_fail(t, "OSError", "not sent: %s", ctask_strerror(rc));
-    return task_return(t, times);
+    ctask_outcome outcome = result_state(r) == CTASK_FAILURE
+                                ? task_fail(t, "OSError", "not sent: %s", result_error(r)->text)
+                                : task_return(t, result_id(r));
+    result_forget(r);
+    return outcome;
 }
 
-/* A task may send another and pass on its id, but not wait for its result. */
 static ctask_outcome delay(struct ctask_call *t)
 {
     const char *name;
@@ -189,11 +184,37 @@ static ctask_outcome delay(struct ctask_call *t)
     if (!task_args(t, &name, &value)) return ctask_failed(t);
     AsyncResult *r = task_delay(name, value);
     json_decref(value);
-    ctask_outcome outcome = result_state(r) == CTASK_FAILURE
-                                ? task_fail(t, "OSError", "not sent: %s", result_error(r)->text)
-                                : task_return(t, result_id(r));
-    result_forget(r);
-    return outcome;
+    return sent(t, r);
+}
+
+/* A queue, a task and any number of arguments for it: those are read as they came. */
+static ctask_outcome send_to(struct ctask_call *t)
+{
+    const json_t *given = ctask_call_argv(t);
+    const char *queue = json_string_value(json_array_get(given, 0));
+    const char *name = json_string_value(json_array_get(given, 1));
+    if (!queue || !name) return task_fail(t, "TypeError", "needs a queue and the name of a task");
+    json_t *args = json_array();
+    for (size_t i = 2; i < json_array_size(given); i++)
+        json_array_append(args, json_array_get(given, i));
+    return sent(t, ctask_send_json(NULL, TASK_OPTIONS(.queue = queue), name, args, NULL));
+}
+
+static ctask_outcome fan(struct ctask_call *t)
+{
+    const char *name;
+    json_t *values, *value;
+    size_t i;
+    int rc = CTASK_OK;
+    if (!task_args(t, &name, &values)) return ctask_failed(t);
+    json_array_foreach(values, i, value)
+    {
+        rc = task_send(name, value);
+        if (rc != CTASK_OK) break;
+    }
+    json_decref(values);
+    if (rc != CTASK_OK) return task_fail(t, "OSError", "not sent: %s", ctask_error()->text);
+    return task_return(t, i);
 }
 
 CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b"},
@@ -214,7 +235,9 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
            .help = "dies by abort, segv, fpe or kill"},
           {TASK_CALL_AS("demo.exit", leave), .params = "status=0", .help = "ends its process"},
           {TASK_CALL_AS("demo.leak", leak), .params = "bytes", .help = "loses so many bytes"},
-          {TASK_CALL_AS("demo.send", send_on), .params = "name, value, times=1",
-           .help = "sends task `name` with value, so many times"},
           {TASK_CALL_AS("demo.delay", delay), .params = "name, value",
-           .help = "sends task `name` with value and returns its id"});
+           .help = "sends task `name` with value and returns its id"},
+          {TASK_CALL_AS("demo.send", send_to),
+           .help = "queue, task, arguments...: sends it there and returns its id"},
+          {TASK_CALL_AS("demo.fan", fan), .params = "name, values",
+           .help = "sends task `name` once for each of an array of values"});

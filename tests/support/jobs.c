@@ -1,0 +1,170 @@
+/* jobs.c - see jobs.h. Check forks for each test, so the state here is one test's. */
+#include "support/jobs.h"
+
+#include "base/fd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct job job;
+struct heard heard;
+
+static const struct ctask_app *const *apps;
+static struct registry registry;
+static int up[2]; /* the task's end, the parent's end */
+static struct buf props, body, frame;
+
+static void setup(void)
+{
+    struct ctask_error e;
+    for (const struct ctask_app *const *app = apps; *app; app++)
+        ck_assert_msg(registry_add(&registry, *app, &e) == CTASK_OK, "%s", e.text);
+    ck_assert_int_eq(fd_pair(up), 0);
+}
+
+static void teardown(void)
+{
+    reply_done(&heard.reply);
+    buf_done(&props);
+    buf_done(&body);
+    buf_done(&frame);
+    registry_done(&registry);
+    close(up[0]);
+    close(up[1]);
+}
+
+TCase *job_case(Suite *suite, const char *name, const struct ctask_app *const *these)
+{
+    apps = these;
+    TCase *t = tcase_create(name);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 30);
+    suite_add_tcase(suite, t);
+    return t;
+}
+
+void job_set(const struct send *s, const char *text)
+{
+    buf_clear(&props);
+    buf_clear(&body);
+    ck_assert(message_write(s, &props) && buf_append(&body, text, strlen(text)));
+    job = (struct job){
+        .queue = bytes_text("q"), .props = buf_bytes(&props), .body = buf_bytes(&body)};
+}
+
+void job_for(const char *task, const char *text)
+{
+    job_set(&(struct send){.task = task, .id = "id-1", .reply_to = REPLY_TO}, text);
+}
+
+void hear(const struct posted *p)
+{
+    struct fault f;
+    ck_assert_uint_eq(p->exchange.n, 0);
+    if (p->kind == POSTED_COPY) {
+        heard.copies++;
+        heard.copy = *p;
+        ck_assert(bytes_is(p->routing_key, "q"));
+        ck_assert_uint_eq(p->body.n, 0);
+        return;
+    }
+    ck_assert_int_eq(p->kind, POSTED_RESULT);
+    ck_assert(bytes_is(p->routing_key, REPLY_TO));
+    heard.results++;
+    reply_done(&heard.reply);
+    ck_assert_msg(reply_read(p->body, &heard.reply, &f), "%s", f.text);
+    struct message answer;
+    ck_assert(!message_read(p->props, &answer, &f)); /* no task */
+    ck_assert(bytes_is(answer.correlation_id, "id-1"));
+}
+
+static void decode(void)
+{
+    enum child_frame_type type;
+    struct bytes payload;
+    struct posted p;
+    ck_assert_int_eq(child_frame_next(buf_bytes(&frame), &type, &payload), 1);
+    ck_assert_int_eq(type, CHILD_DONE);
+    ck_assert(done_read(payload, &heard.done));
+    heard.results = heard.copies = 0;
+    struct bytes rest = heard.done.posted;
+    int rc;
+    while ((rc = posted_next(&rest, &p)) == 1) hear(&p);
+    ck_assert_int_eq(rc, 0);
+}
+
+void run_job(void)
+{
+    buf_clear(&frame);
+    ck_assert(task_run(&registry, up[0], &job, &frame));
+    decode();
+}
+
+void run(const char *task, const char *args, const char *kwargs)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "[%s, %s, {\"callbacks\": null, \"chain\": []}]", args, kwargs);
+    job_for(task, text);
+    run_job();
+}
+
+void run_copy(void)
+{
+    struct buf next = {0};
+    ck_assert(buf_bytes_append(&next, heard.copy.props));
+    buf_done(&props);
+    props = next;
+    job.props = buf_bytes(&props);
+    run_job();
+}
+
+void bury(const char *state)
+{
+    job.state = state;
+    fault_set(&job.fault, "WorkerLostError", "signal 9");
+    buf_clear(&frame);
+    ck_assert(task_bury(&job, &frame));
+    decode();
+}
+
+void succeeds(const char *value)
+{
+    ck_assert_int_eq(heard.done.state, DONE_SUCCESS);
+    ck_assert_str_eq(heard.done.fault.type, "");
+    ck_assert_uint_eq(heard.results, 1);
+    ck_assert_str_eq(heard.reply.state, STATE_SUCCESS);
+    char *text = json_dumps(heard.reply.result, JSON_ENCODE_ANY | JSON_COMPACT);
+    ck_assert_str_eq(text, value);
+    free(text);
+}
+
+void fails(enum done_state state, const char *type, const char *text)
+{
+    ck_assert_int_eq(heard.done.state, state);
+    ck_assert_uint_eq(heard.results, 1);
+    ck_assert_uint_eq(heard.copies, 0);
+    ck_assert_str_eq(heard.reply.state, STATE_FAILURE);
+    ck_assert_str_eq(heard.reply.fault.type, type);
+    ck_assert_msg(strstr(heard.reply.fault.text, text) != NULL, "%s", heard.reply.fault.text);
+    ck_assert_str_eq(heard.done.fault.type, type);
+    ck_assert_str_eq(heard.done.fault.text, heard.reply.fault.text);
+}
+
+struct posted published(struct buf *in)
+{
+    enum child_frame_type type;
+    struct bytes payload;
+    struct posted p;
+    uint8_t *at = buf_room(in, CHILD_HEADER);
+    ck_assert_int_eq(fd_read_all(up[1], at, CHILD_HEADER), 1);
+    size_t size = child_frame_size(at);
+    buf_added(in, CHILD_HEADER);
+    at = buf_room(in, size - CHILD_HEADER);
+    ck_assert_int_eq(fd_read_all(up[1], at, size - CHILD_HEADER), 1);
+    buf_added(in, size - CHILD_HEADER);
+    ck_assert_int_eq(child_frame_next(buf_bytes(in), &type, &payload), 1);
+    ck_assert_int_eq(type, CHILD_PUBLISH);
+    ck_assert(publish_read(payload, &p));
+    return p;
+}
