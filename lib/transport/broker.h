@@ -15,8 +15,8 @@
 #ifndef TRANSPORT_BROKER_H
 #define TRANSPORT_BROKER_H
 
+#include "amqp/types.h"
 #include "base/addr.h"
-#include "base/bytes.h"
 #include "base/url.h"
 
 #include <poll.h>
@@ -70,13 +70,6 @@ size_t broker_unconfirmed(const struct broker *b);
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
 
-enum queue_kind {
-    QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding as Celery declares
-                  */
-    QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
-    QUEUE_REPLY, /* ours: declared durable, x-expires 30 min */
-};
-
 /* Makes sure that the queue exists, now and after each reconnect. The name is copied. Asking again
  * is cheap. Outcome: BROKER_QUEUE. */
 int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
@@ -91,26 +84,7 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
 
 /* ---- Messages in ----------------------------------------------------------------------------- */
 
-/* A delivery's name. Settling one of an earlier generation does nothing. */
-struct delivery {
-    uint64_t tag;
-    uint32_t generation; /* 0: none */
-};
-
-/* One message as it came. One allocation, apart from the spool. */
-struct envelope {
-    struct delivery delivery;
-    bool redelivered;
-    const char *exchange, *routing_key;
-    const char *queue;  /* the queue consumed from, never the routing key */
-    struct bytes props; /* property bytes as they came */
-    struct bytes body;  /* empty when spooled or skipped */
-    uint64_t body_size; /* as the sender said; above body_max the body is in `spool` */
-    int spool;          /* descriptor of an unlinked file, -1: none. body_size > body_max and -1:
-                           skipped, since one is spooled already or no file could be had: give it
-                           back after a while */
-};
-void envelope_free(struct envelope *m);
+/* Deliveries and envelopes: see amqp/types.h. */
 
 /* Acks gather and leave with the next turn, as few as possible. */
 void broker_ack(struct broker *b, struct delivery d);
@@ -118,19 +92,6 @@ void broker_ack(struct broker *b, struct delivery d);
 void broker_give_back(struct broker *b, struct delivery d);
 
 /* ---- Messages out ---------------------------------------------------------------------------- */
-
-struct publish {
-    const char *exchange; /* "" for the default exchange */
-    const char *routing_key;
-    struct bytes props; /* encoded, see base/props.h */
-    struct bytes body;
-    int spool; /* -1, or a file that holds the body instead: all of it, from its start.
-                  Borrowed until the outcome */
-    uint64_t spool_size;
-    const char *ensure; /* a task queue to look at, and to declare if missing, before this leaves;
-                           NULL: none. A queue that does not answer delays only its own messages */
-    void *cookie;       /* comes back with the outcome, exactly once */
-};
 
 /* Copies everything but the spool. CTASK_OK; CTASK_EAGAIN: the window is full; CTASK_ETOOBIG:
  * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes; CTASK_ENOMEM. While
@@ -164,7 +125,7 @@ struct broker_event {
     void *cookie;
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
                                       published again; valid until the next broker_next */
-    const char *queue; /* valid until the queue is deleted */
+    const char *queue;             /* valid until the queue is deleted */
     bool created;
     uint32_t messages, consumers;
 };

@@ -1,0 +1,50 @@
+/* inbox.h - puts the frames of one channel together to whole messages: METHOD, HEADER, BODY*.
+ *
+ * A message is one allocation, made when its header says how large it is. A body over body_max goes
+ * to an unlinked file if the caller allows it, else it is read past: body_size tells, `body` is
+ * empty. Frames in any other order than the protocol's are refused and end the connection. */
+#ifndef AMQP_INBOX_H
+#define AMQP_INBOX_H
+
+#include "amqp/frame.h"
+#include "amqp/types.h"
+#include "base/list.h"
+
+struct inbox {
+    uint64_t body_max;
+    enum { INBOX_IDLE, INBOX_HEADER, INBOX_BODY } state;
+    struct {
+        struct delivery delivery;
+        bool redelivered, spool; /* spool: may go to a file */
+        char exchange[NAME_MAX_BYTES + 1], routing_key[NAME_MAX_BYTES + 1];
+        char queue[NAME_MAX_BYTES + 1];
+    } head; /* of the message under way */
+    struct envelope *message;
+    uint64_t missing; /* bytes of its body yet to come */
+};
+
+/* What a method said, before the header. queue: consumed from, "" for a returned message. */
+struct inbox_head {
+    struct delivery delivery;
+    bool redelivered, spool;
+    struct bytes exchange, routing_key, queue;
+};
+
+void inbox_init(struct inbox *in, uint64_t body_max);
+/* Forgets the message under way, as after a lost channel. */
+void inbox_reset(struct inbox *in);
+
+/* NULL, or what is wrong; static. */
+const char *inbox_method(struct inbox *in, const struct inbox_head *h);
+/* HEADER or BODY. *done is the message if this completed it, the caller's then, else NULL. */
+const char *inbox_content(struct inbox *in, const struct frame *f, struct envelope **done);
+static inline bool inbox_busy(const struct inbox *in)
+{
+    return in->state != INBOX_IDLE;
+}
+
+/* Whole messages wait on lists: the list member of one, and back. */
+struct list *envelope_link(struct envelope *m);
+struct envelope *envelope_of(struct list *link);
+
+#endif

@@ -1,0 +1,335 @@
+/* outbox.c - see outbox.h. Confirms come nearly in order, so the sent list is searched from its
+ * front; the window bounds the walk. */
+#include "amqp/outbox.h"
+#include "amqp/frame.h"
+#include "base/props.h"
+#include "base/table.h"
+
+#include <ctask.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define AGAIN "x-ctask-again"
+#define HEADER_LIMIT (FRAME_MAX - 64) /* room for the frame, the fixed part and the mark */
+
+void outbox_init(struct outbox *o, unsigned window, size_t window_bytes)
+{
+    *o = (struct outbox){.window = window, .window_bytes = window_bytes};
+    list_init(&o->all);
+    list_init(&o->ready);
+    list_init(&o->sent);
+    list_init(&o->done);
+    list_init(&o->unroutable);
+}
+
+void post_free(struct post *p)
+{
+    if (!p) return;
+    if (p->recalled && p->what.spool >= 0) close(p->what.spool); /* ours: see outbox_recall */
+    free(p->marked);
+    free(p->why);
+    free(p);
+}
+
+/* Takes p out of everything; it lives on, as the caller's. */
+static void post_drop(struct outbox *o, struct post *p)
+{
+    list_remove(&p->link);
+    list_remove(&p->all);
+    o->count--;
+    o->bytes -= p->size;
+    if (p->recalled) o->recalled--;
+}
+
+void outbox_done(struct outbox *o)
+{
+    while (!list_empty(&o->all)) {
+        struct post *p = list_first(&o->all, struct post, all);
+        post_drop(o, p);
+        post_free(p);
+    }
+}
+
+static bool publish_valid(const struct publish *p)
+{
+    return p->exchange && p->routing_key && strlen(p->exchange) <= NAME_MAX_BYTES &&
+           strlen(p->routing_key) <= NAME_MAX_BYTES &&
+           (!p->ensure || strlen(p->ensure) <= NAME_MAX_BYTES);
+}
+
+static const void *place(uint8_t **at, const void *p, size_t n)
+{
+    void *here = *at;
+    if (n) memcpy(here, p, n);
+    *at += n;
+    return here;
+}
+
+int outbox_put(struct outbox *o, const struct publish *what, struct post **out)
+{
+    if (!publish_valid(what)) return CTASK_EINVAL;
+    if (what->props.n > HEADER_LIMIT) return CTASK_ETOOBIG;
+    size_t exchange = strlen(what->exchange) + 1, key = strlen(what->routing_key) + 1;
+    size_t ensure = what->ensure ? strlen(what->ensure) + 1 : 0;
+    size_t body = what->spool < 0 ? what->body.n : 0;
+    size_t size = sizeof(struct post) + exchange + key + ensure + what->props.n + body;
+    if (o->count >= o->window) return CTASK_EAGAIN;
+    if (o->count > 0 &&
+        size > o->window_bytes - (o->bytes < o->window_bytes ? o->bytes : o->window_bytes))
+        return CTASK_EAGAIN;
+    struct post *p = malloc(size);
+    if (!p) return CTASK_ENOMEM;
+    *p = (struct post){.what = *what, .size = size};
+    uint8_t *at = p->bytes;
+    p->what.exchange = place(&at, what->exchange, exchange);
+    p->what.routing_key = place(&at, what->routing_key, key);
+    if (ensure) p->what.ensure = place(&at, what->ensure, ensure);
+    p->what.props = bytes_of(place(&at, what->props.p, what->props.n), what->props.n);
+    p->what.body = bytes_of(place(&at, what->body.p, body), body);
+    if (what->spool < 0) p->what.spool_size = 0;
+    list_init(&p->link);
+    list_append(&o->all, &p->all);
+    o->count++;
+    o->bytes += size;
+    *out = p;
+    return CTASK_OK;
+}
+
+void outbox_drop(struct outbox *o, struct post *p)
+{
+    post_drop(o, p);
+    post_free(p);
+}
+
+void outbox_ready(struct outbox *o, struct post *p)
+{
+    list_remove(&p->link);
+    list_append(&o->ready, &p->link);
+}
+
+static bool post_begun(const struct outbox *o, const struct post *p)
+{
+    return o->begun && o->ready.next == &p->link;
+}
+
+void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why)
+{
+    if (p->recalled) {
+        post_drop(o, p);
+        post_free(p);
+        return;
+    }
+    p->outcome = outcome;
+    p->why = why.n ? strndup((const char *)why.p, why.n) : NULL;
+    list_remove(&p->link);
+    list_append(&o->done, &p->link);
+}
+
+struct post *outbox_take(struct outbox *o)
+{
+    if (list_empty(&o->done)) return NULL;
+    struct post *p = list_first(&o->done, struct post, link);
+    post_drop(o, p);
+    return p;
+}
+
+bool outbox_recall(struct outbox *o, void *cookie)
+{
+    struct post *p;
+    list_each(p, &o->all, struct post, all) {
+        if (p->recalled || p->what.cookie != cookie) continue;
+        if (p->seq == 0 && !post_begun(o, p)) {
+            p->what.spool = -1;
+            post_drop(o, p);
+            post_free(p);
+            return true;
+        }
+        /* Its number stays taken. A file still being read goes back to its owner, so keep our own
+         * descriptor of it; without one the broken message breaks the connection. */
+        if (p->what.spool >= 0) p->what.spool = fcntl(p->what.spool, F_DUPFD_CLOEXEC, 0);
+        p->recalled = true;
+        o->recalled++;
+        return true;
+    }
+    return false;
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+/* A suspect goes alone, so that a refusal can only mean it. */
+bool outbox_pending(const struct outbox *o)
+{
+    if (list_empty(&o->ready)) return false;
+    if (o->begun || list_empty(&o->sent)) return true;
+    return !list_first(&o->ready, struct post, link)->suspect &&
+           !list_last(&o->sent, struct post, link)->suspect;
+}
+
+static uint64_t body_size(const struct post *p)
+{
+    return p->what.spool_size ? p->what.spool_size : p->what.body.n;
+}
+
+static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16_t channel)
+{
+    amqp_basic_publish_t publish = {.exchange = amqp_text(p->what.exchange),
+                                    .routing_key = amqp_text(p->what.routing_key),
+                                    .mandatory = 1};
+    p->seq = ++o->seq;
+    o->begun = true;
+    o->next = 0;
+    return frame_method(out, channel, AMQP_BASIC_PUBLISH_METHOD, &publish) &&
+           frame_header(out, channel, body_size(p), p->what.props);
+}
+
+/* Reads n bytes of the body from o->next on. */
+static bool body_read(const struct outbox *o, const struct post *p, uint8_t *to, size_t n)
+{
+    if (p->what.spool_size == 0) {
+        memcpy(to, p->what.body.p + o->next, n);
+        return true;
+    }
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(p->what.spool, to + done, n - done, (off_t)(o->next + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        done += (size_t)got;
+    }
+    return true;
+}
+
+bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t frame_max,
+                  size_t limit, uint64_t base)
+{
+    size_t most = frame_max - FRAME_OVERHEAD;
+    while (out->len < limit && outbox_pending(o)) {
+        struct post *p = list_first(&o->ready, struct post, link);
+        if (p->what.props.n + 16 > most) { /* a broker with small frames */
+            outbox_end(o, p, CTASK_ETOOBIG, bytes_text("its properties do not fit one frame"));
+            continue;
+        }
+        if (!o->begun && !post_begin(o, p, out, channel)) return false;
+        uint64_t left = body_size(p) - o->next;
+        size_t n = left < most ? (size_t)left : most;
+        if (n > 0) {
+            uint8_t *to = frame_room(out, n);
+            if (!to || !body_read(o, p, to, n)) return false;
+            frame_seal(out, AMQP_FRAME_BODY, channel, n);
+            o->next += n;
+        }
+        if (o->next < body_size(p)) continue;
+        o->begun = false;
+        p->end = base + out->len;
+        list_remove(&p->link);
+        list_append(&o->sent, &p->link);
+    }
+    return true;
+}
+
+/* ---- Outcomes -------------------------------------------------------------------------------- */
+
+static void post_confirmed(struct outbox *o, struct post *p, bool taken)
+{
+    if (!taken) {
+        outbox_end(o, p, CTASK_ENACK, bytes_text(NULL));
+    } else if (!p->returned) {
+        outbox_end(o, p, CTASK_OK, bytes_text(NULL));
+    } else if (p->what.ensure && !p->looked_again && !p->recalled) {
+        p->looked_again = true;
+        p->returned = false;
+        p->seq = 0;
+        list_remove(&p->link);
+        list_append(&o->unroutable, &p->link);
+    } else {
+        outbox_end(o, p, CTASK_EROUTE, bytes_text(NULL));
+    }
+}
+
+void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken)
+{
+    struct post *p;
+    list_each(p, &o->sent, struct post, link) {
+        if (p->seq > tag) return;
+        if (multiple || p->seq == tag) post_confirmed(o, p, taken);
+    }
+}
+
+static bool return_matches(const struct post *p, const struct envelope *m, struct bytes correlation)
+{
+    struct props props;
+    if (p->returned || body_size(p) != m->body_size || strcmp(p->what.exchange, m->exchange) != 0 ||
+        strcmp(p->what.routing_key, m->routing_key) != 0)
+        return false;
+    if (bytes_equal(p->what.props, m->props)) return true;
+    props_read(p->what.props, &props);
+    return correlation.n > 0 && bytes_equal(props.correlation_id, correlation);
+}
+
+void outbox_return(struct outbox *o, const struct envelope *m)
+{
+    struct props props;
+    struct post *p;
+    props_read(m->props, &props);
+    list_each(p, &o->sent, struct post, link) {
+        if (!return_matches(p, m, props.correlation_id)) continue;
+        p->returned = true;
+        return;
+    }
+}
+
+/* ---- Again ----------------------------------------------------------------------------------- */
+
+/* Adds the mark to its headers. Without memory, room or a readable table it goes as it is: a
+ * duplicate that does not say so is better than a message lost. */
+static void post_mark(struct post *p)
+{
+    struct props props;
+    struct field f;
+    struct buf headers = {.max = FRAME_MAX}, out = {.max = HEADER_LIMIT + 32};
+    if (props_read(p->what.props, &props) || table_find(props.headers, AGAIN, &f)) return;
+    buf_bytes_append(&headers, props.headers);
+    table_put_bool(&headers, AGAIN, true);
+    props.has_headers = true;
+    props.headers = buf_bytes(&headers);
+    if (!headers.failed && props_write(&out, &props)) {
+        free(p->marked);
+        p->marked = out.data;
+        p->what.props = buf_bytes(&out);
+        out = (struct buf){0};
+    }
+    buf_done(&headers);
+    buf_done(&out);
+}
+
+void outbox_reset(struct outbox *o, uint64_t gone)
+{
+    struct post *begun = o->begun ? list_first(&o->ready, struct post, link) : NULL;
+    o->begun = false;
+    o->seq = 0;
+    if (begun) begun->seq = 0;
+    if (begun && begun->recalled) outbox_end(o, begun, CTASK_OK, bytes_text(NULL));
+    while (!list_empty(&o->sent)) {
+        struct post *p = list_last(&o->sent, struct post, link);
+        p->seq = 0;
+        if (p->recalled || p->returned) {
+            post_confirmed(o, p, true);
+            continue;
+        }
+        if (p->end <= gone) post_mark(p);
+        list_remove(&p->link);
+        list_prepend(&o->ready, &p->link);
+    }
+}
+
+void outbox_refused(struct outbox *o, uint64_t gone, struct bytes why)
+{
+    struct post *p;
+    bool alone = !list_empty(&o->sent) && o->sent.next == o->sent.prev;
+    if (alone)
+        outbox_end(o, list_first(&o->sent, struct post, link), CTASK_EREFUSED, why);
+    else
+        list_each(p, &o->sent, struct post, link) p->suspect = true;
+    outbox_reset(o, gone);
+}

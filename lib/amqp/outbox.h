@@ -1,0 +1,78 @@
+/* outbox.h - messages on their way out, until the broker has taken them or will not.
+ *
+ * A post is ready, then sent, then done: the list it is on is its state. (Before, it may wait on a
+ * list of its owner's, for its queue to be known.) Every post ends in `done` exactly once, unless
+ * it is recalled. The bytes in memory and the number of posts have a ceiling, and so has the out
+ * buffer: a large body is cut into frames only as the buffer drains.
+ *
+ * What was sent and not confirmed when the connection or the channel ends is sent again, marked
+ * with the header x-ctask-again if it may have arrived. */
+#ifndef AMQP_OUTBOX_H
+#define AMQP_OUTBOX_H
+
+#include "amqp/types.h"
+#include "base/buf.h"
+#include "base/list.h"
+
+struct post {
+    struct list link; /* its state */
+    struct list all;
+    struct publish what; /* points into itself, or to `marked` */
+    uint8_t *marked;     /* its properties with the mark */
+    uint64_t seq;        /* its confirm's number on this channel; 0: not sent */
+    uint64_t end;        /* where its last byte is in the connection's stream */
+    size_t size;         /* what it counts in the window */
+    bool returned;       /* came back unroutable; its confirm follows */
+    bool looked_again;   /* its queue was looked at again after it came back */
+    bool recalled;       /* nobody waits for it */
+    bool suspect;        /* was under way when the channel was closed: goes alone */
+    int outcome;         /* done: CTASK_OK, CTASK_E... */
+    char *why;           /* done: the broker's words, or NULL */
+    uint8_t bytes[];
+};
+
+struct outbox {
+    size_t window, window_bytes;
+    struct list all, ready, sent, done;
+    struct list unroutable; /* came back, though their queue was known: their owner looks again */
+    size_t count, bytes, recalled;
+    uint64_t seq;  /* of the last one on this channel */
+    bool begun;    /* ready's first is partly written: */
+    uint64_t next; /* from here on its body is not */
+};
+
+void outbox_init(struct outbox *o, unsigned window, size_t window_bytes);
+void outbox_done(struct outbox *o);
+
+/* A copy of *p, on no list but `all`; see broker_publish for the codes. */
+int outbox_put(struct outbox *o, const struct publish *p, struct post **out);
+void outbox_ready(struct outbox *o, struct post *p);
+/* Undoes outbox_put. */
+void outbox_drop(struct outbox *o, struct post *p);
+/* Ends p: it becomes done with that outcome, or is freed if recalled. why is copied. */
+void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why);
+bool outbox_recall(struct outbox *o, void *cookie);
+/* The oldest done one, now the caller's: post_free. NULL if there is none. */
+struct post *outbox_take(struct outbox *o);
+void post_free(struct post *p);
+
+/* Something could be written. */
+bool outbox_pending(const struct outbox *o);
+/* Writes frames until out holds `limit` bytes. base: how many bytes of the connection's stream are
+ * gone, so base + out->len is where the next one goes. False on a failure that ends the connection
+ * (memory; a file that cannot be read in mid-message). */
+bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t frame_max,
+                  size_t limit, uint64_t base);
+
+/* basic.ack and basic.nack. */
+void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken);
+/* basic.return: a message came back. */
+void outbox_return(struct outbox *o, const struct envelope *m);
+/* The channel is gone, and with it numbers and confirms: what was sent is ready again. `gone` bytes
+ * of the connection's stream have left. */
+void outbox_reset(struct outbox *o, uint64_t gone);
+/* The same, because the broker refused a publish, with these words. If one was under way alone it
+ * is the culprit and ends; else each of them goes alone now, so that the next refusal names it. */
+void outbox_refused(struct outbox *o, uint64_t gone, struct bytes why);
+
+#endif

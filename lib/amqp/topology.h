@@ -1,0 +1,82 @@
+/* topology.h - the queues that somebody needs, and whether the broker has them.
+ *
+ * Looks and declares go over a channel of their own, many at a time; answers come in order. A look
+ * is passive and a queue that exists is used as it is. RabbitMQ answers a look at a missing queue,
+ * and any refusal, by closing the channel: the first unanswered question is the one meant, the
+ * others are asked again. A queue that is refused is tried again after 1 to 30 s; one that is not
+ * answered for is refused too, and the channel given up for a fresh one, since a channel answers
+ * one question after the other. */
+#ifndef AMQP_TOPOLOGY_H
+#define AMQP_TOPOLOGY_H
+
+#include "amqp/frame.h"
+#include "amqp/types.h"
+#include "base/list.h"
+#include "base/map.h"
+
+enum queue_state {
+    QUEUE_UNKNOWN, /* to be looked at */
+    QUEUE_MISSING, /* to be declared */
+    QUEUE_ASKED,
+    QUEUE_KNOWN,
+    QUEUE_REFUSED, /* until retry_at */
+};
+
+struct queue {
+    struct map_node node;
+    struct list link;    /* its state's */
+    struct list waiting; /* of its owner: what waits for it */
+    enum queue_kind kind;
+    enum queue_state state;
+    bool wanted; /* its owner wants to hear of it */
+    bool created;
+    uint32_t messages, consumers; /* as last looked at */
+    unsigned refusals;
+    int64_t retry_at;
+    unsigned prefetch; /* consumed with this window; 0: not. See consumers.h */
+    struct list consumed;
+    int64_t consume_at;
+    unsigned consume_refusals;
+    char why[256]; /* refused */
+    char name[];
+};
+
+struct topology {
+    struct map by_name;
+    struct list todo, known, refused, asking; /* queues by state */
+    struct list asked;                        /* questions, oldest first */
+    struct list deletes;                      /* questions to be put: queues to delete */
+    uint16_t channel;
+};
+
+void topology_init(struct topology *t);
+void topology_done(struct topology *t);
+
+struct queue *topology_find(const struct topology *t, const char *name);
+/* New, QUEUE_UNKNOWN. NULL when out of memory. */
+struct queue *topology_add(struct topology *t, const char *name, enum queue_kind kind);
+/* Looks at it anew. */
+void topology_doubt(struct topology *t, struct queue *q);
+/* Forgets it and has it deleted; best effort. Nothing waits for it any more. */
+void topology_delete(struct topology *t, struct queue *q);
+
+/* There is something to ask now. */
+bool topology_pending(const struct topology *t, int64_t now);
+int64_t topology_wake(const struct topology *t);
+/* Asks it. False when memory is short. */
+bool topology_ask(struct topology *t, struct buf *out, int64_t now);
+/* An answer. *verdict: the queue that became KNOWN or REFUSED by it, or NULL. NULL, or what is
+ * wrong with it; static. */
+const char *topology_answer(struct topology *t, amqp_method_number_t id, const void *method,
+                            struct queue **verdict);
+/* The broker closed the channel; for whom, see verdict. */
+void topology_closed(struct topology *t, unsigned code, struct bytes text, int64_t now,
+                     struct queue **verdict);
+/* The oldest question is overdue: its queue becomes REFUSED (*verdict) and t->channel another one.
+ * False when it is not. */
+bool topology_overdue(struct topology *t, uint16_t channel_max, int64_t now,
+                      struct queue **verdict);
+/* The connection is gone: everything is to be looked at again. */
+void topology_reset(struct topology *t);
+
+#endif

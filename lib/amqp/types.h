@@ -1,0 +1,51 @@
+/* types.h - what this room and its owners hand each other: a message in, a message out, a queue's
+ * kind. Plain data; nothing of AMQP's encoding shows. */
+#ifndef AMQP_TYPES_H
+#define AMQP_TYPES_H
+
+#include "base/bytes.h"
+
+#define NAME_MAX_BYTES 255 /* of queues, exchanges, routing keys: one length byte on the wire */
+
+enum queue_kind {
+    QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding as Celery declares
+                  */
+    QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
+    QUEUE_REPLY, /* ours: declared durable, x-expires 30 min */
+};
+
+/* A delivery's name. Settling one of an earlier generation does nothing. */
+struct delivery {
+    uint64_t tag;
+    uint32_t generation; /* 0: none */
+};
+
+/* One message as it came. One allocation, apart from the spool. */
+struct envelope {
+    struct delivery delivery;
+    bool redelivered;
+    const char *exchange, *routing_key;
+    const char *queue;  /* the queue consumed from, never the routing key */
+    struct bytes props; /* property bytes as they came */
+    struct bytes body;  /* empty when spooled or skipped */
+    uint64_t body_size; /* as the sender said; above body_max the body is in `spool` */
+    int spool;          /* descriptor of an unlinked file, -1: none. body_size > body_max and -1:
+                           skipped, since one is spooled already or no file could be had: give it
+                           back after a while */
+};
+void envelope_free(struct envelope *m);
+
+struct publish {
+    const char *exchange; /* "" for the default exchange */
+    const char *routing_key;
+    struct bytes props; /* encoded, see base/props.h */
+    struct bytes body;
+    int spool; /* -1, or a file that holds the body instead: all of it, from its start.
+                  Borrowed until the outcome */
+    uint64_t spool_size;
+    const char *ensure; /* a task queue to look at, and to declare if missing, before this leaves;
+                           NULL: none. A queue that does not answer delays only its own messages */
+    void *cookie;       /* comes back with the outcome, exactly once */
+};
+
+#endif

@@ -1,0 +1,256 @@
+/* broker.c - what the owner of a connection calls; see broker.h, and session.h for the inside. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "transport/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WINDOW 1024
+#define WINDOW_BYTES ((size_t)64 << 20)
+#define BODY_MAX ((uint64_t)4 << 20)
+
+struct broker *broker_new(const struct broker_config *cfg)
+{
+    struct broker *b = calloc(1, sizeof *b);
+    if (!b) return NULL;
+    b->cfg = *cfg;
+    b->url = *cfg->url;
+    b->cfg.url = &b->url;
+    snprintf(b->name, sizeof b->name, "%s", cfg->name ? cfg->name : "ctask");
+    b->cfg.name = b->name;
+    stream_init(&b->stream);
+    b->publish.number = CHANNEL_PUBLISH;
+    b->consume.number = CHANNEL_CONSUME;
+    outbox_init(&b->out, cfg->window ? cfg->window : WINDOW,
+                cfg->window_bytes ? cfg->window_bytes : WINDOW_BYTES);
+    inbox_init(&b->returns, 0);
+    inbox_init(&b->deliveries, cfg->body_max ? cfg->body_max : BODY_MAX);
+    settle_begin(&b->settle);
+    topology_init(&b->topology);
+    b->look.number = b->topology.channel;
+    consumers_init(&b->consumers);
+    list_init(&b->news);
+    list_init(&b->arrived);
+    return b;
+}
+
+static void goodbye(struct broker *b)
+{
+    session_flush(b, clock_now());
+    if (!session_up(b)) return;
+    link_close(&b->link);
+    stream_send(&b->stream, &b->link.out);
+}
+
+void broker_free(struct broker *b)
+{
+    struct broker_event ev;
+    if (!b) return;
+    goodbye(b);
+    if (b->phase == PHASE_CONNECTED) link_done(&b->link);
+    stream_close(&b->stream);
+    while (broker_next(b, &ev)) envelope_free(ev.message);
+    post_free(b->given);
+    inbox_reset(&b->returns);
+    inbox_reset(&b->deliveries);
+    settle_done(&b->settle);
+    consumers_done(&b->consumers);
+    outbox_done(&b->out);
+    topology_done(&b->topology);
+    free(b);
+}
+
+void broker_abandon(struct broker *b)
+{
+    stream_close(&b->stream);
+}
+
+/* ---- Turns ----------------------------------------------------------------------------------- */
+
+static bool events_wait(const struct broker *b)
+{
+    return !list_empty(&b->news) || !list_empty(&b->arrived) || !list_empty(&b->out.done);
+}
+
+void broker_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
+{
+    session_poll(b, p, wake);
+    if (events_wait(b)) *wake = 0;
+}
+
+void broker_turn(struct broker *b, int64_t now)
+{
+    session_turn(b, now);
+}
+
+bool broker_flush(struct broker *b)
+{
+    return session_flush(b, clock_now());
+}
+
+void broker_kick(struct broker *b)
+{
+    session_kick(b);
+}
+
+void broker_close(struct broker *b)
+{
+    session_close(b, clock_now());
+}
+
+enum broker_state broker_state(const struct broker *b)
+{
+    if (session_up(b)) return BROKER_IS_UP;
+    bool trying = b->resolving || b->phase == PHASE_DIALING || b->phase == PHASE_CONNECTED;
+    return trying ? BROKER_IS_CONNECTING : BROKER_IS_DOWN;
+}
+
+const struct ctask_error *broker_error(const struct broker *b)
+{
+    return &b->error;
+}
+
+bool broker_blocked(const struct broker *b)
+{
+    return session_up(b) && b->link.blocked;
+}
+
+size_t broker_unconfirmed(const struct broker *b)
+{
+    return b->out.count - b->out.recalled;
+}
+
+/* ---- Queues ---------------------------------------------------------------------------------- */
+
+static bool name_valid(const char *name)
+{
+    return name && *name && strlen(name) <= NAME_MAX_BYTES;
+}
+
+int broker_queue(struct broker *b, const char *name, enum queue_kind kind)
+{
+    if (!name_valid(name)) return CTASK_EINVAL;
+    struct queue *q = topology_find(&b->topology, name);
+    if (!q) q = topology_add(&b->topology, name, kind);
+    if (!q) return CTASK_ENOMEM;
+    q->wanted = true;
+    q->kind = kind;
+    if (q->state == QUEUE_KNOWN || q->state == QUEUE_REFUSED) route_verdict(b, q);
+    return CTASK_OK;
+}
+
+static void news_forget(struct broker *b, const struct queue *q)
+{
+    struct news *n;
+    list_each(n, &b->news, struct news, link) {
+        if (n->ev.queue != q->name) continue;
+        list_remove(&n->link);
+        free(n);
+    }
+}
+
+void broker_delete_queue(struct broker *b, const char *name)
+{
+    struct queue *q = topology_find(&b->topology, name);
+    if (!q) return;
+    while (!list_empty(&q->waiting))
+        outbox_ready(&b->out, list_first(&q->waiting, struct post, link));
+    news_forget(b, q);
+    consumers_forget(&b->consumers, q);
+    topology_delete(&b->topology, q);
+}
+
+int broker_consume(struct broker *b, const char *queue, unsigned prefetch)
+{
+    struct queue *q = name_valid(queue) ? topology_find(&b->topology, queue) : NULL;
+    if (!q || prefetch > UINT16_MAX) return CTASK_EINVAL;
+    consumers_want(&b->consumers, q, prefetch);
+    return CTASK_OK;
+}
+
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+void broker_ack(struct broker *b, struct delivery d)
+{
+    settle_ack(&b->settle, d);
+}
+
+void broker_give_back(struct broker *b, struct delivery d)
+{
+    if (!b->consume.open) return;
+    if (!settle_give_back(&b->settle, d, &b->link.out, CHANNEL_CONSUME))
+        link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+}
+
+int broker_publish(struct broker *b, const struct publish *what)
+{
+    struct post *p;
+    if (b->phase == PHASE_CLOSED) return CTASK_ECLOSED;
+    int rc = outbox_put(&b->out, what, &p);
+    if (rc != CTASK_OK) return rc;
+    if (route_post(b, p)) return CTASK_OK;
+    outbox_drop(&b->out, p);
+    return CTASK_ENOMEM;
+}
+
+void broker_recall(struct broker *b, void *cookie)
+{
+    outbox_recall(&b->out, cookie);
+}
+
+/* ---- Events ---------------------------------------------------------------------------------- */
+
+static void outcome_explain(const struct post *p, struct ctask_error *e)
+{
+    const struct publish *what = &p->what;
+    const char *to = what->routing_key;
+    switch (p->outcome) {
+    case CTASK_OK: break;
+    case CTASK_EROUTE:
+        error_set(e, CTASK_EROUTE, "no queue takes messages for \"%s\"%s%s", to,
+                  *what->exchange ? " of exchange " : "", what->exchange);
+        break;
+    case CTASK_ENACK:
+        error_set(e, CTASK_ENACK, "the broker did not accept a message for \"%s\": is it full?",
+                  to);
+        break;
+    default:
+        error_set(e, p->outcome, "the broker refused a message for \"%s\": %s", to,
+                  p->why ? p->why : ctask_strerror(p->outcome));
+    }
+}
+
+static void outcome_take(struct broker *b, struct broker_event *ev)
+{
+    struct post *p = outbox_take(&b->out);
+    ev->kind = BROKER_PUBLISHED;
+    ev->cookie = p->what.cookie;
+    ev->publish = &p->what;
+    outcome_explain(p, &ev->error);
+    b->given = p;
+}
+
+/* News first: what arrived and is still here belongs to the channel of today. */
+bool broker_next(struct broker *b, struct broker_event *ev)
+{
+    post_free(b->given);
+    b->given = NULL;
+    if (!list_empty(&b->news)) {
+        struct news *n = list_first(&b->news, struct news, link);
+        *ev = n->ev;
+        list_remove(&n->link);
+        free(n);
+        return true;
+    }
+    if (!events_wait(b)) return false;
+    *ev = (struct broker_event){0};
+    if (!list_empty(&b->out.done)) {
+        outcome_take(b, ev);
+        return true;
+    }
+    ev->kind = BROKER_MESSAGE;
+    ev->message = envelope_of(b->arrived.next);
+    list_remove(b->arrived.next);
+    return true;
+}

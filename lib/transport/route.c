@@ -1,0 +1,270 @@
+/* route.c - brings each frame to the room that it is for, by its channel, and tells the owner what
+ * came of it. A frame that fits nowhere ends the connection: its meaning is unknown. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "transport/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
+                              const struct queue *queue)
+{
+    struct news *n = calloc(1, sizeof *n);
+    if (!n) return NULL;
+    n->ev.kind = kind;
+    if (queue) n->ev.queue = queue->name;
+    list_append(&b->news, &n->link);
+    return &n->ev;
+}
+
+/* ---- Queues ---------------------------------------------------------------------------------- */
+
+void route_verdict(struct broker *b, struct queue *q)
+{
+    if (!q) return;
+    struct bytes why = bytes_text(q->why);
+    while (!list_empty(&q->waiting)) {
+        struct post *p = list_first(&q->waiting, struct post, link);
+        if (q->state == QUEUE_KNOWN)
+            outbox_ready(&b->out, p);
+        else
+            outbox_end(&b->out, p, CTASK_EREFUSED, why);
+    }
+    struct broker_event *ev = q->wanted ? news_add(b, BROKER_QUEUE, q) : NULL;
+    if (!ev) return;
+    if (q->state == QUEUE_REFUSED)
+        error_set(&ev->error, CTASK_EREFUSED, "the broker refused queue \"%s\": %s", q->name,
+                  q->why);
+    ev->created = q->created;
+    ev->messages = q->messages;
+    ev->consumers = q->consumers;
+}
+
+bool route_post(struct broker *b, struct post *p)
+{
+    const char *name = p->what.ensure;
+    struct queue *q = name ? topology_find(&b->topology, name) : NULL;
+    if (name && !q && !(q = topology_add(&b->topology, name, QUEUE_TASK))) return false;
+    if (!q || q->state == QUEUE_KNOWN) {
+        outbox_ready(&b->out, p);
+    } else if (q->state == QUEUE_REFUSED) {
+        outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(q->why));
+    } else {
+        list_remove(&p->link);
+        list_append(&q->waiting, &p->link);
+    }
+    return true;
+}
+
+/* What came back although its queue was known: the queue is looked at again, once per message. */
+static void unroutable_retry(struct broker *b)
+{
+    struct post *p;
+    list_each(p, &b->out.unroutable, struct post, link) {
+        struct queue *q = topology_find(&b->topology, p->what.ensure);
+        if (q) topology_doubt(&b->topology, q);
+        if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_EROUTE, bytes_text(NULL));
+    }
+}
+
+/* ---- Channels closed by the broker ----------------------------------------------------------- */
+
+void route_stale(struct broker *b)
+{
+    settle_begin(&b->settle);
+    inbox_reset(&b->deliveries);
+    while (!list_empty(&b->arrived)) envelope_free(envelope_of(b->arrived.next));
+}
+
+/* One that does not live for a second is not reopened at once. */
+static bool lane_closed(struct broker *b, struct lane *lane, int64_t now)
+{
+    amqp_channel_close_ok_t ok = {0};
+    lane->retry_at = now - lane->opened_at < CLOCK_SECOND ? now + CLOCK_SECOND / 2 : now;
+    lane->open = false;
+    return frame_method(&b->link.out, lane->number, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+}
+
+static bool close_blames(const amqp_channel_close_t *close, amqp_method_number_t id)
+{
+    return ((amqp_method_number_t)close->class_id << 16 | close->method_id) == id;
+}
+
+static void publish_closed(struct broker *b, const amqp_channel_close_t *close)
+{
+    inbox_reset(&b->returns);
+    if (close_blames(close, AMQP_BASIC_PUBLISH_METHOD)) {
+        outbox_refused(&b->out, b->link.sent, bytes_amqp(close->reply_text));
+        b->publish.retry_at = 0; /* each close of this kind brings us nearer to the culprit */
+    } else {
+        outbox_reset(&b->out, b->link.sent);
+    }
+    unroutable_retry(b);
+}
+
+static void look_closed(struct broker *b, const amqp_channel_close_t *close, int64_t now)
+{
+    struct queue *verdict;
+    topology_closed(&b->topology, close->reply_code, bytes_amqp(close->reply_text), now, &verdict);
+    b->look.retry_at = 0; /* each close answers one question */
+    route_verdict(b, verdict);
+}
+
+static void consume_closed(struct broker *b, const amqp_channel_close_t *close, int64_t now)
+{
+    bool refused = close_blames(close, AMQP_BASIC_CONSUME_METHOD);
+    struct queue *q = consumers_reset(&b->consumers, refused, now);
+    if (q && close->reply_code == AMQP_NOT_FOUND) topology_doubt(&b->topology, q);
+    route_stale(b);
+    struct broker_event *ev = news_add(b, BROKER_STALE, q);
+    if (ev)
+        error_set(&ev->error, CTASK_EREFUSED, "the broker closed the consuming channel: %.*s",
+                  BYTES_ARG(bytes_amqp(close->reply_text)));
+}
+
+/* ---- Methods by channel ---------------------------------------------------------------------- */
+
+static const char *publish_method(struct broker *b, amqp_method_number_t id, const void *m,
+                                  int64_t now)
+{
+    const amqp_basic_return_t *returned = m;
+    const amqp_basic_ack_t *ack = m;
+    const amqp_basic_nack_t *nack = m;
+    switch (id) {
+    case AMQP_CHANNEL_OPEN_OK_METHOD:
+    case AMQP_CONFIRM_SELECT_OK_METHOD: return NULL;
+    case AMQP_BASIC_ACK_METHOD:
+        outbox_confirm(&b->out, ack->delivery_tag, ack->multiple, true);
+        unroutable_retry(b);
+        return NULL;
+    case AMQP_BASIC_NACK_METHOD:
+        outbox_confirm(&b->out, nack->delivery_tag, nack->multiple, false);
+        return NULL;
+    case AMQP_BASIC_RETURN_METHOD:
+        return inbox_method(&b->returns,
+                            &(struct inbox_head){.exchange = bytes_amqp(returned->exchange),
+                                                 .routing_key = bytes_amqp(returned->routing_key)});
+    case AMQP_CHANNEL_CLOSE_METHOD:
+        if (!lane_closed(b, &b->publish, now)) return "out of memory";
+        publish_closed(b, m);
+        return NULL;
+    default: return "an unexpected method on the publishing channel";
+    }
+}
+
+static const char *look_method(struct broker *b, amqp_method_number_t id, const void *m,
+                               int64_t now)
+{
+    struct queue *verdict;
+    if (id == AMQP_CHANNEL_OPEN_OK_METHOD) return NULL;
+    if (id == AMQP_CHANNEL_CLOSE_METHOD) {
+        if (!lane_closed(b, &b->look, now)) return "out of memory";
+        look_closed(b, m, now);
+        return NULL;
+    }
+    const char *wrong = topology_answer(&b->topology, id, m, &verdict);
+    route_verdict(b, verdict);
+    return wrong;
+}
+
+static const char *delivered(struct broker *b, const amqp_basic_deliver_t *d)
+{
+    bool ours;
+    struct queue *q = consumers_find(&b->consumers, bytes_amqp(d->consumer_tag), &ours);
+    if (!ours) return "a delivery for a consumer that we do not have";
+    const char *wrong = settle_add(&b->settle, d->delivery_tag);
+    if (wrong) return wrong;
+    struct inbox_head head = {
+        .delivery = {d->delivery_tag, b->settle.generation},
+        .redelivered = d->redelivered,
+        .spool = !settle_is_open(&b->settle, b->spooled),
+        .exchange = bytes_amqp(d->exchange),
+        .routing_key = bytes_amqp(d->routing_key),
+        .queue = bytes_text(q ? q->name : ""),
+    };
+    return inbox_method(&b->deliveries, &head);
+}
+
+/* A consumer that ended without our asking: its queue was deleted, or moved. */
+static void consumer_ended(struct broker *b, struct bytes tag)
+{
+    struct queue *q = consumers_ended(&b->consumers, tag);
+    if (!q) return;
+    topology_doubt(&b->topology, q);
+    news_add(b, BROKER_CANCELLED, q);
+}
+
+static const char *consume_method(struct broker *b, amqp_method_number_t id, const void *m,
+                                  int64_t now)
+{
+    const amqp_basic_consume_ok_t *started = m;
+    const amqp_basic_cancel_t *cancel = m;
+    const amqp_basic_cancel_ok_t *cancelled = m;
+    struct queue *q;
+    switch (id) {
+    case AMQP_CHANNEL_OPEN_OK_METHOD:
+    case AMQP_BASIC_QOS_OK_METHOD: return NULL;
+    case AMQP_BASIC_DELIVER_METHOD: return delivered(b, m);
+    case AMQP_BASIC_CONSUME_OK_METHOD:
+        q = consumers_started(&b->consumers, bytes_amqp(started->consumer_tag));
+        if (q) news_add(b, BROKER_CONSUMING, q);
+        return NULL;
+    case AMQP_BASIC_CANCEL_METHOD: consumer_ended(b, bytes_amqp(cancel->consumer_tag)); return NULL;
+    case AMQP_BASIC_CANCEL_OK_METHOD:
+        consumers_ended(&b->consumers, bytes_amqp(cancelled->consumer_tag));
+        return NULL;
+    case AMQP_CHANNEL_CLOSE_METHOD:
+        if (!lane_closed(b, &b->consume, now)) return "out of memory";
+        consume_closed(b, m, now);
+        return NULL;
+    default: return "an unexpected method on the consuming channel";
+    }
+}
+
+/* ---- Contents -------------------------------------------------------------------------------- */
+
+static const char *return_content(struct broker *b, const struct frame *f)
+{
+    struct envelope *m;
+    const char *wrong = inbox_content(&b->returns, f, &m);
+    if (m) outbox_return(&b->out, m);
+    envelope_free(m);
+    return wrong;
+}
+
+static const char *delivery_content(struct broker *b, const struct frame *f)
+{
+    struct envelope *m;
+    const char *wrong = inbox_content(&b->deliveries, f, &m);
+    if (!m) return wrong;
+    if (m->spool >= 0) b->spooled = m->delivery;
+    if (*m->queue) {
+        list_append(&b->arrived, envelope_link(m));
+        return NULL;
+    }
+    broker_give_back(b, m->delivery); /* from a queue that we deleted meanwhile */
+    envelope_free(m);
+    return NULL;
+}
+
+const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
+{
+    bool publish = f->channel == CHANNEL_PUBLISH && b->publish.open;
+    bool consume = f->channel == CHANNEL_CONSUME && b->consume.open;
+    bool look = f->channel == b->look.number && b->look.open;
+    if (!publish && !consume && !look)
+        return f->channel > CHANNEL_CONSUME || f->channel == 2 ? NULL : "a frame of no channel";
+    if (f->type != AMQP_FRAME_METHOD)
+        return publish   ? return_content(b, f)
+               : consume ? delivery_content(b, f)
+                         : "a message on the channel for looks";
+    if ((publish && inbox_busy(&b->returns)) || (consume && inbox_busy(&b->deliveries)))
+        return "a message was cut short by a method";
+    amqp_method_number_t id;
+    const void *m = method_read(&b->link.pool, f->payload, &id);
+    if (!m) return "an unknown or malformed method";
+    return publish   ? publish_method(b, id, m, now)
+           : consume ? consume_method(b, id, m, now)
+                     : look_method(b, id, m, now);
+}

@@ -1,0 +1,343 @@
+/* session.c - connects, reads, writes, and starts over. Nothing here waits; a turn reads and writes
+ * a bounded amount, so that its owner is never held up for long. */
+#include "transport/session.h"
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define HANDSHAKE_LIMIT (10 * CLOCK_SECOND)
+#define CLOSE_LIMIT (5 * CLOCK_SECOND)
+#define SETTLED_AFTER (5 * CLOCK_SECOND) /* up that long: the next failure counts as the first */
+#define READ_SMALL ((size_t)16 << 10)
+#define READ_LARGE ((size_t)128 << 10)
+#define READ_ROUNDS 4
+#define OUT_FULL ((size_t)256 << 10)
+#define WRITE_ROUNDS 16
+
+bool session_up(const struct broker *b)
+{
+    return b->phase == PHASE_CONNECTED && b->link.state == LINK_UP;
+}
+
+/* ---- Down ------------------------------------------------------------------------------------ */
+
+/* Full jitter: a fleet must not come back all at once. */
+static int64_t backoff(unsigned failures, bool refused)
+{
+    uint32_t r = 0;
+    (void)!getrandom(&r, sizeof r, 0);
+    int64_t most = 5 * CLOCK_SECOND, least = 100 * CLOCK_MS;
+    if (failures < 4) most = (500 * CLOCK_MS) << failures;
+    if (refused) least = 15 * CLOCK_SECOND, most = 30 * CLOCK_SECOND;
+    return least + (int64_t)((double)r / UINT32_MAX * (double)(most - least));
+}
+
+/* Told when it is new: not at each of a hundred equal attempts. */
+static void down_tell(struct broker *b, const struct ctask_error *e, bool was_up)
+{
+    bool known = !was_up && e->code == b->error.code && strcmp(e->text, b->error.text) == 0;
+    b->error = *e;
+    struct broker_event *ev = known ? NULL : news_add(b, BROKER_DOWN, NULL);
+    if (ev) ev->error = *e;
+}
+
+static void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
+{
+    struct ctask_error why = *e; /* may live in the link */
+    bool was_up = b->up_at != 0;
+    bool refused = why.code == CTASK_EAUTH;
+    if (b->phase == PHASE_CONNECTED) {
+        outbox_reset(&b->out, b->link.sent);
+        link_done(&b->link);
+    }
+    stream_close(&b->stream);
+    inbox_reset(&b->returns);
+    consumers_reset(&b->consumers, false, now);
+    topology_reset(&b->topology);
+    route_stale(b);
+    b->publish.open = b->look.open = b->consume.open = false;
+    b->publish.retry_at = b->look.retry_at = b->consume.retry_at = 0;
+    if (was_up && now - b->up_at >= SETTLED_AFTER) b->failures = 0;
+    b->retry_at = now + backoff(b->failures++, refused);
+    b->up_at = 0;
+    b->phase = b->closing ? PHASE_CLOSED : PHASE_WAITING;
+    if (b->closing) error_set(&why, CTASK_ECLOSED, "closed");
+    down_tell(b, &why, was_up || b->closing);
+}
+
+static void link_broke(struct broker *b, int64_t now)
+{
+    session_end(b, &b->link.error, now);
+}
+
+/* ---- Connecting ------------------------------------------------------------------------------ */
+
+static int address_find(struct broker *b, struct addrs *to, struct ctask_error *e)
+{
+    if (b->url.tls)
+        return error_set(e, CTASK_ECONN, "amqps:// needs TLS, which this version does not have");
+    if (addrs_literal(b->url.host, b->url.port, to)) return CTASK_OK;
+    if (!b->cfg.resolve) return addrs_resolve(b->url.host, b->url.port, to, e);
+    return b->cfg.resolve(b->cfg.ctx, b->url.host, b->url.port, to, e);
+}
+
+static void dial(struct broker *b, int64_t now)
+{
+    struct addrs to = {0};
+    struct ctask_error e = {0};
+    int rc = address_find(b, &to, &e);
+    b->resolving = rc == CTASK_EAGAIN;
+    if (b->resolving) return;
+    if (rc != CTASK_OK) {
+        session_end(b, &e, now);
+        return;
+    }
+    stream_dial(&b->stream, &to, b->good, now);
+    b->phase = PHASE_DIALING;
+}
+
+static void dial_check(struct broker *b, int64_t now)
+{
+    int rc = stream_connect(&b->stream, now);
+    if (rc == 0) return;
+    if (rc < 0) {
+        char where[LINK_WHERE_SIZE];
+        struct ctask_error e;
+        error_set(&e, CTASK_ECONN, "cannot reach %s: %s (is RabbitMQ running there?)",
+                  link_where(&b->url, where), strerror(b->stream.reason));
+        session_end(b, &e, now);
+        return;
+    }
+    b->good = b->stream.at;
+    b->phase = PHASE_CONNECTED;
+    b->deadline = now + HANDSHAKE_LIMIT;
+    b->read_size = READ_SMALL;
+    link_init(&b->link, &b->url, b->name, b->cfg.heartbeat, now);
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+static bool link_event_take(struct broker *b, enum link_event event, const struct frame *f,
+                            int64_t now)
+{
+    struct broker_event *ev;
+    const char *wrong = NULL;
+    switch (event) {
+    case LINK_NONE: return false;
+    case LINK_FRAME: wrong = route_frame(b, f, now); break;
+    case LINK_OPENED:
+        b->up_at = now;
+        b->error = (struct ctask_error){0};
+        news_add(b, BROKER_UP, NULL);
+        break;
+    case LINK_BLOCKED:
+        ev = news_add(b, BROKER_BLOCKED, NULL);
+        if (ev)
+            error_set(&ev->error, CTASK_EBLOCKED, "the broker takes no messages: %s", b->link.why);
+        break;
+    case LINK_UNBLOCKED: news_add(b, BROKER_UNBLOCKED, NULL); break;
+    case LINK_ENDED:
+        if (b->link.out.len > 0) stream_send(&b->stream, &b->link.out); /* close-ok */
+        return false;
+    }
+    if (wrong) link_fail(&b->link, CTASK_EPROTO, wrong);
+    return true;
+}
+
+/* False when the link is dead. */
+static bool session_read(struct broker *b, int64_t now)
+{
+    for (int round = 0; round < READ_ROUNDS; round++) {
+        struct frame f;
+        long n = stream_recv(&b->stream, &b->link.in, b->read_size);
+        if (n < 0) link_lost(&b->link, b->stream.reason);
+        if (n <= 0) break;
+        link_heard(&b->link, now);
+        while (link_event_take(b, link_next(&b->link, &f), &f, now)) {
+        }
+        if (b->link.state == LINK_DEAD) break;
+        bool full = (size_t)n == b->read_size;
+        b->read_size = full ? READ_LARGE : READ_SMALL;
+        if (!full) break;
+    }
+    if (b->link.in.len == 0 && b->read_size == READ_SMALL && b->link.in.cap > 4 * READ_SMALL)
+        buf_done(&b->link.in);
+    return b->link.state != LINK_DEAD;
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static bool lane_usable(const struct lane *lane, int64_t now)
+{
+    return lane->open || lane->retry_at <= now;
+}
+
+static bool lane_open(struct broker *b, struct lane *lane, int64_t now)
+{
+    if (lane->open) return true;
+    amqp_channel_open_t open = {0};
+    amqp_confirm_select_t select = {0};
+    if (!frame_method(&b->link.out, lane->number, AMQP_CHANNEL_OPEN_METHOD, &open)) return false;
+    lane->open = true;
+    lane->opened_at = now;
+    return lane->number != CHANNEL_PUBLISH ||
+           frame_method(&b->link.out, lane->number, AMQP_CONFIRM_SELECT_METHOD, &select);
+}
+
+/* What each room would write now. */
+static bool looks_due(const struct broker *b, int64_t now)
+{
+    return lane_usable(&b->look, now) && topology_pending(&b->topology, now);
+}
+
+static bool consumers_due(const struct broker *b, int64_t now)
+{
+    return lane_usable(&b->consume, now) && consumers_pending(&b->consumers, now);
+}
+
+static bool posts_due(const struct broker *b, int64_t now)
+{
+    return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
+           (!b->link.blocked || b->out.begun);
+}
+
+static bool write_due(const struct broker *b, int64_t now)
+{
+    return session_up(b) &&
+           (b->settle.acked > 0 || looks_due(b, now) || consumers_due(b, now) || posts_due(b, now));
+}
+
+static bool looks_write(struct broker *b, int64_t now)
+{
+    struct queue *verdict;
+    if (topology_overdue(&b->topology, b->link.channel_max, now, &verdict)) {
+        b->look = (struct lane){.number = b->topology.channel};
+        route_verdict(b, verdict);
+        if (b->look.number == 0) return false;
+    }
+    return lane_open(b, &b->look, now) && topology_ask(&b->topology, &b->link.out, now);
+}
+
+/* Puts what is due into the link's buffer. Acks go first: they free the broker's memory. */
+static bool session_fill(struct broker *b, int64_t now)
+{
+    struct buf *out = &b->link.out;
+    if (!session_up(b) || out->len >= OUT_FULL) return true;
+    if (b->settle.acked > 0 && !settle_flush(&b->settle, out, CHANNEL_CONSUME)) return false;
+    if (looks_due(b, now) && !looks_write(b, now)) return false;
+    if (consumers_due(b, now) && (!lane_open(b, &b->consume, now) ||
+                                  !consumers_ask(&b->consumers, out, CHANNEL_CONSUME, now)))
+        return false;
+    if (posts_due(b, now) &&
+        (!lane_open(b, &b->publish, now) ||
+         !outbox_write(&b->out, out, CHANNEL_PUBLISH, b->link.frame_max, OUT_FULL, b->link.sent)))
+        return false;
+    if (b->closing && !write_due(b, now)) link_close(&b->link);
+    return true;
+}
+
+/* False when the link is dead. */
+static bool session_write(struct broker *b, int64_t now)
+{
+    for (int round = 0; round < WRITE_ROUNDS; round++) {
+        if (!session_fill(b, now)) {
+            link_fail(&b->link, CTASK_ENOMEM, "a message could not be put together");
+            return false;
+        }
+        if (b->link.out.len == 0) break;
+        long n = stream_send(&b->stream, &b->link.out);
+        if (n < 0) {
+            int reason = b->stream.reason;
+            if (session_read(b, now)) link_lost(&b->link, reason); /* its last words first */
+            return false;
+        }
+        if (n > 0) link_sent(&b->link, (size_t)n, now);
+        if (b->link.out.len > 0) break;
+    }
+    if (b->link.out.len == 0 && b->link.out.cap > OUT_FULL) buf_done(&b->link.out);
+    return true;
+}
+
+bool session_flush(struct broker *b, int64_t now)
+{
+    if (b->phase != PHASE_CONNECTED) return list_empty(&b->out.ready);
+    if (!session_write(b, now)) {
+        link_broke(b, now);
+        return false;
+    }
+    return b->link.out.len == 0 && list_empty(&b->out.ready) && !write_due(b, now);
+}
+
+/* ---- A turn ---------------------------------------------------------------------------------- */
+
+static void connected_turn(struct broker *b, int64_t now)
+{
+    bool alive = session_read(b, now) && link_tick(&b->link, now);
+    if (alive && b->link.state < LINK_UP && now >= b->deadline) {
+        link_fail(&b->link, CTASK_ECONN, "the broker does not finish the handshake");
+        alive = false;
+    }
+    if (alive && b->closing && now >= b->deadline) {
+        link_lost(&b->link, 0);
+        alive = false;
+    }
+    if (!alive || !session_write(b, now)) link_broke(b, now);
+}
+
+void session_turn(struct broker *b, int64_t now)
+{
+    if (b->phase == PHASE_WAITING && (b->resolving || now >= b->retry_at)) dial(b, now);
+    if (b->phase == PHASE_DIALING) dial_check(b, now);
+    if (b->phase == PHASE_CONNECTED) connected_turn(b, now);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t connected_wake(const struct broker *b)
+{
+    int64_t at = link_wake(&b->link);
+    if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
+    if (!session_up(b)) return at;
+    at = earlier(at, topology_wake(&b->topology));
+    at = earlier(at, consumers_wake(&b->consumers));
+    const struct lane *lanes[] = {&b->publish, &b->look, &b->consume};
+    for (size_t i = 0; i < sizeof lanes / sizeof lanes[0]; i++)
+        if (!lanes[i]->open && lanes[i]->retry_at) at = earlier(at, lanes[i]->retry_at);
+    return at;
+}
+
+void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
+{
+    *p = (struct pollfd){.fd = b->stream.fd};
+    if (b->phase == PHASE_WAITING && !b->resolving) *wake = earlier(*wake, b->retry_at);
+    if (b->phase == PHASE_DIALING) {
+        p->events = POLLOUT;
+        *wake = earlier(*wake, b->stream.deadline);
+    }
+    if (b->phase != PHASE_CONNECTED) return;
+    bool more = b->link.out.len > 0 || write_due(b, clock_now());
+    p->events = (short)(POLLIN | (more ? POLLOUT : 0));
+    *wake = earlier(*wake, connected_wake(b));
+}
+
+void session_kick(struct broker *b)
+{
+    if (b->phase == PHASE_WAITING) b->retry_at = 0;
+}
+
+void session_close(struct broker *b, int64_t now)
+{
+    struct ctask_error e;
+    if (b->closing) return;
+    b->closing = true;
+    b->deadline = now + CLOSE_LIMIT;
+    if (session_up(b)) return;
+    error_set(&e, CTASK_ECLOSED, "closed");
+    session_end(b, &e, now);
+}

@@ -1,0 +1,85 @@
+/* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
+ * live on it. broker.c is what the owner calls, session.c connects, reads and writes, route.c
+ * brings each frame to its room. */
+#ifndef TRANSPORT_SESSION_H
+#define TRANSPORT_SESSION_H
+
+#include "amqp/consumers.h"
+#include "amqp/inbox.h"
+#include "amqp/link.h"
+#include "amqp/outbox.h"
+#include "amqp/settle.h"
+#include "amqp/stream.h"
+#include "amqp/topology.h"
+#include "transport/broker.h"
+
+enum { CHANNEL_PUBLISH = 1, CHANNEL_CONSUME = 3 };
+
+/* A channel of ours. Questions follow channel.open without awaiting its answer. */
+struct lane {
+    uint16_t number;
+    bool open;
+    int64_t opened_at, retry_at;
+};
+
+enum phase {
+    PHASE_WAITING,   /* until retry_at, or for the resolver */
+    PHASE_DIALING,   /* the stream is connecting */
+    PHASE_CONNECTED, /* the rest is the link's state */
+    PHASE_CLOSED,    /* for good */
+};
+
+struct broker {
+    struct broker_config cfg;
+    struct url url;
+    char name[128];
+
+    enum phase phase;
+    bool resolving, closing;
+    int64_t retry_at, deadline; /* deadline: of the handshake, or of closing */
+    int64_t up_at;
+    unsigned failures;
+    unsigned good; /* the address that answered last */
+    struct stream stream;
+    struct link link; /* while PHASE_CONNECTED */
+    size_t read_size;
+    struct ctask_error error;
+
+    struct lane publish, look, consume;
+    struct outbox out;
+    struct inbox returns, deliveries;
+    struct settle settle;
+    struct topology topology;
+    struct consumers consumers;
+    struct delivery spooled; /* the last one in a file; one at a time is unsettled */
+
+    struct list news, arrived;
+    struct post *given; /* whose outcome was handed out last */
+};
+
+struct news {
+    struct list link;
+    struct broker_event ev;
+};
+/* News for the owner; queue may be NULL. What memory cannot hold is not told. */
+struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
+                              const struct queue *queue);
+
+bool session_up(const struct broker *b);
+void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
+void session_turn(struct broker *b, int64_t now);
+/* Writes without reading. True if nothing is left to write. */
+bool session_flush(struct broker *b, int64_t now);
+void session_kick(struct broker *b);
+void session_close(struct broker *b, int64_t now);
+
+/* NULL, or what is wrong with the frame; static. */
+const char *route_frame(struct broker *b, const struct frame *f, int64_t now);
+/* q became KNOWN or REFUSED; NULL: nothing to tell. */
+void route_verdict(struct broker *b, struct queue *q);
+/* A post that is to leave, or to wait for its queue. False when out of memory. */
+bool route_post(struct broker *b, struct post *p);
+/* The consuming channel is gone: nothing that came over it can be settled. */
+void route_stale(struct broker *b);
+
+#endif
