@@ -184,8 +184,11 @@ void consumer_stop(struct worker *w)
 static void lost(struct worker *w)
 {
     each_unstarted(w, request_drop);
+    for (size_t i = 0; i < REQUEST_STATES; i++) {
+        struct request *r;
+        list_each(r, &w->requests[i], struct request, link) r->window = 0;
+    }
     for (size_t i = 0; i < w->source_count; i++) {
-        w->sources[i].epoch++;
         w->sources[i].taken = 0;
         w->sources[i].consuming = false;
     }

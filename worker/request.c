@@ -15,8 +15,8 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     list_init(&r->link);
     r->m = m;
     r->source = s;
-    r->epoch = s->epoch;
-    s->taken++;
+    r->window = m->window;
+    if (r->window == s->windows) s->taken++;
     r->since = w->now;
     list_append(&w->requests[REQUEST_NEW], &r->link);
     w->count[REQUEST_NEW]++;
@@ -59,7 +59,7 @@ static void request_free(struct worker *w, struct request *r)
     if (r->state == REQUEST_WAITING) heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
-    if (r->epoch == r->source->epoch) r->source->taken--;
+    if (r->window == r->source->windows) r->source->taken--;
     if (r->unconfirmed > 0) finish_forget(w, r);
     envelope_free(r->m);
     free(r->burial);

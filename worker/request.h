@@ -55,7 +55,7 @@ struct request {
     const struct ctask_task *task;
     struct burial *burial; /* NULL: it is to run */
     struct source *source; /* the queue it came from */
-    unsigned epoch;        /* the source's consumer that brought it */
+    uint32_t window;       /* which of its consumers brought it; 0: of a lost connection */
 
     int64_t since;        /* when it entered its state */
     unsigned unconfirmed; /* messages under way that must be confirmed first */

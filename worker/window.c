@@ -23,7 +23,7 @@ void window_set(struct worker *w, struct source *s, unsigned prefetch)
 {
     if (prefetch == 0 && s->window == 0) return;
     broker_consume(w->in, s->name, prefetch);
-    s->epoch++;
+    s->windows++;
     s->window = prefetch;
     s->taken = 0;
     w->window_since = w->now;
@@ -78,23 +78,31 @@ static struct request *overdue(struct worker *w)
     return w->now - r->since > (int64_t)(LONG * 1e9) ? r : NULL;
 }
 
+static bool open_window(const struct worker *w)
+{
+    for (size_t i = 0; i < w->source_count; i++)
+        if (w->sources[i].window > 0) return true;
+    return false;
+}
+
 void window_adjust(struct worker *w)
 {
     if (w->drain > DRAIN_RUN || broker_state(w->in) != BROKER_IS_UP) return;
     bool hoarding = overdue(w) != NULL;
     if (!hoarding && (window_fits(w) || w->now - w->window_since < PAUSE)) return;
-    if (hoarding) {
-        /* First no more, then back with them: the other way round they would come here again. */
+    if (hoarding && open_window(w)) {
+        /* First no more, and back with them in the next turn, when the broker has been told: the
+         * other way round they would come here again. */
         for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
-        struct request *r;
-        while ((r = overdue(w))) request_give_back(w, r);
+        return;
     }
+    for (struct request *r; (r = overdue(w));) request_give_back(w, r);
     unsigned want = limit(w), have = held(w), missing = want > have ? want - have : 0;
     unsigned share = (unsigned)((missing + w->source_count - 1) / w->source_count);
     for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], share);
 }
 
-int64_t window_next(const struct worker *w)
+int64_t window_next(struct worker *w)
 {
     if (w->drain > DRAIN_RUN) return CLOCK_NEVER;
     int64_t at = CLOCK_NEVER;
@@ -102,7 +110,7 @@ int64_t window_next(const struct worker *w)
     if (!list_empty(&w->requests[REQUEST_READY])) {
         struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
         int64_t due = r->since + (int64_t)(LONG * 1e9) + CLOCK_MS;
-        if (due > w->now && due < at) at = due;
+        if (!pool_idle(&w->pool) && !w->options->prefetch && due < at) at = due;
     }
     double oldest = pool_oldest(&w->pool, w->now);
     if (oldest > 0 && oldest <= LONG) {

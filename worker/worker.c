@@ -43,7 +43,7 @@ static int64_t earliest(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t next_wake(const struct worker *w)
+static int64_t next_wake(struct worker *w)
 {
     const struct heap_node *due = heap_first(&w->due);
     int64_t at = due ? due->at : CLOCK_NEVER;

@@ -38,7 +38,7 @@ enum drain {
 /* A queue that is consumed. */
 struct source {
     char *name, *dead; /* dead: <name>.dead */
-    unsigned epoch;    /* grows with each new consumer */
+    uint32_t windows;  /* how many there have been: the number of the current one */
     unsigned window;   /* the prefetch of the current one; 0: none */
     unsigned taken;    /* unsettled deliveries of the current one */
     bool consuming;    /* consume-ok seen */
@@ -99,7 +99,7 @@ void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev);
 void window_adjust(struct worker *w);
 void window_set(struct worker *w, struct source *s, unsigned prefetch);
 void window_ran(struct worker *w, double seconds); /* a task took so long */
-int64_t window_next(const struct worker *w);
+int64_t window_next(struct worker *w);
 
 /* finish.c */
 void finish_read(struct worker *w); /* what `out` has to say */
