@@ -9,7 +9,7 @@
 struct consumer {
     struct list link;
     struct queue *queue; /* NULL: deleted since */
-    unsigned prefetch;
+    uint32_t window; /* the number of the queue's window that it was started for */
     enum { STARTING, RUNNING, ENDING } state;
     char tag[24];
 };
@@ -36,6 +36,7 @@ void consumers_done(struct consumers *c)
 void consumers_want(struct consumers *c, struct queue *q, unsigned prefetch)
 {
     q->prefetch = prefetch;
+    q->window++;
     q->consume_at = 0;
     list_remove(&q->consumed);
     list_append(&c->wanted, &q->consumed);
@@ -63,14 +64,14 @@ static bool start_due(const struct consumers *c, const struct queue *q)
 {
     if (q->prefetch == 0 || q->state != QUEUE_KNOWN) return false;
     const struct consumer *k = newest(c, q);
-    return !k || (k->state == RUNNING && k->prefetch != q->prefetch);
+    return !k || (k->state == RUNNING && k->window != q->window);
 }
 
-/* One that runs is to end when its queue is not wanted or a newer one runs. */
+/* One that runs is to end when its queue is not wanted any more or a newer one runs. */
 static bool end_due(const struct consumers *c, const struct consumer *k)
 {
-    if (k->state != RUNNING || !k->queue) return false;
-    if (k->queue->prefetch == 0) return true;
+    if (k->state != RUNNING) return false;
+    if (!k->queue || k->queue->prefetch == 0) return true;
     const struct consumer *last = newest(c, k->queue);
     return last != k && last->state == RUNNING;
 }
@@ -100,7 +101,7 @@ static bool start(struct consumers *c, struct queue *q, struct buf *out, uint16_
     struct consumer *k = calloc(1, sizeof *k);
     if (!k) return false;
     k->queue = q;
-    k->prefetch = q->prefetch;
+    k->window = q->window;
     snprintf(k->tag, sizeof k->tag, "ctask.%" PRIu32, ++c->serial);
     list_append(&c->running, &k->link);
     amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)q->prefetch};
@@ -134,10 +135,10 @@ static struct consumer *consumer_find(const struct consumers *c, struct bytes ta
     return NULL;
 }
 
-struct queue *consumers_find(const struct consumers *c, struct bytes tag, bool *ours)
+struct queue *consumers_find(const struct consumers *c, struct bytes tag, uint32_t *window)
 {
     struct consumer *k = consumer_find(c, tag);
-    *ours = k != NULL;
+    *window = k ? k->window : 0;
     return k ? k->queue : NULL;
 }
 

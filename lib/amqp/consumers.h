@@ -18,7 +18,7 @@ struct consumers {
 void consumers_init(struct consumers *c);
 void consumers_done(struct consumers *c);
 
-/* Sets the window of q; 0 stops. */
+/* Gives q a window of its own, the next by number, even if it is as large as the last; 0 stops. */
 void consumers_want(struct consumers *c, struct queue *q, unsigned prefetch);
 /* q is about to be deleted. */
 void consumers_forget(struct consumers *c, struct queue *q);
@@ -28,8 +28,9 @@ bool consumers_pending(const struct consumers *c, int64_t now);
 int64_t consumers_wake(const struct consumers *c);
 bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64_t now);
 
-/* The queue that a delivery or an answer with this tag belongs to; NULL: nobody's (any more). */
-struct queue *consumers_find(const struct consumers *c, struct bytes tag, bool *ours);
+/* The queue that a delivery with this tag belongs to, and the number of its window. NULL: nobody's;
+ * with a window: of a queue that was deleted meanwhile. */
+struct queue *consumers_find(const struct consumers *c, struct bytes tag, uint32_t *window);
 /* consume-ok: its queue, or NULL. */
 struct queue *consumers_started(struct consumers *c, struct bytes tag);
 /* cancel-ok, or the broker's cancel: its queue if it was not we who asked, else NULL. */

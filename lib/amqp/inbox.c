@@ -56,6 +56,7 @@ const char *inbox_method(struct inbox *in, const struct inbox_head *h)
     in->head.delivery = h->delivery;
     in->head.redelivered = h->redelivered;
     in->head.spool = h->spool;
+    in->head.window = h->window;
     name_keep(in->head.exchange, h->exchange);
     name_keep(in->head.routing_key, h->routing_key);
     name_keep(in->head.queue, h->queue);
@@ -84,6 +85,7 @@ static struct envelope *envelope_new(const struct inbox *in, struct bytes props,
     uint8_t *at = p->bytes;
     *m = (struct envelope){.delivery = in->head.delivery,
                            .redelivered = in->head.redelivered,
+                           .window = in->head.window,
                            .body_size = body_size,
                            .spool = -1};
     m->exchange = place(&at, in->head.exchange, exchange);

@@ -16,6 +16,7 @@ struct inbox {
     struct {
         struct delivery delivery;
         bool redelivered, spool; /* spool: may go to a file */
+        uint32_t window;
         char exchange[NAME_MAX_BYTES + 1], routing_key[NAME_MAX_BYTES + 1];
         char queue[NAME_MAX_BYTES + 1];
     } head; /* of the message under way */
@@ -27,6 +28,7 @@ struct inbox {
 struct inbox_head {
     struct delivery delivery;
     bool redelivered, spool;
+    uint32_t window;
     struct bytes exchange, routing_key, queue;
 };
 

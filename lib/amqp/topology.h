@@ -34,6 +34,7 @@ struct queue {
     unsigned refusals;
     int64_t retry_at;
     unsigned prefetch; /* consumed with this window; 0: not. See consumers.h */
+    uint32_t window;   /* its number */
     struct list consumed;
     int64_t consume_at;
     unsigned consume_refusals;

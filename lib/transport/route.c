@@ -170,15 +170,16 @@ static const char *look_method(struct broker *b, amqp_method_number_t id, const 
 
 static const char *delivered(struct broker *b, const amqp_basic_deliver_t *d)
 {
-    bool ours;
-    struct queue *q = consumers_find(&b->consumers, bytes_amqp(d->consumer_tag), &ours);
-    if (!ours) return "a delivery for a consumer that we do not have";
+    uint32_t window;
+    struct queue *q = consumers_find(&b->consumers, bytes_amqp(d->consumer_tag), &window);
+    if (window == 0) return "a delivery for a consumer that we do not have";
     const char *wrong = settle_add(&b->settle, d->delivery_tag);
     if (wrong) return wrong;
     struct inbox_head head = {
         .delivery = {d->delivery_tag, b->settle.generation},
         .redelivered = d->redelivered,
         .spool = !settle_is_open(&b->settle, b->spooled),
+        .window = window,
         .exchange = bytes_amqp(d->exchange),
         .routing_key = bytes_amqp(d->routing_key),
         .queue = bytes_text(q ? q->name : ""),
