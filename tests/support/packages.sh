@@ -83,6 +83,13 @@ units_enabled() {
     done
 }
 
+unit_disable() { # link
+    case $1 in
+    /etc/rc*) $as_root mv -f "$1" "${1%/*}/K${1##*/S}" ;; # as update-rc.d disable does
+    *) $as_root rm -f "$1" ;;
+    esac
+}
+
 # Starting is forbidden by a policy-rc.d (none is replaced, ours is removed in the end); being
 # enabled for the next boot is undone, for what was not enabled before.
 packages_install() { # what for...
@@ -106,7 +113,7 @@ packages_install() { # what for...
     for link in $(units_enabled); do
         case " $(echo "$before" | tr '\n' ' ') " in
         *" $link "*) ;;
-        *) $as_root rm -f "$link" ;;
+        *) unit_disable "$link" ;;
         esac
     done
     say "installed:$missing"
