@@ -1,9 +1,11 @@
 /* main.c - the ctask command: finds the verb and hands the rest of the command line to it. */
 #include "cli.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *argp_program_version = "ctask " CTASK_VERSION;
 
@@ -64,8 +66,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* Whoever starts us with a closed descriptor gets no socket in its place. */
+static void keep_standard_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    keep_standard_descriptors();
     static const struct argp argp = {
         .options = table, .parser = parse_option, .args_doc = "COMMAND [ARG...]", .doc = doc};
     struct command command = {.options.timeout = -1};

@@ -42,7 +42,16 @@ json_t *value_parse_line(const char *text, size_t length, char *why, size_t size
     return args;
 }
 
+/* Reals with as many digits as it takes to read them back, so that 0.1 is shown as 0.1. */
 char *value_text(const json_t *j)
 {
-    return json_dumps(j, JSON_ENCODE_ANY | JSON_COMPACT);
+    for (size_t digits = 15;; digits++) {
+        char *text = json_dumps(j, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(digits));
+        if (!text || digits == 17) return text;
+        json_t *again = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        bool same = json_equal(again, j);
+        json_decref(again);
+        if (same) return text;
+        free(text);
+    }
 }

@@ -54,6 +54,14 @@ START_TEST(a_bare_word_is_a_string)
 }
 END_TEST
 
+START_TEST(a_real_is_shown_with_the_digits_it_needs)
+{
+    ck_assert_str_eq(value("0.1"), "0.1");
+    ck_assert_str_eq(value("[0.4, 1.0, 1]"), "[0.4,1.0,1]");
+    ck_assert_str_eq(value("0.30000000000000004"), "0.30000000000000004");
+}
+END_TEST
+
 START_TEST(broken_json_is_refused_with_a_reason)
 {
     static const char *const broken[] = {"[1,2", "{\"a\":}", "\"open", " [", "{\"a\":1,\"a\":2}"};
@@ -170,6 +178,7 @@ int main(void)
     TCase *t = tcase_create("text");
     tcase_add_test(t, json_stays_json);
     tcase_add_test(t, a_bare_word_is_a_string);
+    tcase_add_test(t, a_real_is_shown_with_the_digits_it_needs);
     tcase_add_test(t, broken_json_is_refused_with_a_reason);
     tcase_add_test(t, a_number_that_does_not_fit_is_refused);
     tcase_add_test(t, text_that_is_not_utf8_is_refused);
