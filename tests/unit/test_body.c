@@ -1,0 +1,203 @@
+/* test_body.c - JSON within our limits or a sentence with a position, and bodies of three elements.
+ */
+#include "support/cases.h"
+#include "wire/message.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static json_t *json_of(const char *text, size_t n, struct fault *f)
+{
+    *f = (struct fault){0};
+    char *exact = malloc(n + !n);
+    ck_assert_ptr_nonnull(exact);
+    memcpy(exact, text, n);
+    json_t *j = wire_json(bytes_of(exact, n), f);
+    free(exact);
+    return j;
+}
+
+START_TEST(numbers_are_read_exactly_or_not_at_all)
+{
+    struct fault f;
+    json_t *j = json_of("[9223372036854775807,-9223372036854775808,1e308,-0,0.1]", 55, &f);
+    ck_assert_msg(j != NULL, "%s", f.text);
+    ck_assert_int_eq(json_integer_value(json_array_get(j, 0)), INT64_MAX);
+    ck_assert_int_eq(json_integer_value(json_array_get(j, 1)), INT64_MIN);
+    json_decref(j);
+    static const char *const bad[] = {"9223372036854775808",
+                                      "-9223372036854775809",
+                                      "1180591620717411303424",
+                                      "1e999",
+                                      "NaN",
+                                      "Infinity",
+                                      "-Infinity",
+                                      "01",
+                                      "1.",
+                                      "+1",
+                                      "0x10"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        j = json_of(bad[i], strlen(bad[i]), &f);
+        ck_assert_msg(j == NULL, "%s was read", bad[i]);
+        ck_assert_str_eq(f.type, "DecodeError");
+        ck_assert_msg(strstr(f.text, "line 1 column"), "no position in '%s'", f.text);
+    }
+}
+END_TEST
+
+START_TEST(text_is_utf8_or_refused)
+{
+    struct fault f;
+    json_t *j = json_of("\"a\\u0000b \\ud83d\\udc19\"", 23, &f);
+    ck_assert_msg(j != NULL, "%s", f.text);
+    ck_assert_uint_eq(json_string_length(j), 8);
+    ck_assert_mem_eq(json_string_value(j), "a\0b \xf0\x9f\x90\x99", 8);
+    json_decref(j);
+    static const char *const bad[] = {"\"\xff\"",       "\"\xc3\"",    "\"\xed\xa0\x80\"",
+                                      "\"\\ud800\"",    "\"\\udc00\"", "\"\n\"",
+                                      "\xef\xbb\xbf[]", "\"",          "\"\\"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        ck_assert_ptr_null(json_of(bad[i], strlen(bad[i]), &f));
+        ck_assert_str_eq(f.type, "DecodeError");
+    }
+    ck_assert_ptr_null(json_of("", 0, &f));
+    ck_assert_str_eq(f.type, "DecodeError");
+    ck_assert_ptr_null(json_of("[]\0", 3, &f));
+}
+END_TEST
+
+static char *nested(size_t depth)
+{
+    char *s = malloc(2 * depth + 1);
+    ck_assert_ptr_nonnull(s);
+    memset(s, '[', depth);
+    memset(s + depth, ']', depth);
+    s[2 * depth] = '\0';
+    return s;
+}
+
+START_TEST(nesting_is_refused_before_anything_descends)
+{
+    const size_t depths[] = {1, 128, 129, 2048, 100000, 1000000};
+    for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++) {
+        struct fault f;
+        char *s = nested(depths[i]);
+        json_t *j = json_of(s, 2 * depths[i], &f);
+        ck_assert_int_eq(j != NULL, depths[i] <= JSON_DEPTH_MAX);
+        if (!j) ck_assert_msg(strstr(f.text, "at byte 128"), "%s", f.text);
+        json_decref(j);
+        free(s);
+    }
+    struct fault f; /* brackets in text are no nesting, and a quoted quote does not end it */
+    char text[600] = "[\"\\\"";
+    memset(text + strlen(text), '[', 500);
+    strcat(text, "\"]");
+    json_t *j = json_of(text, strlen(text), &f);
+    ck_assert_msg(j != NULL, "%s", f.text);
+    json_decref(j);
+}
+END_TEST
+
+/* ---- Task bodies ----------------------------------------------------------------------------- */
+
+static struct wire_case *cases;
+static size_t case_count;
+
+static void load(void)
+{
+    cases = cases_load("celery-tasks.txt", &case_count);
+}
+
+static void unload(void)
+{
+    cases_free(cases, case_count);
+}
+
+static struct wire_case *case_named(const char *name)
+{
+    struct wire_case *c = cases_find(cases, case_count, name);
+    ck_assert_msg(c != NULL, "there is no case '%s'", name);
+    return c;
+}
+
+START_TEST(a_body_of_celery_is_read)
+{
+    struct wire_case *c = case_named("options");
+    struct message_body b;
+    struct fault f;
+    ck_assert(message_body_read(buf_bytes(&c->body), &b, &f));
+    ck_assert_uint_eq(json_array_size(b.args), 2);
+    ck_assert_str_eq(json_string_value(json_object_get(b.kwargs, "z")), "Zo\xc3\xab");
+    ck_assert(json_is_null(json_object_get(b.embed, "chain")));
+    message_body_done(&b);
+    for (size_t i = 0; i < case_count; i++) {
+        bool v1 = strcmp(cases[i].name, "protocol 1") == 0;
+        ck_assert_int_eq(message_body_read(buf_bytes(&cases[i].body), &b, &f), !v1);
+        message_body_done(&b);
+    }
+}
+END_TEST
+
+START_TEST(a_body_is_three_elements)
+{
+    static const struct {
+        const char *body, *type;
+    } rows[] = {
+        {"[[],{},null]", NULL},
+        {"[[1,2],{\"a\":1},{}]", NULL},
+        {"[[1,2],{}]", "InvalidTaskError"},
+        {"[[1,2],{},{},{}]", "InvalidTaskError"},
+        {"[]", "InvalidTaskError"},
+        {"{\"a\":1}", "InvalidTaskError"},
+        {"7", "InvalidTaskError"},
+        {"null", "InvalidTaskError"},
+        {"[{},{},{}]", "InvalidTaskError"},
+        {"[[],[],{}]", "InvalidTaskError"},
+        {"[[],{},7]", "InvalidTaskError"},
+        {"[[1, ", "DecodeError"},
+        {"[[],{},{}] x", "DecodeError"},
+        {"", "DecodeError"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct message_body b;
+        struct fault f = {0};
+        bool ok = message_body_read(bytes_text(rows[i].body), &b, &f);
+        ck_assert_int_eq(ok, rows[i].type == NULL);
+        if (!ok) ck_assert_str_eq(f.type, rows[i].type);
+        if (!ok) ck_assert_ptr_null(b.whole);
+        message_body_done(&b);
+    }
+}
+END_TEST
+
+START_TEST(bodies_cut_anywhere_are_refused)
+{
+    struct bytes whole = buf_bytes(&case_named("chain")->body);
+    for (size_t n = 0; n < whole.n; n++) {
+        struct fault f;
+        ck_assert_ptr_null(json_of((const char *)whole.p, n, &f));
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("body");
+    TCase *json = tcase_create("json"), *body = tcase_create("body");
+    tcase_add_checked_fixture(body, load, unload);
+    tcase_set_timeout(json, 60);
+    tcase_set_timeout(body, 60);
+    tcase_add_test(json, numbers_are_read_exactly_or_not_at_all);
+    tcase_add_test(json, text_is_utf8_or_refused);
+    tcase_add_test(json, nesting_is_refused_before_anything_descends);
+    tcase_add_test(body, a_body_is_three_elements);
+    tcase_add_test(body, bodies_cut_anywhere_are_refused);
+    tcase_add_test(body, a_body_of_celery_is_read);
+    suite_add_tcase(suite, json);
+    suite_add_tcase(suite, body);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
