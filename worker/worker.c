@@ -162,8 +162,9 @@ static struct broker *connect_as(struct worker *w, const char *role)
 static void print_task(void *ctx, const struct ctask_app *app, const struct ctask_task *t)
 {
     (void)ctx;
-    fprintf(stderr, "    %s.%s(%s)%s%s\n", app->name, t->name, t->params ? t->params : "...",
-            t->help ? "  " : "", t->help ? t->help : "");
+    (void)app;
+    fprintf(stderr, "    %s(%s)%s%s\n", t->name, t->params ? t->params : "...", t->help ? "  " : "",
+            t->help ? t->help : "");
 }
 
 static void print_banner(const struct worker *w)

@@ -56,11 +56,11 @@ class BadInput(BrokerTest):
 
     def test_body_not_three_elements(self):
         for body in ("[[97],{}]", "[[97],{},{},{}]", '{"a":1}', "[]", "3"):
-            self.assert_bad("DecodeError", body=body)
+            self.assert_bad("InvalidTaskError", body=body)
 
     def test_args_and_kwargs_of_the_wrong_kind(self):
         for body in ('[{},{},{}]', '[[97],[],{}]', '["x",{},{}]', '[[97],{},[1]]'):
-            self.assert_bad("DecodeError", body=body)
+            self.assert_bad("InvalidTaskError", body=body)
 
     def test_integers_beyond_64_bits(self):
         self.assert_bad("DecodeError", args=[2 ** 70])
@@ -122,8 +122,7 @@ class BadInput(BrokerTest):
     def test_odd_headers_do_not_hurt(self):
         for headers in ({"h%d" % i: i for i in range(200)},
                         {"nested": {"a": {"b": {"c": [1, {"d": None}]}}}}, {"retries": None},
-                        {"eta": None, "expires": None}, {"timelimit": [None, None]},
-                        {"retries": "many"}):
+                        {"eta": None, "expires": None}, {"timelimit": [None, None]}):
             task = self.bus.send(self.queue, headers=headers)
             self.assertEqual(self.bus.result(task)["status"], "SUCCESS", headers)
         self.assert_alive()
@@ -138,8 +137,8 @@ class BadInput(BrokerTest):
         self.kept()
         self.assert_alive()
 
-    def test_dates_that_are_none(self):
-        for headers in ({"eta": "tomorrow"}, {"expires": "9999-99-99"}, {"eta": 3.5}):
+    def test_headers_of_the_wrong_kind(self):
+        for headers in ({"retries": "many"}, {"eta": "tomorrow"}, {"expires": "9999-99-99"}, {"eta": 3.5}):
             self.assert_bad("InvalidTaskError", headers=headers)
 
     def test_deeply_nested_header_tables(self):
@@ -154,12 +153,11 @@ class BadInput(BrokerTest):
 
     def test_a_cc_header_and_a_user_id_do_not_travel_on(self):
         user = url_parts()[0]
-        self.bus.send(self.queue, args=["x"], headers={"CC": [self.queue]}, user_id=user)
-        for _ in range(2):  # the broker made two of it
-            message = self.kept(kind="TypeError")
-            self.assertNotIn("CC", message.headers)
-            self.assertNotIn("user_id", message.properties)
-            self.assertEqual(message.headers["x-ctask-user"], user)
+        self.bus.send(self.queue, args=["x"], headers={"CC": [self.queue + ".cc"]}, user_id=user)
+        message = self.kept(kind="TypeError")
+        self.assertNotIn("CC", message.headers)
+        self.assertNotIn("user_id", message.properties)
+        self.assertEqual(message.headers["x-ctask-user"], user)
         self.assert_alive()
 
     def test_a_user_id_of_somebody_else(self):
@@ -173,7 +171,7 @@ class BadInput(BrokerTest):
     def test_unknown_task_goes_back_for_a_neighbour_that_knows_it(self):
         self.workers[0].stop()
         knows_less = self.worker(app="primes")
-        task = self.bus.send(self.queue, "add", [2, 3])
+        task = self.bus.send(self.queue, "demo.add", [2, 3])
         seen = json.loads(self.bus.take(self.bus.reply_to).body)
         self.assertEqual(seen["status"], "RETRY")
         self.assertEqual(seen["result"]["exc_type"], "NotRegistered")

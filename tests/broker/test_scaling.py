@@ -36,7 +36,7 @@ class Scaling(BrokerTest):
     def test_1_to_8_to_64(self):
         self.bus.declare(self.queue)
         for _ in range(1500):
-            self.bus.send(self.queue, "sleep", [NAP])
+            self.bus.send(self.queue, "demo.sleep", [NAP])
         fleet = []
         for size in (1, 8, 64):
             fleet += [self.worker("-c", "1", wait=False) for _ in range(size - len(fleet))]
@@ -60,7 +60,7 @@ class Scaling(BrokerTest):
             fleet = [self.worker("-c", str(children)) for _ in range(workers)]
             naps = [0.1] * 50 + [3.0] + [0.1] * 49
             start = time.monotonic()
-            ids = [self.bus.send(self.queue, "sleep", [nap]) for nap in naps]
+            ids = [self.bus.send(self.queue, "demo.sleep", [nap]) for nap in naps]
             self.bus.results(*ids)
             took = time.monotonic() - start
             ideal = max(50 * 0.1 / 4 + 3.0, sum(naps) / 4)
