@@ -9,7 +9,7 @@
 struct consumer {
     struct list link;
     struct queue *queue; /* NULL: deleted since */
-    uint32_t window; /* the number of the queue's window that it was started for */
+    uint32_t window;     /* the number of the queue's window that it was started for */
     enum { STARTING, RUNNING, ENDING } state;
     char tag[24];
 };

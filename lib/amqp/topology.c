@@ -173,9 +173,10 @@ static bool ask(struct topology *t, struct queue *q, int what, struct buf *out, 
 
 static bool queue_ask(struct topology *t, struct queue *q, struct buf *out, int64_t now)
 {
-    bool declare = q->state == QUEUE_MISSING || q->kind == QUEUE_REPLY;
+    bool declare = q->state == QUEUE_MISSING || (q->kind == QUEUE_REPLY && !q->declared);
     queue_move(t, q, QUEUE_ASKED);
     q->created = declare;
+    q->declared |= declare;
     if (!declare) return ask(t, q, ASK_LOOK, out, now);
     if (q->kind != QUEUE_TASK) return ask(t, q, ASK_QUEUE, out, now);
     return ask(t, q, ASK_EXCHANGE, out, now) && ask(t, q, ASK_QUEUE, out, now) &&

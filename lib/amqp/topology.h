@@ -30,6 +30,7 @@ struct queue {
     enum queue_state state;
     bool wanted; /* its owner wants to hear of it */
     bool created;
+    bool declared; /* by us, once: a reply queue is looked at from then on, so its loss is seen */
     uint32_t messages, consumers; /* as last looked at */
     unsigned refusals;
     int64_t retry_at;

@@ -11,7 +11,8 @@ enum queue_kind {
     QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding as Celery declares
                   */
     QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
-    QUEUE_REPLY, /* ours: declared durable, x-expires 30 min */
+    QUEUE_REPLY, /* ours: declared durable, x-expires 30 min, looked at after a reconnect: `created`
+                    then says that it was lost */
 };
 
 /* A delivery's name. Settling one of an earlier generation does nothing. */

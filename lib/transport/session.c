@@ -130,7 +130,6 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     case LINK_FRAME: wrong = route_frame(b, f, now); break;
     case LINK_OPENED:
         b->up_at = now;
-        b->error = (struct ctask_error){0};
         news_add(b, BROKER_UP, NULL);
         break;
     case LINK_BLOCKED:
@@ -244,7 +243,7 @@ static bool session_write(struct broker *b, int64_t now)
 {
     for (int round = 0; round < WRITE_ROUNDS; round++) {
         if (!session_fill(b, now)) {
-            link_fail(&b->link, CTASK_ENOMEM, "a message could not be put together");
+            link_fail(&b->link, CTASK_ENOMEM, "what is to be sent could not be put together");
             return false;
         }
         if (b->link.out.len == 0) break;
@@ -299,16 +298,19 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t connected_wake(const struct broker *b)
+/* Only what is still to come: what is due already leaves as soon as the socket takes it. */
+static int64_t connected_wake(const struct broker *b, int64_t now)
 {
+    const int64_t times[] = {
+        topology_wake(&b->topology), consumers_wake(&b->consumers),
+        b->publish.retry_at,         b->look.retry_at,
+        b->consume.retry_at,
+    };
     int64_t at = link_wake(&b->link);
     if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
     if (!session_up(b)) return at;
-    at = earlier(at, topology_wake(&b->topology));
-    at = earlier(at, consumers_wake(&b->consumers));
-    const struct lane *lanes[] = {&b->publish, &b->look, &b->consume};
-    for (size_t i = 0; i < sizeof lanes / sizeof lanes[0]; i++)
-        if (!lanes[i]->open && lanes[i]->retry_at) at = earlier(at, lanes[i]->retry_at);
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
+        if (times[i] > now) at = earlier(at, times[i]);
     return at;
 }
 
@@ -321,9 +323,10 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
         *wake = earlier(*wake, b->stream.deadline);
     }
     if (b->phase != PHASE_CONNECTED) return;
-    bool more = b->link.out.len > 0 || write_due(b, clock_now());
+    int64_t now = clock_now();
+    bool more = b->link.out.len > 0 || write_due(b, now);
     p->events = (short)(POLLIN | (more ? POLLOUT : 0));
-    *wake = earlier(*wake, connected_wake(b));
+    *wake = earlier(*wake, connected_wake(b, now));
 }
 
 void session_kick(struct broker *b)
