@@ -125,9 +125,9 @@ START_TEST(instants_beyond_the_calendar_are_written_as_its_ends)
 }
 END_TEST
 
-START_TEST(every_day_of_800_years_agrees_with_the_c_library)
+START_TEST(every_day_of_400_years_agrees_with_the_c_library)
 {
-    for (int64_t day = -150000; day < 142194; day++) {
+    for (int64_t day = -73000; day < 73097; day++) {
         time_t at = day * 86400 + 43201;
         struct tm tm;
         char theirs[DATE_SIZE], ours[DATE_SIZE];
@@ -149,7 +149,7 @@ int main(void)
     tcase_add_test(tc, a_date_cut_anywhere_is_read_or_refused_within_its_bytes);
     tcase_add_test(tc, dates_are_written_in_utc_with_microseconds);
     tcase_add_test(tc, instants_beyond_the_calendar_are_written_as_its_ends);
-    tcase_add_test(tc, every_day_of_800_years_agrees_with_the_c_library);
+    tcase_add_test(tc, every_day_of_400_years_agrees_with_the_c_library);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
