@@ -1,0 +1,432 @@
+/* test_topology.c - queues are looked at, declared as Celery does when missing, and one that is
+ * refused or not answered for holds up no other; consumers follow what is wanted. */
+#include "amqp/consumers.h"
+#include "amqp/topology.h"
+#include "base/clock.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define T0 (1000 * CLOCK_SECOND)
+
+static struct topology t;
+static struct consumers c;
+static struct buf out;
+static amqp_pool_t pool;
+static struct queue *verdict;
+
+static void setup(void)
+{
+    topology_init(&t);
+    consumers_init(&c);
+    out = (struct buf){0};
+    init_amqp_pool(&pool, 512);
+}
+
+static void teardown(void)
+{
+    consumers_done(&c);
+    topology_done(&t);
+    buf_done(&out);
+    empty_amqp_pool(&pool);
+}
+
+/* What was asked since the last call, as "look a; exchange b; ...". */
+static const char *asked(void)
+{
+    static char text[1024];
+    struct frame f;
+    long n;
+    text[0] = '\0';
+    while ((n = frame_next(buf_bytes(&out), FRAME_MAX, &f)) > 0) {
+        const uint8_t *p = f.payload.p;
+        void *m = NULL;
+        amqp_method_number_t id = (amqp_method_number_t)p[1] << 16 | p[3];
+        recycle_amqp_pool(&pool);
+        amqp_bytes_t args = {f.payload.n - 4, (void *)(uintptr_t)(p + 4)};
+        ck_assert_int_ge(amqp_decode_method(id, &pool, args, &m), 0);
+        const amqp_queue_declare_t *queue = m;
+        const amqp_exchange_declare_t *exchange = m;
+        const amqp_queue_bind_t *bind = m;
+        const amqp_basic_consume_t *consume = m;
+        const amqp_basic_cancel_t *cancel = m;
+        char *at = text + strlen(text);
+        size_t room = sizeof text - strlen(text);
+        switch (id) {
+        case AMQP_QUEUE_DECLARE_METHOD:
+            ck_assert(queue->passive || (queue->durable && !queue->auto_delete));
+            ck_assert(!queue->exclusive && !queue->nowait);
+            snprintf(at, room, "%s%.*s(%d); ", queue->passive ? "look " : "queue ",
+                     BYTES_ARG(bytes_amqp(queue->queue)), queue->arguments.num_entries);
+            break;
+        case AMQP_EXCHANGE_DECLARE_METHOD:
+            ck_assert(bytes_is(bytes_amqp(exchange->type), "direct"));
+            ck_assert(exchange->durable && !exchange->auto_delete && !exchange->internal);
+            snprintf(at, room, "exchange %.*s; ", BYTES_ARG(bytes_amqp(exchange->exchange)));
+            break;
+        case AMQP_QUEUE_BIND_METHOD:
+            ck_assert(bytes_equal(bytes_amqp(bind->queue), bytes_amqp(bind->exchange)));
+            ck_assert(bytes_equal(bytes_amqp(bind->queue), bytes_amqp(bind->routing_key)));
+            snprintf(at, room, "bind %.*s; ", BYTES_ARG(bytes_amqp(bind->queue)));
+            break;
+        case AMQP_QUEUE_DELETE_METHOD: snprintf(at, room, "delete; "); break;
+        case AMQP_BASIC_QOS_METHOD:
+            ck_assert(!((const amqp_basic_qos_t *)m)->global);
+            snprintf(at, room, "qos %u; ", ((const amqp_basic_qos_t *)m)->prefetch_count);
+            break;
+        case AMQP_BASIC_CONSUME_METHOD:
+            ck_assert(!consume->no_ack && !consume->exclusive);
+            snprintf(at, room, "consume %.*s %.*s; ", BYTES_ARG(bytes_amqp(consume->queue)),
+                     BYTES_ARG(bytes_amqp(consume->consumer_tag)));
+            break;
+        case AMQP_BASIC_CANCEL_METHOD:
+            snprintf(at, room, "cancel %.*s; ", BYTES_ARG(bytes_amqp(cancel->consumer_tag)));
+            break;
+        default: ck_abort_msg("unexpected method");
+        }
+        buf_consume(&out, (size_t)n);
+    }
+    return text;
+}
+
+static const char *ask(int64_t now)
+{
+    ck_assert(topology_ask(&t, &out, now));
+    return asked();
+}
+
+static void there(uint32_t messages)
+{
+    amqp_queue_declare_ok_t ok = {.message_count = messages, .consumer_count = 2};
+    ck_assert_ptr_null(topology_answer(&t, AMQP_QUEUE_DECLARE_OK_METHOD, &ok, &verdict));
+}
+
+static void closed(unsigned code, const char *text)
+{
+    topology_closed(&t, code, bytes_text(text), T0, &verdict);
+}
+
+START_TEST(a_queue_that_exists_is_used_as_it_is)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "look q(0); ");
+    there(5);
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    ck_assert(!q->created);
+    ck_assert_uint_eq(q->messages, 5);
+    ck_assert_uint_eq(q->consumers, 2);
+    ck_assert(!topology_pending(&t, T0));
+    ck_assert_str_eq(ask(T0), "");
+}
+END_TEST
+
+static void declared(void)
+{
+    ck_assert_ptr_null(topology_answer(&t, AMQP_EXCHANGE_DECLARE_OK_METHOD, NULL, &verdict));
+    ck_assert_ptr_null(verdict);
+    there(0);
+    ck_assert_ptr_null(verdict);
+    ck_assert_ptr_null(topology_answer(&t, AMQP_QUEUE_BIND_OK_METHOD, NULL, &verdict));
+}
+
+START_TEST(a_missing_one_is_declared_as_celery_does)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ask(T0);
+    closed(404, "NOT_FOUND");
+    ck_assert_ptr_null(verdict);
+    ck_assert_str_eq(ask(T0), "exchange q; queue q(0); bind q; ");
+    declared();
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert(q->created);
+}
+END_TEST
+
+START_TEST(dead_and_reply_queues_have_no_exchange_of_their_own)
+{
+    topology_add(&t, "q.dead", QUEUE_DEAD);
+    topology_add(&t, "mine", QUEUE_REPLY);
+    ck_assert_str_eq(ask(T0), "look q.dead(0); queue mine(1); ");
+    closed(404, "NOT_FOUND");
+    ck_assert_str_eq(ask(T0), "queue q.dead(0); look mine(0); ");
+    there(0);
+    ck_assert_str_eq(verdict->name, "q.dead");
+    there(0);
+    ck_assert_str_eq(verdict->name, "mine");
+}
+END_TEST
+
+START_TEST(a_reply_queue_that_was_lost_is_said_to_be_new)
+{
+    struct queue *q = topology_add(&t, "mine", QUEUE_REPLY);
+    ck_assert_str_eq(ask(T0), "queue mine(1); ");
+    there(0);
+    for (int i = 0; i < 2; i++) {
+        topology_reset(&t);
+        ck_assert_str_eq(ask(T0), "look mine(0); ");
+        if (i == 0) there(0);
+    }
+    ck_assert(!q->created);
+    closed(404, "NOT_FOUND");
+    ck_assert_str_eq(ask(T0), "queue mine(1); ");
+    there(0);
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert(q->created);
+}
+END_TEST
+
+START_TEST(looks_are_asked_together_and_a_close_repeats_the_unanswered)
+{
+    topology_add(&t, "a", QUEUE_TASK);
+    topology_add(&t, "b", QUEUE_TASK);
+    topology_add(&t, "c", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "look a(0); look b(0); look c(0); ");
+    there(0);
+    ck_assert_str_eq(verdict->name, "a");
+    closed(404, "NOT_FOUND - no queue 'b'");
+    ck_assert_str_eq(ask(T0), "exchange b; queue b(0); bind b; look c(0); ");
+    declared();
+    ck_assert_str_eq(verdict->name, "b");
+    there(0);
+    ck_assert_str_eq(verdict->name, "c");
+}
+END_TEST
+
+START_TEST(a_refusal_is_one_queues_own_and_is_tried_again_later)
+{
+    struct queue *q = topology_add(&t, "no", QUEUE_TASK);
+    struct queue *fine = topology_add(&t, "fine", QUEUE_TASK);
+    int64_t last = 0;
+    ask(T0);
+    closed(403, "ACCESS_REFUSED");
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_REFUSED);
+    ck_assert_str_eq(q->why, "ACCESS_REFUSED");
+    ck_assert_str_eq(ask(T0), "look fine(0); ");
+    there(0);
+    ck_assert_ptr_eq(verdict, fine);
+    for (int i = 0; i < 8; i++) {
+        int64_t wait = topology_wake(&t) - T0;
+        ck_assert_int_ge(wait, last);
+        ck_assert_int_ge(wait, CLOCK_SECOND);
+        ck_assert_int_le(wait, 30 * CLOCK_SECOND);
+        ck_assert_str_eq(ask(T0 + wait - 1), "");
+        ck_assert_str_eq(ask(T0 + wait), "look no(0); ");
+        closed(405, "RESOURCE_LOCKED");
+        last = wait;
+    }
+    ck_assert_int_eq(last, 30 * CLOCK_SECOND);
+}
+END_TEST
+
+START_TEST(an_exchange_of_another_type_refuses_the_queue)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ask(T0);
+    closed(404, "NOT_FOUND");
+    ask(T0);
+    closed(406, "PRECONDITION_FAILED - inequivalent arg 'type'");
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_REFUSED);
+}
+END_TEST
+
+START_TEST(a_queue_that_is_not_answered_for_holds_up_no_other)
+{
+    struct queue *stuck = topology_add(&t, "stuck", QUEUE_TASK);
+    topology_add(&t, "fine", QUEUE_TASK);
+    ask(T0);
+    uint16_t before = t.channel;
+    int64_t due = topology_wake(&t);
+    ck_assert_int_gt(due, T0);
+    ck_assert(!topology_overdue(&t, 100, due - 1, &verdict));
+    ck_assert(topology_overdue(&t, 100, due, &verdict));
+    ck_assert_ptr_eq(verdict, stuck);
+    ck_assert_uint_ne(t.channel, before);
+    ck_assert_uint_ne(t.channel, 3); /* which consumes */
+    ck_assert_str_eq(ask(due), "look fine(0); ");
+    there(0);
+    ck_assert_str_eq(verdict->name, "fine");
+}
+END_TEST
+
+START_TEST(after_a_loss_all_are_looked_at_again)
+{
+    topology_add(&t, "a", QUEUE_TASK);
+    ask(T0);
+    there(0);
+    topology_add(&t, "b", QUEUE_TASK);
+    ask(T0);
+    topology_reset(&t);
+    ck_assert_str_eq(ask(T0), "look b(0); look a(0); ");
+}
+END_TEST
+
+START_TEST(answers_out_of_turn_are_refused)
+{
+    amqp_queue_declare_ok_t ok = {0};
+    ck_assert_ptr_nonnull(topology_answer(&t, AMQP_QUEUE_DECLARE_OK_METHOD, &ok, &verdict));
+    topology_add(&t, "a", QUEUE_TASK);
+    ask(T0);
+    ck_assert_ptr_nonnull(topology_answer(&t, AMQP_QUEUE_BIND_OK_METHOD, NULL, &verdict));
+}
+END_TEST
+
+START_TEST(a_queue_deleted_while_asked_for_is_forgotten)
+{
+    struct queue *q = topology_add(&t, "a", QUEUE_TASK);
+    ask(T0);
+    topology_delete(&t, q);
+    ck_assert_ptr_null(topology_find(&t, "a"));
+    ck_assert_str_eq(ask(T0), "delete; ");
+    there(0);
+    ck_assert_ptr_null(verdict);
+    ck_assert_ptr_null(topology_answer(&t, AMQP_QUEUE_DELETE_OK_METHOD, NULL, &verdict));
+    ck_assert(!topology_pending(&t, T0));
+}
+END_TEST
+
+/* ---- Consumers ------------------------------------------------------------------------------- */
+
+static struct queue *known(const char *name)
+{
+    struct queue *q = topology_add(&t, name, QUEUE_TASK);
+    ask(T0);
+    there(0);
+    return q;
+}
+
+static const char *consume(int64_t now)
+{
+    ck_assert(consumers_ask(&c, &out, 3, now));
+    return asked();
+}
+
+START_TEST(consuming_waits_for_the_queue)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    consumers_want(&c, q, 7);
+    ck_assert(!consumers_pending(&c, T0));
+    ck_assert_str_eq(consume(T0), "");
+    ask(T0);
+    there(0);
+    ck_assert(consumers_pending(&c, T0));
+    ck_assert_str_eq(consume(T0), "qos 7; consume q ctask.1; ");
+    ck_assert(!consumers_pending(&c, T0));
+    ck_assert_ptr_eq(consumers_started(&c, bytes_text("ctask.1")), q);
+}
+END_TEST
+
+START_TEST(a_new_window_starts_a_second_consumer_before_the_first_ends)
+{
+    uint32_t window;
+    struct queue *q = known("q");
+    consumers_want(&c, q, 7);
+    consume(T0);
+    consumers_started(&c, bytes_text("ctask.1"));
+    consumers_want(&c, q, 9);
+    ck_assert_str_eq(consume(T0), "qos 9; consume q ctask.2; ");
+    ck_assert_str_eq(consume(T0), "");
+    ck_assert_ptr_eq(consumers_started(&c, bytes_text("ctask.2")), q);
+    ck_assert_str_eq(consume(T0), "cancel ctask.1; ");
+    ck_assert_ptr_eq(consumers_find(&c, bytes_text("ctask.1"), &window), q); /* still under way */
+    ck_assert_ptr_null(consumers_ended(&c, bytes_text("ctask.1")));          /* as we asked */
+    ck_assert_ptr_null(consumers_find(&c, bytes_text("ctask.1"), &window));
+    ck_assert_uint_eq(window, 0);
+}
+END_TEST
+
+START_TEST(windows_that_change_faster_than_answers_come_end_with_the_last)
+{
+    struct queue *q = known("q");
+    consumers_want(&c, q, 1);
+    consume(T0);
+    for (unsigned n = 2; n < 10; n++) {
+        consumers_want(&c, q, n);
+        ck_assert_str_eq(consume(T0), "");
+    }
+    consumers_started(&c, bytes_text("ctask.1"));
+    ck_assert_str_eq(consume(T0), "qos 9; consume q ctask.2; ");
+    consumers_want(&c, q, 0);
+    ck_assert_str_eq(consume(T0), "cancel ctask.1; ");
+    consumers_started(&c, bytes_text("ctask.2"));
+    ck_assert_str_eq(consume(T0), "cancel ctask.2; ");
+}
+END_TEST
+
+START_TEST(a_consumer_that_the_broker_ended_names_its_queue)
+{
+    struct queue *q = known("q");
+    consumers_want(&c, q, 7);
+    consume(T0);
+    consumers_started(&c, bytes_text("ctask.1"));
+    ck_assert_ptr_eq(consumers_ended(&c, bytes_text("ctask.1")), q);
+    topology_doubt(&t, q);
+    ck_assert_str_eq(consume(T0), "");
+    ask(T0);
+    there(0);
+    ck_assert_str_eq(consume(T0), "qos 7; consume q ctask.2; ");
+}
+END_TEST
+
+START_TEST(a_refused_consume_is_tried_again_later_and_the_others_at_once)
+{
+    struct queue *a = known("a"), *b = known("b");
+    consumers_want(&c, a, 1);
+    consume(T0);
+    consumers_started(&c, bytes_text("ctask.1"));
+    consumers_want(&c, b, 1);
+    consume(T0);
+    ck_assert_ptr_eq(consumers_reset(&c, true, T0), b);
+    ck_assert_str_eq(consume(T0), "qos 1; consume a ctask.3; ");
+    ck_assert_int_gt(consumers_wake(&c), T0);
+    ck_assert_str_eq(consume(consumers_wake(&c)), "qos 1; consume b ctask.4; ");
+}
+END_TEST
+
+START_TEST(a_deleted_queues_consumer_is_cancelled)
+{
+    struct queue *q = known("q");
+    uint32_t window;
+    consumers_want(&c, q, 1);
+    consume(T0);
+    consumers_started(&c, bytes_text("ctask.1"));
+    consumers_forget(&c, q);
+    topology_delete(&t, q);
+    ck_assert_ptr_null(consumers_find(&c, bytes_text("ctask.1"), &window));
+    ck_assert_uint_ne(window, 0);
+    ck_assert_str_eq(consume(T0), "cancel ctask.1; ");
+}
+END_TEST
+
+int main(void)
+{
+    TCase *k = tcase_create("topology");
+    tcase_add_checked_fixture(k, setup, teardown);
+    tcase_add_test(k, a_queue_that_exists_is_used_as_it_is);
+    tcase_add_test(k, a_missing_one_is_declared_as_celery_does);
+    tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
+    tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
+    tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
+    tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
+    tcase_add_test(k, an_exchange_of_another_type_refuses_the_queue);
+    tcase_add_test(k, a_queue_that_is_not_answered_for_holds_up_no_other);
+    tcase_add_test(k, after_a_loss_all_are_looked_at_again);
+    tcase_add_test(k, answers_out_of_turn_are_refused);
+    tcase_add_test(k, a_queue_deleted_while_asked_for_is_forgotten);
+    tcase_add_test(k, consuming_waits_for_the_queue);
+    tcase_add_test(k, a_new_window_starts_a_second_consumer_before_the_first_ends);
+    tcase_add_test(k, windows_that_change_faster_than_answers_come_end_with_the_last);
+    tcase_add_test(k, a_consumer_that_the_broker_ended_names_its_queue);
+    tcase_add_test(k, a_refused_consume_is_tried_again_later_and_the_others_at_once);
+    tcase_add_test(k, a_deleted_queues_consumer_is_cancelled);
+    Suite *s = suite_create("topology");
+    suite_add_tcase(s, k);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
