@@ -18,12 +18,13 @@ cores=$(nproc)
 each=$((cores / 3)) # children of each worker, so that a third one has cores to use
 [ "$each" -ge 1 ] || each=1
 
+# A line of narration; on a terminal it takes the place of the progress bar, which comes back.
 say() {
-    if [ -t 2 ]; then printf '\r\033[K%s\n' "$*" >&2; else printf '%s\n' "$*" >&2; fi
+    if [ -t 1 ]; then printf '\r\033[K%s\n' "$*"; else printf '%s\n' "$*"; fi
 }
 
 die() {
-    say "demo: $*"
+    say "demo: $*" >&2
     tail -n 5 "$tmp"/*.log >&2 2>/dev/null || :
     exit 1
 }
@@ -95,7 +96,7 @@ say "  \$ ctask map is_prime < producer/prime_list.txt"
 start=$(date +%s%N)
 ctask map is_prime --timeout 120 <"$list" >"$tmp/short" || die "the map failed"
 took=$((($(date +%s%N) - start) / 1000000 + 1))
-paste "$list" "$tmp/short" >&2
+paste "$list" "$tmp/short"
 check "$list" "$tmp/short"
 
 # Long enough to see something happen: about twelve seconds.
@@ -106,6 +107,7 @@ total=$(wc -l <"$tmp/numbers")
 
 say ""
 say "The list $times times over, $total tasks. A third worker joins on the way, the first leaves:"
+[ "$cores" -ge 3 ] || say "($cores cores for three workers: tasks wait for each other, which their run time includes)"
 ctask map is_prime --timeout 300 <"$tmp/numbers" >"$tmp/long" &
 mapping=$!
 wait_until has_lines "$tmp/long" $((total / 3)) || die "the map makes no progress"

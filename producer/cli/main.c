@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *argp_program_version = "ctask " CTASK_VERSION;
-
 static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv, struct options *o);
@@ -81,6 +79,7 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = table, .parser = parse_option, .args_doc = "COMMAND [ARG...]", .doc = doc};
     struct command command = {.options.timeout = -1};
+    argp_program_version = "ctask " CTASK_VERSION;
     argp_err_exit_status = STATUS_USAGE;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &command);
 

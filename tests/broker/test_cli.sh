@@ -230,7 +230,7 @@ ctrl_c_tells_what_is_outstanding_and_exits_130() {
 
 # peak LINES: the most memory in KiB that ctask map took for so many lines.
 peak() {
-    seq "$1" >"$tmp/in.txt"
+    seq 2 $(($1 + 1)) >"$tmp/in.txt"
     ctask map -w 200 -q is_prime <"$tmp/in.txt" >"$tmp/out" 2>"$tmp/err" &
     pid=$!
     high=0
