@@ -75,8 +75,8 @@ static int delay_check(const char *what, double seconds, struct ctask_error *e)
     return error_set(e, CTASK_EINVAL, "%s is not between 0 and 10 years", what);
 }
 
-static int call_check(const struct ctask_options *v, const char *name, const json_t *args,
-                      const json_t *kwargs, struct ctask_error *e)
+int call_check(const struct ctask_options *v, const char *name, const json_t *args,
+               const json_t *kwargs, struct ctask_error *e)
 {
     if (name_check("task's name", name, e) != CTASK_OK) return e->code;
     if (v->queue && name_check("queue's name", v->queue, e) != CTASK_OK) return e->code;

@@ -27,7 +27,6 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#define NAME_MAX_BYTES 255 /* of a task, an id, a queue: what an AMQP short string holds */
 #define REPLY_PREFIX "ctask.reply."
 
 struct ctask_client {
@@ -165,6 +164,9 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
 /* a[0 .. n) as an array and an object (or NULL), consuming CTASK_TAKE values. */
 int call_args(size_t n, const struct ctask_arg *a, json_t **args, json_t **kwargs,
               struct ctask_error *e);
+/* What cannot be sent, by the options, the name and the kinds of args and kwargs. */
+int call_check(const struct ctask_options *v, const char *name, const json_t *args,
+               const json_t *kwargs, struct ctask_error *e);
 /* *o, or the defaults for NULL, whatever version of the header the caller was compiled with. */
 struct ctask_options call_options(const struct ctask_options *o);
 

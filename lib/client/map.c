@@ -39,14 +39,20 @@ static void map_free(struct ctask_map *m)
 struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,
                                  const char *name, size_t window)
 {
+    struct ctask_options v = call_options(o);
+    struct ctask_error e = {0};
+    if (call_check(&v, name, NULL, NULL, &e) != CTASK_OK) {
+        error_raise(&e);
+        return NULL;
+    }
     struct ctask_map *m = calloc(1, sizeof *m);
     if (!m) {
         raise_error(CTASK_ENOMEM, "out of memory");
         return NULL;
     }
-    m->options = call_options(o);
+    m->options = v;
     m->options.id = NULL; /* each item has one of its own */
-    m->name = strdup(name ? name : "");
+    m->name = strdup(name);
     if (!text_copy(&m->options.queue) || !m->name) {
         raise_error(CTASK_ENOMEM, "out of memory");
         map_free(m);

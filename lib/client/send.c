@@ -107,6 +107,14 @@ void send_gathered(struct ctask_client *c)
     if (!c->x->ops->flush(c->x) && !c->in_task) pump_watch(c);
 }
 
+/* What becomes of a task's own messages is its worker's affair. */
+static void relay_quiet(struct ctask_client *c)
+{
+    struct broker_event ev;
+    while (c->x->ops->next(c->x, &ev)) {
+    }
+}
+
 static bool offer_over(struct ctask_client *c, void *ctx)
 {
     struct offer *o = ctx;
@@ -115,8 +123,12 @@ static bool offer_over(struct ctask_client *c, void *ctx)
     if (rc == CTASK_EAGAIN)
         return waits(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full", "");
     o->over = true;
-    error_set(&o->e, rc, "task %s: %s", o->r->id, ctask_strerror(rc));
-    if (rc != CTASK_OK) return true;
+    if (c->in_task) relay_quiet(c);
+    o->e = (struct ctask_error){0};
+    if (rc != CTASK_OK) {
+        error_set(&o->e, rc, "task %s: %s", o->r->id, ctask_strerror(rc));
+        return true;
+    }
     if (!c->in_task)
         unconfirmed_add(c, o->r);
     else if (o->r->no_result)
