@@ -47,6 +47,15 @@ static bool posted_sound(const struct posted *m)
            props_read(m->props, &ignored) == NULL;
 }
 
+/* True if the task of r may have been started before: what it sends may have been sent before. */
+static bool is_flagged(const struct request *r)
+{
+    struct message m;
+    struct fault ignored;
+    message_read(r->m->props, &m, &ignored);
+    return r->m->redelivered || m.again || m.attempt > 0;
+}
+
 static void post(struct worker *w, struct request *r, const struct posted *m)
 {
     char exchange[256], routing_key[256], ensure[256];
@@ -58,17 +67,24 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
         return;
     }
     bool copy = m->kind == POSTED_COPY;
+    struct buf flagged = {0};
+    struct bytes props = m->props;
+    if (m->kind == POSTED_TASK && is_flagged(r)) {
+        if (!message_copy(m->props, &(struct copy){.again = true}, &flagged)) abort();
+        props = buf_bytes(&flagged);
+    }
     publish(w, r,
             &(struct publish){
                 .exchange = name_of(m->exchange, exchange),
                 .routing_key = routing_key,
                 .ensure = m->ensure.n ? name_of(m->ensure, ensure) : NULL,
-                .props = m->props,
+                .props = props,
                 .body = copy ? r->m->body : m->body,
                 .spool = copy ? r->m->spool : -1,
                 .spool_size = r->m->body_size,
                 .cookie = r,
             });
+    buf_done(&flagged);
 }
 
 /* A copy of the delivery itself, changed as `how` says, to `queue`. */

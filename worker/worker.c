@@ -200,6 +200,7 @@ static void worker_start(struct worker *w)
     w->resolver = resolver_new();
     if (w->signals < 0 || !w->resolver) abort();
     json_object_seed(0); /* once, not in each child */
+    message_reply_allow(w->options->reply_pattern);
     /* The first children are born before there is a socket that they could inherit. */
     pool_init(&w->pool, w->options->children);
     pool_spawn(w);

@@ -73,7 +73,7 @@ static void changes_append(const struct message *m, const struct copy *c, struct
 {
     /* An attempt that ends in a retry did end: the count starts anew, the doubt stays. */
     bool counted = c->retry && m->attempt > 0;
-    if (c->again || counted) table_put_int(out, "x-ctask-republish", 1);
+    if (c->again || counted) table_put_bool(out, "x-ctask-again", true);
     if (c->attempt > 0 || counted) table_put_int(out, "x-ctask-attempt", (int32_t)c->attempt);
     if (c->unknown > 0) table_put_int(out, "x-ctask-unknown", (int32_t)c->unknown);
     if (c->retry) retry_append(m, c, out);

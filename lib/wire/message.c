@@ -6,6 +6,7 @@
 #include "wire/text.h"
 
 #include <ctype.h>
+#include <fnmatch.h>
 #include <string.h>
 #include <strings.h>
 
@@ -40,7 +41,7 @@ static const struct header {
     HEADER("expires", DATE, true, expires),
     HEADER("retries", COUNT, true, retries),
     HEADER("ignore_result", FLAG, true, ignore_result),
-    HEADER("x-ctask-republish", FLAG, false, again),
+    HEADER("x-ctask-again", FLAG, false, again),
     HEADER("x-ctask-attempt", COUNT, false, attempt),
     HEADER("x-ctask-unknown", COUNT, false, unknown),
     HEADER("x-delivery-count", COUNT, false, delivery_count),
@@ -137,10 +138,27 @@ bool message_read(struct bytes props, struct message *m, struct fault *f)
     return true;
 }
 
+static const char *reply_glob;
+
+void message_reply_allow(const char *glob)
+{
+    reply_glob = glob;
+}
+
+static bool reply_allowed(struct bytes reply_to)
+{
+    char name[256];
+    if (!reply_glob || reply_to.n >= sizeof name) return false;
+    memcpy(name, reply_to.p, reply_to.n);
+    name[reply_to.n] = 0;
+    return fnmatch(reply_glob, name, 0) == 0;
+}
+
 bool message_reply_sane(struct bytes reply_to)
 {
     static const char *const prefixes[] = {"ctask.reply.", "amq.gen-", "amq.rabbitmq.reply-to."};
     if (!text_plain(reply_to)) return false;
+    if (reply_allowed(reply_to)) return true;
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         size_t n = strlen(prefixes[i]);
         if (reply_to.n > n && memcmp(reply_to.p, prefixes[i], n) == 0) return true;

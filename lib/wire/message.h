@@ -18,7 +18,7 @@ struct message {
     double eta, expires; /* seconds since 1970; 0: none */
     int64_t retries;
     bool ignore_result;
-    bool again;             /* x-ctask-republish: a copy of it may have been started before */
+    bool again;             /* x-ctask-again: a copy of it may have been started before */
     int64_t attempt;        /* x-ctask-attempt: starts before this one that did not end */
     int64_t unknown;        /* x-ctask-unknown: how often a worker did not know this task */
     int64_t delivery_count; /* x-delivery-count of quorum queues */
@@ -33,6 +33,9 @@ bool message_read(struct bytes props, struct message *m, struct fault *f);
 /* True if results may be sent to this reply address: ctask.reply.*, amq.gen-*,
  * amq.rabbitmq.reply-to.* or 36 hex digits and dashes. Any other could be somebody's task queue. */
 bool message_reply_sane(struct bytes reply_to);
+/* Also sends results to addresses that match this glob (fnmatch(3), borrowed); for a program's
+ * start. */
+void message_reply_allow(const char *glob);
 
 /* What a producer sends. Strings are borrowed. */
 struct send {

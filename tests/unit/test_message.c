@@ -269,7 +269,7 @@ START_TEST(odd_counters_are_no_reason_to_refuse_a_task)
     struct head h = head_of("add", "1");
     table_put_text(&h.table, "x-ctask-attempt", bytes_text("many"));
     table_put_int(&h.table, "x-ctask-unknown", -4);
-    table_put_int(&h.table, "x-ctask-republish", 1);
+    table_put_bool(&h.table, "x-ctask-again", true);
     table_put_int(&h.table, "x-delivery-count", 9);
     table_put_text(&h.table, "origin", bytes_text("a\nb"));
     struct buf raw = head_bytes(&h);
