@@ -1,0 +1,108 @@
+"""Faults of this machine's everyday life: connections that break, a broker in alarm, a consumer that is
+cancelled. Nothing is lost, nothing hangs. (The full catalogue of faults comes in a later version.)"""
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from harness import CTL, Bus, BrokerTest, main, skip, until  # noqa: E402
+
+import amqp  # noqa: E402
+
+if not CTL:
+    skip("needs rabbitmqctl: set CTASK_TEST_CTL, or run ./dev test")
+
+
+def ctl(*args):
+    return subprocess.run(shlex.split(CTL) + list(args), check=True, capture_output=True,
+                          text=True).stdout
+
+
+class Faults(BrokerTest):
+    def connections_of(self, worker):
+        """The broker's pids of a worker's two connections; they are known by name."""
+        def look():
+            rows = ctl("-q", "list_connections", "pid", "client_properties").splitlines()
+            return [r.split("\t")[0] for r in rows if '@' in r and "%d@" % worker.pid in r]
+        return until("both connections", lambda: len(look()) == 2 and look())
+
+    def cut(self, worker):
+        for pid in self.connections_of(worker):
+            ctl("close_connection", pid, "a test cuts it")
+
+    def test_a_worker_whose_connections_are_cut_goes_on(self):
+        worker = self.worker("-c", "2")
+        ids = [self.bus.send(self.queue, "demo.sleep", [0.02]) for _ in range(300)]
+        self.cut(worker)
+        worker.expect("connected again")
+        self.assertEqual({r["status"] for r in self.seen(ids).values()}, {"SUCCESS"})
+        self.assertEqual(self.bus.result(self.bus.send(self.queue))["result"], True)
+
+    def seen(self, ids):
+        """Results by id; a second one of a task that was running at the cut is allowed."""
+        found = {}
+        while set(found) < set(ids):
+            body = json.loads(self.bus.take(self.bus.reply_to).body)
+            if body["task_id"] in ids:
+                found[body["task_id"]] = body
+        return found
+
+    def test_a_task_that_runs_during_the_cut_ends_and_its_rerun_knows(self):
+        worker = self.worker("-c", "1")
+        task = self.bus.send(self.queue, "demo.sleep", [1.5])
+        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        self.cut(worker)
+        self.assertEqual(self.seen([task])[task]["status"], "SUCCESS")
+        worker.expect("connected again")
+
+    def test_an_alarm_holds_results_up_and_loses_none(self):
+        worker = self.worker("-c", "2")
+        ids = [self.bus.send(self.queue, "demo.sleep", [0.2]) for _ in range(20)]
+        ctl("set_vm_memory_high_watermark", "0.0000001")
+        try:
+            worker.expect("the broker takes no messages")
+        finally:
+            ctl("set_vm_memory_high_watermark", "0.6")
+        self.assertEqual({r["status"] for r in self.bus.results(*ids).values()}, {"SUCCESS"})
+        worker.expect("takes messages again")
+
+    def test_a_deleted_queue_is_declared_and_consumed_again(self):
+        worker = self.worker("-c", "1")
+        self.bus.channel.queue_delete(self.queue)
+        worker.expect("was deleted")
+        until("it is back", lambda: self.exists(self.queue))
+        self.assertEqual(self.bus.result(self.bus.send(self.queue))["result"], True)
+
+    def exists(self, queue):
+        channel = self.bus.connection.channel()
+        try:
+            return channel.queue_declare(queue, passive=True).consumer_count > 0
+        except amqp.exceptions.NotFound:
+            return False
+
+    def test_strangers_on_the_queue_are_warned_of(self):
+        self.bus.declare(self.queue)
+        stranger = Bus()
+        stranger.channel.basic_consume(self.queue, callback=lambda m: None)
+        self.worker(wait=False).expect("not ctask workers")
+        stranger.close()
+
+    def test_a_stopped_child_does_not_stop_the_others(self):
+        worker = self.worker("-c", "2")
+        victim = worker.children()[0]
+        os.kill(victim, signal.SIGSTOP)
+        ids = [self.bus.send(self.queue, "demo.sleep", [0.01]) for _ in range(20)]
+        found = {self.next_id() for _ in range(19)}
+        os.kill(victim, signal.SIGCONT)
+        found.add(self.next_id())
+        self.assertEqual(found, set(ids))
+
+    def next_id(self):
+        return json.loads(self.bus.take(self.bus.reply_to).body)["task_id"]
+
+
+if __name__ == "__main__":
+    main()
