@@ -56,7 +56,8 @@ has_lines() { [ "$(wc -l <"$1")" -ge "$2" ] || ! kill -0 "$mapping" 2>/dev/null;
 
 # worker_start NAME CHILDREN
 worker_start() {
-    ctask-worker -A primes -n "$1" -c "$2" </dev/null 2>"$tmp/$1.log" &
+    : >"$tmp/$1.log"
+    ctask-worker -A primes -n "$1" -c "$2" </dev/null 2>>"$tmp/$1.log" &
     workers="$workers $!"
     wait_until is_ready "$1" || die "worker $1 did not start"
 }
@@ -84,7 +85,10 @@ check() {
 command -v ctask-worker >/dev/null || die "there is no build in $build; run ./dev build"
 [ -n "${CTASK_BROKER_URL:-}" ] || die "CTASK_BROKER_URL names no broker; run ./dev demo"
 
-say "Two workers, $each child each:"
+CTASK_QUEUE=demo.$$
+export CTASK_QUEUE
+
+say "Two workers, $each child each, on a queue of this demo's own, CTASK_QUEUE=$CTASK_QUEUE:"
 say "  \$ ctask-worker -A primes -c $each"
 worker_start one "$each"
 one=$!
@@ -108,7 +112,8 @@ total=$(wc -l <"$tmp/numbers")
 say ""
 say "The list $times times over, $total tasks. A third worker joins on the way, the first leaves:"
 [ "$cores" -ge 3 ] || say "($cores cores for three workers: tasks wait for each other, which their run time includes)"
-ctask map is_prime --timeout 300 <"$tmp/numbers" >"$tmp/long" &
+: >"$tmp/long"
+ctask map is_prime --timeout 300 <"$tmp/numbers" >>"$tmp/long" &
 mapping=$!
 wait_until has_lines "$tmp/long" $((total / 3)) || die "the map makes no progress"
 worker_start three "$each"
@@ -141,3 +146,9 @@ for name in one two three; do
     say "  worker $name ran $(counted succeeded "$name"), failed $(counted failed "$name"), kept dead 0"
 done
 say "  together $ran runs: $((ran - total - $(wc -l <"$list"))) tasks ran twice"
+if [ -n "${CTASK_BROKER_DIR:-}" ]; then # a broker of ./dev, which lets us look inside
+    "$top/dev" broker ctl -q --no-table-headers list_queues name messages >"$tmp/queues"
+    say "  messages that RabbitMQ still holds:"
+    sed -n "s/^$CTASK_QUEUE/    &/p" "$tmp/queues"
+    ! grep "^$CTASK_QUEUE" "$tmp/queues" | grep -qv '[[:space:]]0$' || die "there are messages left"
+fi

@@ -112,6 +112,7 @@ enum { PROGRESS_SAMPLES = 20 };
 
 struct progress {
     bool quiet, terminal, shown;
+    bool shared;  /* results are written to a terminal, too */
     size_t total; /* 0: not known yet */
     double start, next_draw;
     struct progress_sample {
@@ -124,8 +125,10 @@ struct progress {
 void progress_init(struct progress *p, bool quiet);
 /* Draws when it is time to. */
 void progress_draw(struct progress *p, size_t done, size_t failed);
-/* Takes the bar off the screen, so that other lines can be written. */
+/* Takes the bar off the screen, so that a line can be written to stderr. */
 void progress_hide(struct progress *p);
+/* The same for a line to stdout. */
+void progress_hide_for_output(struct progress *p);
 
 /* ---- shelf.c: results back into the order of their calls --------------------------------------*/
 

@@ -144,7 +144,7 @@ static void map_feed(struct map *m)
 
 static void map_print(struct map *m, size_t index, char *text)
 {
-    progress_hide(&m->progress);
+    progress_hide_for_output(&m->progress);
     if (m->o->as_completed) {
         if (text[0]) printf("%zu\t%s\n", index + 1, text);
         free(text);

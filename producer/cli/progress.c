@@ -12,8 +12,10 @@ static const double draw_every = 0.25, plain_every = 10;
 
 void progress_init(struct progress *p, bool quiet)
 {
-    *p = (struct progress){
-        .quiet = quiet, .terminal = isatty(STDERR_FILENO), .start = now_seconds()};
+    *p = (struct progress){.quiet = quiet,
+                           .terminal = isatty(STDERR_FILENO),
+                           .shared = isatty(STDOUT_FILENO),
+                           .start = now_seconds()};
     p->next_draw = p->start + (p->terminal ? draw_every : plain_every);
     if (!quiet) p->total = lines_count(STDIN_FILENO);
 }
@@ -90,4 +92,9 @@ void progress_hide(struct progress *p)
 {
     if (p->shown) fputs("\r\033[K", stderr);
     p->shown = false;
+}
+
+void progress_hide_for_output(struct progress *p)
+{
+    if (p->shared) progress_hide(p);
 }
