@@ -166,6 +166,7 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch)
     struct queue *q = name_valid(queue) ? topology_find(&b->topology, queue) : NULL;
     if (!q || prefetch > UINT16_MAX) return CTASK_EINVAL;
     consumers_want(&b->consumers, q, prefetch);
+    session_consume(b, clock_now()); /* a stop goes before what is given back after it */
     return CTASK_OK;
 }
 

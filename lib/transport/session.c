@@ -203,6 +203,18 @@ static bool posts_due(const struct broker *b, int64_t now)
            (!b->link.blocked || b->out.begun);
 }
 
+static bool consumers_write(struct broker *b, int64_t now)
+{
+    return lane_open(b, &b->consume, now) &&
+           consumers_ask(&b->consumers, &b->link.out, CHANNEL_CONSUME, now);
+}
+
+void session_consume(struct broker *b, int64_t now)
+{
+    if (session_up(b) && consumers_due(b, now) && !consumers_write(b, now))
+        link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+}
+
 static bool write_due(const struct broker *b, int64_t now)
 {
     return session_up(b) &&
@@ -227,9 +239,7 @@ static bool session_fill(struct broker *b, int64_t now)
     if (!session_up(b) || out->len >= OUT_FULL) return true;
     if (b->settle.acked > 0 && !settle_flush(&b->settle, out, CHANNEL_CONSUME)) return false;
     if (looks_due(b, now) && !looks_write(b, now)) return false;
-    if (consumers_due(b, now) && (!lane_open(b, &b->consume, now) ||
-                                  !consumers_ask(&b->consumers, out, CHANNEL_CONSUME, now)))
-        return false;
+    if (consumers_due(b, now) && !consumers_write(b, now)) return false;
     if (posts_due(b, now) &&
         (!lane_open(b, &b->publish, now) ||
          !outbox_write(&b->out, out, CHANNEL_PUBLISH, b->link.frame_max, OUT_FULL, b->link.sent)))

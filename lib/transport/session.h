@@ -70,6 +70,8 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
 void session_turn(struct broker *b, int64_t now);
 /* Writes without reading. True if nothing is left to write. */
 bool session_flush(struct broker *b, int64_t now);
+/* Says now what changed about consuming, so that it is said before what follows. */
+void session_consume(struct broker *b, int64_t now);
 void session_kick(struct broker *b);
 void session_close(struct broker *b, int64_t now);
 
