@@ -9,17 +9,35 @@
 static const char doc[] =
     "Run TASK on a worker and print its result as JSON.\v"
     "An ARG is JSON: 97 is a number, true a boolean, '[1, 2]' a list, '\"97\"' a string. Any other "
-    "word is a string as it stands: hello. Put -- before the first negative number.\n"
+    "word is a string as it stands: hello.\n"
     "\n"
     "Examples:\n"
     "  ctask call is_prime 112272535095293\n"
     "  ctask call is_prime -k n=97\n"
-    "  ctask call demo.add -- -2 5\n"
+    "  ctask call demo.add -2 5\n"
     "  ctask call -Q celery proj.resize '{\"width\": 300}' photo.png\n"
     "\n" OPTIONS_EXIT_HELP;
 
+/* -2 looks like an option, so each digit is one; what follows it is the rest of the number. */
+#define DIGIT(d)                                                  \
+    {                                                             \
+        NULL, d, "", OPTION_HIDDEN | OPTION_ARG_OPTIONAL, NULL, 0 \
+    }
+
 static const struct argp_option table[] = {
-    {"keyword", 'k', "NAME=ARG", 0, "A keyword argument; may be given several times", 0}, {0}};
+    {"keyword", 'k', "NAME=ARG", 0, "A keyword argument; may be given several times", 0},
+    DIGIT('0'),
+    DIGIT('1'),
+    DIGIT('2'),
+    DIGIT('3'),
+    DIGIT('4'),
+    DIGIT('5'),
+    DIGIT('6'),
+    DIGIT('7'),
+    DIGIT('8'),
+    DIGIT('9'),
+    {0},
+};
 
 struct call {
     struct options *options;
@@ -46,6 +64,14 @@ static void add_keyword(struct call *call, char *arg, struct argp_state *state)
         argp_error(state, "the name of a keyword argument is not UTF-8 text");
 }
 
+static void add_negative(struct call *call, int digit, const char *rest, struct argp_state *state)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "-%c%s", digit, rest ? rest : "");
+    if (n >= (int)sizeof text || !call->task) argp_error(state, "%.60s is no option", text);
+    json_array_append_new(call->args, value_or_error(text, state));
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct call *call = state->input;
@@ -59,7 +85,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
             json_array_append_new(call->args, value_or_error(arg, state));
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "name the task to call"); return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        if (key < '0' || key > '9') return ARGP_ERR_UNKNOWN;
+        add_negative(call, key, arg, state);
+        return 0;
     }
 }
 
