@@ -23,10 +23,12 @@ worker=""
 say() { echo "image: $*"; }
 die() { say "$*" && exit 1; }
 buildah() { command buildah --storage-driver vfs --root "$DIR/storage" --runroot "$DIR/run" "$@"; }
+# buildah passes no signals on. The worker's name holds its pid, which is the same out here.
+worker_pid() { sed -n 's/^ctask-worker .*, ctask\([0-9]*\)@.*/\1/p' "$DIR/worker.log"; }
 
 finish() {
     status=$?
-    [ -z "$worker" ] || kill -TERM "$worker"
+    [ -z "$worker" ] || kill -TERM "$(worker_pid)"
     "$ROOT/dev" broker stop
     buildah rm --all >/dev/null
     exit "$status"
@@ -75,7 +77,7 @@ buildah run --network host -e CTASK_BROKER_URL="$url" "$two" -- sh -c "$demo" >"
     die "the demo's results are wrong: $(tr '\n' ' ' <"$DIR/results")"
 
 say "its end"
-kill -TERM "$worker"
+kill -TERM "$(worker_pid)"
 wait "$worker" || die "the worker's exit status is $?"
 worker=""
 cat "$DIR/worker.log"
