@@ -170,7 +170,7 @@ int call_main(int argc, char **argv, struct options *o)
                                      .doc = doc,
                                      .children = children};
     struct call call = {.options = o, .args = json_array(), .kwargs = json_object()};
-    argp_parse(&argp, argc, argv, 0, NULL, &call);
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &call);
     int status = (int)call_run(&call);
     json_decref(call.args);
     json_decref(call.kwargs);
