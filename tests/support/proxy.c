@@ -6,7 +6,6 @@
 #include "base/url.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,6 +16,15 @@
 #include <unistd.h>
 
 #define PAIRS_MAX 16
+
+/* Not an assertion of check: programs that are no test of its use a proxy too. */
+#define must(condition)         \
+    do {                        \
+        if (!(condition)) {     \
+            perror(#condition); \
+            abort();            \
+        }                       \
+    } while (0)
 
 struct pair {
     int client, broker;
@@ -101,7 +109,7 @@ static void *run(void *ctx)
         if (stop) return NULL;
         poll(fds, sizeof fds / sizeof fds[0], -1);
         uint64_t rings;
-        if (fds[0].revents) ck_assert(read(p->bell, &rings, sizeof rings) > 0);
+        if (fds[0].revents) must(read(p->bell, &rings, sizeof rings) > 0);
         pthread_mutex_lock(&p->lock);
         for (struct pair *k = p->pairs; k < p->pairs + PAIRS_MAX; k++) {
             struct pollfd *f = &fds[2 + 2 * (k - p->pairs)];
@@ -120,19 +128,19 @@ struct proxy *proxy_start(const char *url)
     struct ctask_error e;
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof at;
-    ck_assert_int_eq(url_parse(url, &p->to, &e), CTASK_OK);
+    must(url_parse(url, &p->to, &e) == CTASK_OK);
     for (int i = 0; i < PAIRS_MAX; i++) p->pairs[i] = (struct pair){-1, -1};
     p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(p->listener, (struct sockaddr *)&at, sizeof at), 0);
-    ck_assert_int_eq(listen(p->listener, 64), 0);
-    ck_assert_int_eq(getsockname(p->listener, (struct sockaddr *)&at, &n), 0);
+    must(bind(p->listener, (struct sockaddr *)&at, sizeof at) == 0);
+    must(listen(p->listener, 64) == 0);
+    must(getsockname(p->listener, (struct sockaddr *)&at, &n) == 0);
     const char *vhost = strrchr(strstr(url, "//") + 2, '/');
     snprintf(p->url, sizeof p->url, "amqp://%s:%s@127.0.0.1:%d%s", p->to.user, p->to.password,
              ntohs(at.sin_port), vhost ? vhost : "");
     p->bell = eventfd(0, EFD_CLOEXEC);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
-    ck_assert_int_eq(pthread_create(&p->thread, NULL, run, p), 0);
+    must(pthread_create(&p->thread, NULL, run, p) == 0);
     return p;
 }
 
@@ -144,7 +152,7 @@ const char *proxy_url(const struct proxy *p)
 static void ring(struct proxy *p)
 {
     uint64_t one = 1;
-    ck_assert(write(p->bell, &one, sizeof one) == sizeof one);
+    must(write(p->bell, &one, sizeof one) == sizeof one);
 }
 
 void proxy_cut(struct proxy *p)

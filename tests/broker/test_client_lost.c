@@ -1,0 +1,152 @@
+/* test_client_lost.c - a client whose connection breaks, stays away or goes silent: nothing that
+ * was sent is lost, and no call waits longer than it may. */
+#include "support/fixture.h"
+#include "support/proxy.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct proxy *proxy;
+static struct ctask_client *through;
+
+static void setup_proxy(void)
+{
+    struct ctask_error e;
+    fixture_setup();
+    proxy = proxy_start(broker_url);
+    through = ctask_open(proxy_url(proxy), &e);
+    ck_assert_msg(through != NULL, "%s", e.text);
+}
+
+static void teardown_proxy(void)
+{
+    ctask_close(through);
+    proxy_stop(proxy);
+    fixture_teardown();
+}
+
+START_TEST(results_that_came_while_the_connection_was_away_arrive)
+{
+    AsyncResult *r[20];
+    for (int i = 0; i < 20; i++) r[i] = ctask_delay(through, "hold", i);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_close(proxy, true);
+    proxy_cut(proxy);
+    fake_worker_release(worker, 20);
+    ck_assert_int_eq(result_wait(r[0], 0.05), CTASK_ETIMEDOUT);
+    proxy_close(proxy, false);
+    for (int i = 0; i < 20; i++) {
+        int n = -1;
+        ck_assert_int_eq(result_get(r[i], WAIT, &n), CTASK_OK);
+        ck_assert_int_eq(n, i);
+        result_forget(r[i]);
+    }
+}
+END_TEST
+
+START_TEST(no_handle_is_lost_over_resets)
+{
+    enum { N = 2000 };
+    AsyncResult **r = calloc(N, sizeof *r);
+    ctask_set_publish_timeout(through, WAIT); /* longer than any pause between two attempts */
+    for (int i = 0; i < N; i++) {
+        if (i % 400 == 200) proxy_cut(proxy);
+        r[i] = ctask_delay(through, "echo", i);
+    }
+    for (int i = 0; i < N; i++) {
+        int n = -1;
+        ck_assert_msg(result_get(r[i], WAIT, &n) == CTASK_OK, "%d: %s", i, ctask_error()->text);
+        ck_assert_int_eq(n, i);
+        result_forget(r[i]);
+    }
+    free(r);
+    ck_assert_uint_ge(proxy_connections(proxy), 6);
+}
+END_TEST
+
+START_TEST(the_outside_descriptor_survives_a_reconnect)
+{
+    int fd = ctask_fd(through);
+    AsyncResult *r = ctask_delay(through, "hold", 1);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_cut(proxy);
+    fake_worker_release(worker, 1);
+    while (!result_ready(r)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        ck_assert_int_eq(ctask_poll(through, 0), CTASK_OK);
+    }
+    ck_assert_int_eq(ctask_fd(through), fd);
+    result_forget(r);
+}
+END_TEST
+
+START_TEST(sends_fail_at_once_while_the_broker_is_known_to_be_down_and_recover)
+{
+    proxy_close(proxy, true);
+    proxy_cut(proxy);
+    AsyncResult *r = ctask_delay(through, "echo", 1); /* learns of it */
+    ck_assert_int_eq(result_wait(r, 0), CTASK_ECONN);
+    ck_assert_uint_gt(strlen(result_error(r)->text), 10);
+    result_forget(r);
+    for (int i = 0; i < 100; i++) {
+        r = ctask_delay(through, "echo", 1);
+        ck_assert_int_eq(result_wait(r, 0), CTASK_ECONN);
+        result_forget(r);
+    }
+    proxy_close(proxy, false);
+    for (;;) {
+        ck_assert_int_eq(ctask_poll(through, 6), CTASK_OK);
+        r = ctask_delay(through, "echo", 1);
+        if (result_wait(r, WAIT) == CTASK_OK) break;
+        ck_assert_int_eq(result_error(r)->code, CTASK_ECONN);
+        result_forget(r);
+    }
+    result_forget(r);
+}
+END_TEST
+
+START_TEST(a_broker_that_says_nothing_holds_a_send_for_publish_timeout_only)
+{
+    struct ctask_client *c = ctask_open(proxy_url(proxy), NULL);
+    ctask_set_publish_timeout(c, 0.3);
+    proxy_freeze(proxy, true);
+    AsyncResult *r = ctask_delay(c, "echo", 1); /* its reply queue is not declared */
+    ck_assert_int_eq(result_wait(r, 0), CTASK_EBLOCKED);
+    result_forget(r);
+    ctask_close(c);
+    proxy_freeze(proxy, false);
+}
+END_TEST
+
+START_TEST(unconfirmed_messages_are_counted_at_the_deadline)
+{
+    AsyncResult *r = ctask_delay(through, "echo", 1);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_OK);
+    result_forget(r);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_freeze(proxy, true);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(ctask_post(through, NULL, CTASK_LIST("echo", i)), CTASK_OK);
+    ck_assert_int_eq(ctask_flush(through, 0.1), 3);
+    proxy_freeze(proxy, false);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("client: lost connections");
+    TCase *tests = tcase_create("lost connections");
+    tcase_set_timeout(tests, 120);
+    tcase_add_checked_fixture(tests, setup_proxy, teardown_proxy);
+    tcase_add_test(tests, results_that_came_while_the_connection_was_away_arrive);
+    tcase_add_test(tests, no_handle_is_lost_over_resets);
+    tcase_add_test(tests, the_outside_descriptor_survives_a_reconnect);
+    tcase_add_test(tests, sends_fail_at_once_while_the_broker_is_known_to_be_down_and_recover);
+    tcase_add_test(tests, a_broker_that_says_nothing_holds_a_send_for_publish_timeout_only);
+    tcase_add_test(tests, unconfirmed_messages_are_counted_at_the_deadline);
+    suite_add_tcase(suite, tests);
+    return fixture_main(suite);
+}
