@@ -13,8 +13,7 @@
  *     {
  *         const char *path; int64_t width = 640;     // optional: keeps its value when absent
  *         if (!task_args(t, &path, &width)) return ctask_failed(t);
- *         if (width <= 0) return task_fail(t, "ValueError", "width %" PRId64 " is not positive",
- * width);
+ *         if (width <= 0) return task_fail(t, "ValueError", "%" PRId64 " is not positive", width);
  *         ...
  *         return task_return(t, out_path);
  *     }
@@ -86,9 +85,9 @@ struct ctask_task {
     ctask_outcome (*run)(struct ctask_call *t);
     const char *params; /* "path, width=640": names; those with a default are optional */
     const char *help;
-    double
-        hard_limit; /* seconds until the child is killed; 0: none (enforced from a later version) */
-    double soft_limit;
+    /* Seconds until the child is killed, and until the task is asked to end; 0: none. Enforced from
+     * a later version. */
+    double hard_limit, soft_limit;
     int max_retries;    /* 0: 3; negative: without limit */
     enum ctask_ack ack; /* CTASK_ACK_EARLY: acknowledged before it runs: at most once */
 };
@@ -133,193 +132,64 @@ struct ctask_app {
 
 /* CTASK_FN(type, function, (type, name)...): a plain function as a task; up to 8 parameters.
  * CTASK_PROC(function, (type, name)...): the same for a void function; it returns null. */
-#define CTASK_FN(...) CTASK_FN_PICK_(__VA_ARGS__)(__VA_ARGS__)
-#define CTASK_PROC(...) CTASK_PROC_PICK_(__VA_ARGS__)(__VA_ARGS__)
+#define CTASK_FN(type, ...) CTASK_WRAP_(CTASK_VALUE_, __VA_ARGS__)
+#define CTASK_PROC(...) CTASK_WRAP_(CTASK_NO_VALUE_, __VA_ARGS__)
 
-#define CTASK_TYPE_(type, name) type
+/* What they make: ctask_params_<function> and ctask_run_<function>, which TASK puts into a table.
+ * Lists of parameters keep the function in front, since C11 knows no empty __VA_ARGS__; so n is one
+ * more than there are. For the same reason the array of places has one too many. */
+#define CTASK_WRAP_(end, ...) \
+    CTASK_WRAP_N_(end, CTASK_COUNT(__VA_ARGS__), CTASK_FIRST_(__VA_ARGS__, ), __VA_ARGS__)
+#define CTASK_WRAP_N_(end, n, fn, ...) CTASK_WRAPPER_(end, n, fn, __VA_ARGS__)
+#define CTASK_WRAPPER_(end, n, fn, ...)                                                    \
+    static const char ctask_params_##fn[] = CTASK_STR_(CTASK_NAMES_##n##_(__VA_ARGS__));   \
+    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                              \
+    {                                                                                      \
+        CTASK_EACH_##n##_(CTASK_VARIABLE_, __VA_ARGS__);                                   \
+        if (!ctask_call_args(t, n - 1,                                                     \
+                             CTASK_PLACES_(CTASK_EACH_##n##_(CTASK_PLACE_, __VA_ARGS__)))) \
+            return ctask_failed(t);                                                        \
+        end(t, fn(CTASK_NAMES_##n##_(__VA_ARGS__)));                                       \
+    }                                                                                      \
+    struct ctask_fn_##fn##_ends_with_a_semicolon
+
+#define CTASK_FIRST_(fn, ...) fn
 #define CTASK_NAME_(type, name) name
-#define CTASK_DECL_(type, name) type name = (type){0};
-#define CTASK_STR_(x) CTASK_STR2_(x)
-#define CTASK_STR2_(x) #x
-#define CTASK_VALUE_(t, call) return ctask_call_return(t, CTASK_ARG(call));
-#define CTASK_NOVALUE_(t, call) \
-    call;                       \
-    return ctask_call_return(t, ctask_arg_void(NULL));
-#define CTASK_BODY_0_(fn, result)                                 \
-    static const char ctask_params_##fn[] = "";                   \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)     \
-    {                                                             \
-        if (!ctask_call_args(t, 0, NULL)) return ctask_failed(t); \
-        result(t, fn())                                           \
-    }                                                             \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_0_(type, fn) CTASK_BODY_0_(fn, CTASK_VALUE_)
-#define CTASK_PROC_0_(fn) CTASK_BODY_0_(fn, CTASK_NOVALUE_)
-#define CTASK_BODY_1_(fn, p1, result)                                                       \
-    static const char ctask_params_##fn[] = CTASK_STR_(CTASK_NAME_ p1);                     \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                               \
-    {                                                                                       \
-        CTASK_DECL_ p1 if (!ctask_call_args(t, 1,                                           \
-                                            (const struct ctask_out[]){CTASK_OUT(           \
-                                                &CTASK_NAME_ p1)})) return ctask_failed(t); \
-        result(t, fn(CTASK_NAME_ p1))                                                       \
-    }                                                                                       \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_1_(type, fn, p1) CTASK_BODY_1_(fn, p1, CTASK_VALUE_)
-#define CTASK_PROC_1_(fn, p1) CTASK_BODY_1_(fn, p1, CTASK_NOVALUE_)
-#define CTASK_BODY_2_(fn, p1, p2, result)                                                     \
-    static const char ctask_params_##fn[] =                                                   \
-        CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(CTASK_NAME_ p2);                           \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                 \
-    {                                                                                         \
-        CTASK_DECL_ p1 CTASK_DECL_                                                            \
-            p2 if (!ctask_call_args(t, 2,                                                     \
-                                    (const struct ctask_out[]){                               \
-                                        CTASK_OUT(&CTASK_NAME_ p1),                           \
-                                        CTASK_OUT(&CTASK_NAME_ p2)})) return ctask_failed(t); \
-        result(t, fn(CTASK_NAME_ p1, CTASK_NAME_ p2))                                         \
-    }                                                                                         \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_2_(type, fn, p1, p2) CTASK_BODY_2_(fn, p1, p2, CTASK_VALUE_)
-#define CTASK_PROC_2_(fn, p1, p2) CTASK_BODY_2_(fn, p1, p2, CTASK_NOVALUE_)
-#define CTASK_BODY_3_(fn, p1, p2, p3, result)                                                   \
-    static const char ctask_params_##fn[] = CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(         \
-        CTASK_NAME_ p2) ", " CTASK_STR_(CTASK_NAME_ p3);                                        \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                   \
-    {                                                                                           \
-        CTASK_DECL_ p1 CTASK_DECL_ p2 CTASK_DECL_                                               \
-            p3 if (!ctask_call_args(t, 3,                                                       \
-                                    (const struct ctask_out[]){                                 \
-                                        CTASK_OUT(&CTASK_NAME_ p1), CTASK_OUT(&CTASK_NAME_ p2), \
-                                        CTASK_OUT(&CTASK_NAME_ p3)})) return ctask_failed(t);   \
-        result(t, fn(CTASK_NAME_ p1, CTASK_NAME_ p2, CTASK_NAME_ p3))                           \
-    }                                                                                           \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_3_(type, fn, p1, p2, p3) CTASK_BODY_3_(fn, p1, p2, p3, CTASK_VALUE_)
-#define CTASK_PROC_3_(fn, p1, p2, p3) CTASK_BODY_3_(fn, p1, p2, p3, CTASK_NOVALUE_)
-#define CTASK_BODY_4_(fn, p1, p2, p3, p4, result)                                               \
-    static const char ctask_params_##fn[] = CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(         \
-        CTASK_NAME_ p2) ", " CTASK_STR_(CTASK_NAME_ p3) ", " CTASK_STR_(CTASK_NAME_ p4);        \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                   \
-    {                                                                                           \
-        CTASK_DECL_ p1 CTASK_DECL_ p2 CTASK_DECL_ p3 CTASK_DECL_                                \
-            p4 if (!ctask_call_args(t, 4,                                                       \
-                                    (const struct ctask_out[]){                                 \
-                                        CTASK_OUT(&CTASK_NAME_ p1), CTASK_OUT(&CTASK_NAME_ p2), \
-                                        CTASK_OUT(&CTASK_NAME_ p3),                             \
-                                        CTASK_OUT(&CTASK_NAME_ p4)})) return ctask_failed(t);   \
-        result(t, fn(CTASK_NAME_ p1, CTASK_NAME_ p2, CTASK_NAME_ p3, CTASK_NAME_ p4))           \
-    }                                                                                           \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_4_(type, fn, p1, p2, p3, p4) CTASK_BODY_4_(fn, p1, p2, p3, p4, CTASK_VALUE_)
-#define CTASK_PROC_4_(fn, p1, p2, p3, p4) CTASK_BODY_4_(fn, p1, p2, p3, p4, CTASK_NOVALUE_)
-#define CTASK_BODY_5_(fn, p1, p2, p3, p4, p5, result)                                              \
-    static const char ctask_params_##fn[] =                                                        \
-        CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(CTASK_NAME_ p2) ", " CTASK_STR_(                \
-            CTASK_NAME_ p3) ", " CTASK_STR_(CTASK_NAME_ p4) ", " CTASK_STR_(CTASK_NAME_ p5);       \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                      \
-    {                                                                                              \
-        CTASK_DECL_ p1 CTASK_DECL_ p2 CTASK_DECL_ p3 CTASK_DECL_ p4 CTASK_DECL_                    \
-            p5 if (!ctask_call_args(t, 5,                                                          \
-                                    (const struct ctask_out[]){                                    \
-                                        CTASK_OUT(&CTASK_NAME_ p1), CTASK_OUT(&CTASK_NAME_ p2),    \
-                                        CTASK_OUT(&CTASK_NAME_ p3), CTASK_OUT(&CTASK_NAME_ p4),    \
-                                        CTASK_OUT(&CTASK_NAME_ p5)})) return ctask_failed(t);      \
-        result(t,                                                                                  \
-               fn(CTASK_NAME_ p1, CTASK_NAME_ p2, CTASK_NAME_ p3, CTASK_NAME_ p4, CTASK_NAME_ p5)) \
-    }                                                                                              \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_5_(type, fn, p1, p2, p3, p4, p5) \
-    CTASK_BODY_5_(fn, p1, p2, p3, p4, p5, CTASK_VALUE_)
-#define CTASK_PROC_5_(fn, p1, p2, p3, p4, p5) CTASK_BODY_5_(fn, p1, p2, p3, p4, p5, CTASK_NOVALUE_)
-#define CTASK_BODY_6_(fn, p1, p2, p3, p4, p5, p6, result)                                       \
-    static const char ctask_params_##fn[] =                                                     \
-        CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(CTASK_NAME_ p2) ", " CTASK_STR_(             \
-            CTASK_NAME_                                                                         \
-                p3) ", " CTASK_STR_(CTASK_NAME_                                                 \
-                                        p4) ", " CTASK_STR_(CTASK_NAME_                         \
-                                                                p5) ", " CTASK_STR_(CTASK_NAME_ \
-                                                                                        p6);    \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                   \
-    {                                                                                           \
-        CTASK_DECL_ p1 CTASK_DECL_ p2 CTASK_DECL_ p3 CTASK_DECL_ p4 CTASK_DECL_ p5 CTASK_DECL_  \
-            p6 if (!ctask_call_args(t, 6,                                                       \
-                                    (const struct ctask_out[]){                                 \
-                                        CTASK_OUT(&CTASK_NAME_ p1), CTASK_OUT(&CTASK_NAME_ p2), \
-                                        CTASK_OUT(&CTASK_NAME_ p3), CTASK_OUT(&CTASK_NAME_ p4), \
-                                        CTASK_OUT(&CTASK_NAME_ p5),                             \
-                                        CTASK_OUT(&CTASK_NAME_ p6)})) return ctask_failed(t);   \
-        result(t, fn(CTASK_NAME_ p1, CTASK_NAME_ p2, CTASK_NAME_ p3, CTASK_NAME_ p4,            \
-                     CTASK_NAME_ p5, CTASK_NAME_ p6))                                           \
-    }                                                                                           \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_6_(type, fn, p1, p2, p3, p4, p5, p6) \
-    CTASK_BODY_6_(fn, p1, p2, p3, p4, p5, p6, CTASK_VALUE_)
-#define CTASK_PROC_6_(fn, p1, p2, p3, p4, p5, p6) \
-    CTASK_BODY_6_(fn, p1, p2, p3, p4, p5, p6, CTASK_NOVALUE_)
-#define CTASK_BODY_7_(fn, p1, p2, p3, p4, p5, p6, p7, result)                                                       \
-    static const char ctask_params_##fn[] =                                                                         \
-        CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(CTASK_NAME_ p2) ", " CTASK_STR_(CTASK_NAME_ p3) ", " CTASK_STR_( \
-            CTASK_NAME_                                                                                             \
-                p4) ", " CTASK_STR_(CTASK_NAME_                                                                     \
-                                        p5) ", " CTASK_STR_(CTASK_NAME_                                             \
-                                                                p6) ", " CTASK_STR_(CTASK_NAME_                     \
-                                                                                        p7);                        \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                                       \
-    {                                                                                                               \
-        CTASK_DECL_ p1 CTASK_DECL_ p2 CTASK_DECL_ p3 CTASK_DECL_ p4 CTASK_DECL_ p5 CTASK_DECL_ p6                   \
-            CTASK_DECL_ p7 if (!ctask_call_args(                                                                    \
-                                   t, 7,                                                                            \
-                                   (const struct ctask_out[]){                                                      \
-                                       CTASK_OUT(&CTASK_NAME_ p1), CTASK_OUT(&CTASK_NAME_ p2),                      \
-                                       CTASK_OUT(&CTASK_NAME_ p3), CTASK_OUT(&CTASK_NAME_ p4),                      \
-                                       CTASK_OUT(&CTASK_NAME_ p5), CTASK_OUT(&CTASK_NAME_ p6),                      \
-                                       CTASK_OUT(&CTASK_NAME_ p7)})) return ctask_failed(t);                        \
-        result(t, fn(CTASK_NAME_ p1, CTASK_NAME_ p2, CTASK_NAME_ p3, CTASK_NAME_ p4,                                \
-                     CTASK_NAME_ p5, CTASK_NAME_ p6, CTASK_NAME_ p7))                                               \
-    }                                                                                                               \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_7_(type, fn, p1, p2, p3, p4, p5, p6, p7) \
-    CTASK_BODY_7_(fn, p1, p2, p3, p4, p5, p6, p7, CTASK_VALUE_)
-#define CTASK_PROC_7_(fn, p1, p2, p3, p4, p5, p6, p7) \
-    CTASK_BODY_7_(fn, p1, p2, p3, p4, p5, p6, p7, CTASK_NOVALUE_)
-#define CTASK_BODY_8_(fn, p1, p2, p3, p4, p5, p6, p7, p8, result)                                                      \
-    static const char ctask_params_##fn[] =                                                                            \
-        CTASK_STR_(CTASK_NAME_ p1) ", " CTASK_STR_(CTASK_NAME_ p2) ", " CTASK_STR_(CTASK_NAME_ p3) ", " CTASK_STR_(    \
-            CTASK_NAME_                                                                                                \
-                p4) ", " CTASK_STR_(CTASK_NAME_                                                                        \
-                                        p5) ", " CTASK_STR_(CTASK_NAME_                                                \
-                                                                p6) ", " CTASK_STR_(CTASK_NAME_                        \
-                                                                                        p7) ","                        \
-                                                                                            " " CTASK_STR_(CTASK_NAME_ \
-                                                                                                               p8);    \
-    static ctask_outcome ctask_run_##fn(struct ctask_call *t)                                                          \
-    {                                                                                                                  \
-        CTASK_DECL_ p1 CTASK_DECL_ p2 CTASK_DECL_ p3 CTASK_DECL_ p4 CTASK_DECL_ p5 CTASK_DECL_ p6                      \
-            CTASK_DECL_ p7 CTASK_DECL_                                                                                 \
-                p8 if (!ctask_call_args(                                                                               \
-                           t, 8,                                                                                       \
-                           (const struct ctask_out[]){                                                                 \
-                               CTASK_OUT(&CTASK_NAME_ p1), CTASK_OUT(&CTASK_NAME_ p2),                                 \
-                               CTASK_OUT(&CTASK_NAME_ p3), CTASK_OUT(&CTASK_NAME_ p4),                                 \
-                               CTASK_OUT(&CTASK_NAME_ p5), CTASK_OUT(&CTASK_NAME_ p6),                                 \
-                               CTASK_OUT(&CTASK_NAME_ p7),                                                             \
-                               CTASK_OUT(&CTASK_NAME_ p8)})) return ctask_failed(t);                                   \
-        result(t, fn(CTASK_NAME_ p1, CTASK_NAME_ p2, CTASK_NAME_ p3, CTASK_NAME_ p4,                                   \
-                     CTASK_NAME_ p5, CTASK_NAME_ p6, CTASK_NAME_ p7, CTASK_NAME_ p8))                                  \
-    }                                                                                                                  \
-    struct ctask_fn_##fn##_ends_with_a_semicolon
-#define CTASK_FN_8_(type, fn, p1, p2, p3, p4, p5, p6, p7, p8) \
-    CTASK_BODY_8_(fn, p1, p2, p3, p4, p5, p6, p7, p8, CTASK_VALUE_)
-#define CTASK_PROC_8_(fn, p1, p2, p3, p4, p5, p6, p7, p8) \
-    CTASK_BODY_8_(fn, p1, p2, p3, p4, p5, p6, p7, p8, CTASK_NOVALUE_)
-#define CTASK_FN_PICK_(...)                                                              \
-    CTASK_PICK_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0, CTASK_FN_8_, CTASK_FN_7_, CTASK_FN_6_, \
-                CTASK_FN_5_, CTASK_FN_4_, CTASK_FN_3_, CTASK_FN_2_, CTASK_FN_1_, CTASK_FN_0_, 0)
-#define CTASK_PROC_PICK_(...)                                                                     \
-    CTASK_PICK_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0, 0, CTASK_PROC_8_, CTASK_PROC_7_, CTASK_PROC_6_, \
-                CTASK_PROC_5_, CTASK_PROC_4_, CTASK_PROC_3_, CTASK_PROC_2_, CTASK_PROC_1_,        \
-                CTASK_PROC_0_, 0)
+#define CTASK_VARIABLE_(type, name) type name = (type){0};
+#define CTASK_PLACE_(type, name) CTASK_OUT(&name),
+#define CTASK_PLACES_(...)               \
+    (const struct ctask_out[])           \
+    {                                    \
+        __VA_ARGS__ ctask_out_void(NULL) \
+    }
+#define CTASK_VALUE_(t, call) return ctask_call_return(t, CTASK_ARG(call))
+#define CTASK_NO_VALUE_(t, call) \
+    call;                        \
+    return ctask_call_return(t, ctask_arg_void(NULL))
+#define CTASK_STR_(...) CTASK_STR2_(__VA_ARGS__)
+#define CTASK_STR2_(...) #__VA_ARGS__
+
+/* The names of the parameters, with commas between. */
+#define CTASK_NAMES_1_(fn)
+#define CTASK_NAMES_2_(fn, p) CTASK_NAME_ p
+#define CTASK_NAMES_3_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_2_(fn, __VA_ARGS__)
+#define CTASK_NAMES_4_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_3_(fn, __VA_ARGS__)
+#define CTASK_NAMES_5_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_4_(fn, __VA_ARGS__)
+#define CTASK_NAMES_6_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_5_(fn, __VA_ARGS__)
+#define CTASK_NAMES_7_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_6_(fn, __VA_ARGS__)
+#define CTASK_NAMES_8_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_7_(fn, __VA_ARGS__)
+#define CTASK_NAMES_9_(fn, p, ...) CTASK_NAME_ p, CTASK_NAMES_8_(fn, __VA_ARGS__)
+/* Each parameter through the macro f. */
+#define CTASK_EACH_1_(f, fn)
+#define CTASK_EACH_2_(f, fn, p) f p
+#define CTASK_EACH_3_(f, fn, p, ...) f p CTASK_EACH_2_(f, fn, __VA_ARGS__)
+#define CTASK_EACH_4_(f, fn, p, ...) f p CTASK_EACH_3_(f, fn, __VA_ARGS__)
+#define CTASK_EACH_5_(f, fn, p, ...) f p CTASK_EACH_4_(f, fn, __VA_ARGS__)
+#define CTASK_EACH_6_(f, fn, p, ...) f p CTASK_EACH_5_(f, fn, __VA_ARGS__)
+#define CTASK_EACH_7_(f, fn, p, ...) f p CTASK_EACH_6_(f, fn, __VA_ARGS__)
+#define CTASK_EACH_8_(f, fn, p, ...) f p CTASK_EACH_7_(f, fn, __VA_ARGS__)
+#define CTASK_EACH_9_(f, fn, p, ...) f p CTASK_EACH_8_(f, fn, __VA_ARGS__)
+
 #ifndef CTASK_NO_SUGAR
 #define task_args(t, ...) ctask_call_args((t), CTASK_OUT_LIST(__VA_ARGS__))
 #define task_return(t, x) ctask_call_return((t), CTASK_ARG(x))
