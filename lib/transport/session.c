@@ -10,7 +10,7 @@
 
 #define HANDSHAKE_LIMIT (10 * CLOCK_SECOND)
 #define CLOSE_LIMIT (5 * CLOCK_SECOND)
-#define SETTLED_AFTER (5 * CLOCK_SECOND) /* up that long: the next failure counts as the first */
+#define SETTLED_AFTER CLOCK_SECOND /* up that long: the next failure counts as the first */
 #define READ_SMALL ((size_t)16 << 10)
 #define READ_LARGE ((size_t)128 << 10)
 #define READ_ROUNDS 4

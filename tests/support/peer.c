@@ -171,7 +171,6 @@ bool peer_ctl(const char *args)
         printf("left out: needs CTASK_TEST_CTL, a command that runs rabbitmqctl\n");
         return false;
     }
-    snprintf(command, sizeof command, "%s %s >/dev/null 2>&1", ctl, args);
-    ck_assert_msg(system(command) == 0, "%s", command);
-    return true;
+    snprintf(command, sizeof command, "%s %s >/dev/null", ctl, args);
+    return system(command) == 0;
 }

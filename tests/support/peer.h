@@ -51,7 +51,7 @@ int peer_cookie(const struct envelope *m, bool *again);
 
 /* The broker to test against, else ends the program, saying why, with status 77. */
 const char *peer_broker(void);
-/* Runs rabbitmqctl against it. False if there is none: the reason is printed. */
+/* Runs rabbitmqctl against it. False if it failed, or if there is none: the reason is printed. */
 bool peer_ctl(const char *args);
 
 #endif

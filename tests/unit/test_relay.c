@@ -1,0 +1,100 @@
+/* test_relay.c - what a running task sends goes up to the parent whole, and is off its books. */
+#include "base/fd.h"
+#include "transport/transport.h"
+#include "wire/child.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int pair[2];
+static struct transport *x;
+
+static void setup(void)
+{
+    ck_assert_int_eq(fd_pair(pair), 0);
+    x = transport_relay(pair[0]);
+    ck_assert_ptr_nonnull(x);
+    ck_assert_ptr_null(x->broker);
+}
+
+static void teardown(void)
+{
+    x->ops->free(x);
+    close(pair[0]);
+    if (pair[1] >= 0) close(pair[1]);
+}
+
+static int publish(void *cookie)
+{
+    return x->ops->publish(x, &(struct publish){.exchange = "",
+                                                .routing_key = "q",
+                                                .props = bytes_of("\0\0", 2),
+                                                .body = bytes_text("body"),
+                                                .spool = -1,
+                                                .ensure = "q",
+                                                .cookie = cookie});
+}
+
+START_TEST(a_message_is_one_frame_up)
+{
+    uint8_t bytes[256];
+    enum child_frame_type type;
+    struct bytes payload;
+    struct posted got;
+    ck_assert_int_eq(publish(NULL), CTASK_OK);
+    ssize_t n = read(pair[1], bytes, sizeof bytes);
+    ck_assert_int_gt(n, 0);
+    ck_assert_int_eq(child_frame_next(bytes_of(bytes, (size_t)n), &type, &payload), 1);
+    ck_assert_int_eq(type, CHILD_PUBLISH);
+    ck_assert_uint_eq(payload.n + CHILD_HEADER, (size_t)n);
+    ck_assert(publish_read(payload, &got));
+    ck_assert_int_eq(got.kind, POSTED_TASK);
+    ck_assert(bytes_is(got.routing_key, "q") && bytes_is(got.exchange, ""));
+    ck_assert(bytes_is(got.ensure, "q") && bytes_is(got.body, "body"));
+    ck_assert(bytes_equal(got.props, bytes_of("\0\0", 2)));
+}
+END_TEST
+
+START_TEST(it_is_up_at_once_and_each_cookie_comes_back_once)
+{
+    int cookies[3];
+    struct broker_event ev;
+    ck_assert(x->ops->next(x, &ev) && ev.kind == BROKER_UP);
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(publish(&cookies[i]), CTASK_OK);
+    for (int i = 0; i < 3; i++) {
+        ck_assert(x->ops->next(x, &ev));
+        ck_assert_int_eq(ev.kind, BROKER_PUBLISHED);
+        ck_assert_int_eq(ev.error.code, CTASK_OK);
+        ck_assert_ptr_eq(ev.cookie, &cookies[i]);
+    }
+    ck_assert(!x->ops->next(x, &ev));
+}
+END_TEST
+
+START_TEST(a_parent_that_is_gone_is_an_error_not_a_signal)
+{
+    struct broker_event ev;
+    close(pair[1]);
+    pair[1] = -1;
+    ck_assert_int_eq(publish(&ev), CTASK_ECLOSED);
+    ck_assert(x->ops->next(x, &ev) && ev.kind == BROKER_UP);
+    ck_assert(!x->ops->next(x, &ev)); /* refused at the door: no outcome */
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("relay");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, a_message_is_one_frame_up);
+    tcase_add_test(t, it_is_up_at_once_and_each_cookie_comes_back_once);
+    tcase_add_test(t, a_parent_that_is_gone_is_an_error_not_a_signal);
+    Suite *s = suite_create("relay");
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
