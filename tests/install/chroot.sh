@@ -39,9 +39,9 @@ shift
 [ $# -gt 0 ] || set -- bookworm trixie
 
 unmount() {
-    for suite in bookworm trixie; do
+    for mounted in bookworm trixie; do
         for place in proc dev; do
-            mountpoint -q "$DIR/$suite/$place" && umount "$DIR/$suite/$place"
+            mountpoint -q "$DIR/$mounted/$place" && umount "$DIR/$mounted/$place"
         done
     done
 }
