@@ -121,6 +121,7 @@ void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why)
         post_free(p);
         return;
     }
+    p->seq = 0; /* nothing is to come for it: a recall frees it */
     p->outcome = outcome;
     p->why = why.n ? strndup((const char *)why.p, why.n) : NULL;
     list_remove(&p->link);

@@ -57,8 +57,7 @@ bool route_post(struct broker *b, struct post *p)
     return true;
 }
 
-/* What came back although its queue was known: the queue is looked at again, once per message. */
-static void unroutable_retry(struct broker *b)
+void route_unroutable(struct broker *b)
 {
     struct post *p;
     list_each(p, &b->out.unroutable, struct post, link) {
@@ -100,7 +99,7 @@ static void publish_closed(struct broker *b, const amqp_channel_close_t *close)
     } else {
         outbox_reset(&b->out, b->link.sent);
     }
-    unroutable_retry(b);
+    route_unroutable(b);
 }
 
 static void look_closed(struct broker *b, const amqp_channel_close_t *close, int64_t now)
@@ -136,7 +135,7 @@ static const char *publish_method(struct broker *b, amqp_method_number_t id, con
     case AMQP_CONFIRM_SELECT_OK_METHOD: return NULL;
     case AMQP_BASIC_ACK_METHOD:
         outbox_confirm(&b->out, ack->delivery_tag, ack->multiple, true);
-        unroutable_retry(b);
+        route_unroutable(b);
         return NULL;
     case AMQP_BASIC_NACK_METHOD:
         outbox_confirm(&b->out, nack->delivery_tag, nack->multiple, false);

@@ -16,6 +16,8 @@
 #define READ_ROUNDS 4
 #define OUT_FULL ((size_t)256 << 10)
 #define WRITE_ROUNDS 16
+#define KEPT_BYTES ((size_t)64 << 10) /* a buffer above that is let go when little moves: */
+#define IDLE_BYTES 4096
 
 bool session_up(const struct broker *b)
 {
@@ -57,12 +59,14 @@ static void session_end(struct broker *b, const struct ctask_error *e, int64_t n
     inbox_reset(&b->returns);
     consumers_reset(&b->consumers, false, now);
     topology_reset(&b->topology);
+    route_unroutable(b);
     route_stale(b);
     b->publish.open = b->look.open = b->consume.open = false;
     b->publish.retry_at = b->look.retry_at = b->consume.retry_at = 0;
     if (was_up && now - b->up_at >= SETTLED_AFTER) b->failures = 0;
     b->retry_at = now + backoff(b->failures++, refused);
     b->up_at = 0;
+    b->resolving = false;
     b->phase = b->closing ? PHASE_CLOSED : PHASE_WAITING;
     if (b->closing) error_set(&why, CTASK_ECLOSED, "closed");
     down_tell(b, &why, was_up || b->closing);
@@ -149,6 +153,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
 /* False when the link is dead. */
 static bool session_read(struct broker *b, int64_t now)
 {
+    bool idle = true;
     for (int round = 0; round < READ_ROUNDS; round++) {
         struct frame f;
         long n = stream_recv(&b->stream, &b->link.in, b->read_size);
@@ -158,12 +163,12 @@ static bool session_read(struct broker *b, int64_t now)
         while (link_event_take(b, link_next(&b->link, &f), &f, now)) {
         }
         if (b->link.state == LINK_DEAD) break;
+        idle = n < IDLE_BYTES;
         bool full = (size_t)n == b->read_size;
         b->read_size = full ? READ_LARGE : READ_SMALL;
         if (!full) break;
     }
-    if (b->link.in.len == 0 && b->read_size == READ_SMALL && b->link.in.cap > 4 * READ_SMALL)
-        buf_done(&b->link.in);
+    if (idle && b->link.in.len == 0 && b->link.in.cap > KEPT_BYTES) buf_done(&b->link.in);
     return b->link.state != LINK_DEAD;
 }
 
@@ -251,6 +256,7 @@ static bool session_fill(struct broker *b, int64_t now)
 /* False when the link is dead. */
 static bool session_write(struct broker *b, int64_t now)
 {
+    uint64_t before = b->link.sent;
     for (int round = 0; round < WRITE_ROUNDS; round++) {
         if (!session_fill(b, now)) {
             link_fail(&b->link, CTASK_ENOMEM, "what is to be sent could not be put together");
@@ -266,7 +272,8 @@ static bool session_write(struct broker *b, int64_t now)
         if (n > 0) link_sent(&b->link, (size_t)n, now);
         if (b->link.out.len > 0) break;
     }
-    if (b->link.out.len == 0 && b->link.out.cap > OUT_FULL) buf_done(&b->link.out);
+    bool idle = b->link.out.len == 0 && b->link.sent - before < IDLE_BYTES;
+    if (idle && b->link.out.cap > KEPT_BYTES) buf_done(&b->link.out);
     return true;
 }
 

@@ -81,6 +81,9 @@ const char *route_frame(struct broker *b, const struct frame *f, int64_t now);
 void route_verdict(struct broker *b, struct queue *q);
 /* A post that is to leave, or to wait for its queue. False when out of memory. */
 bool route_post(struct broker *b, struct post *p);
+/* What came back although its queue was known: the queue is looked at again, once per message. To
+ * be called after whatever ends posts. */
+void route_unroutable(struct broker *b);
 /* The consuming channel is gone: nothing that came over it can be settled. */
 void route_stale(struct broker *b);
 

@@ -426,6 +426,17 @@ START_TEST(a_recalled_one_has_no_outcome)
 }
 END_TEST
 
+START_TEST(one_that_ended_may_still_be_recalled)
+{
+    put(to("q", 0));
+    write_all();
+    outbox_confirm(&o, 1, false, true);
+    ck_assert(outbox_recall(&o, &cookies[0]));
+    none_ended();
+    ck_assert_uint_eq(o.count, 0);
+}
+END_TEST
+
 START_TEST(a_file_recalled_in_mid_message_may_be_closed_by_its_owner)
 {
     struct publish p = from_file(1000, 0);
@@ -525,6 +536,7 @@ int main(void)
     tcase_add_test(t, a_body_in_a_file_leaves_as_one_in_memory);
     tcase_add_test(t, a_file_cut_short_ends_the_connection_not_the_stream);
     tcase_add_test(t, a_recalled_one_has_no_outcome);
+    tcase_add_test(t, one_that_ended_may_still_be_recalled);
     tcase_add_test(t, a_file_recalled_in_mid_message_may_be_closed_by_its_owner);
     tcase_add_test(t, one_with_a_known_queue_that_comes_back_is_looked_after_once);
     tcase_add_test(t, properties_over_a_small_frame_end_without_being_sent);
