@@ -2,7 +2,6 @@
 #include "base/table.h"
 
 #include <assert.h>
-#include <float.h>
 
 #define DEPTH_MAX 16
 #define ENTRIES_MAX 256
@@ -190,24 +189,4 @@ bool table_put_bool(struct buf *b, const char *key, bool v)
 bool table_put_null(struct buf *b, const char *key)
 {
     return key_put(b, key, 'V');
-}
-
-static bool limit_append(struct buf *b, double seconds)
-{
-    if (!(seconds > 0 && seconds <= DBL_MAX)) return buf_u8(b, 'V');
-    if (seconds <= INT32_MAX && seconds == (int32_t)seconds)
-        return buf_u8(b, 'I') && buf_u32(b, (uint32_t)seconds);
-    uint64_t bits;
-    memcpy(&bits, &seconds, sizeof bits);
-    return buf_u8(b, 'd') && buf_u64(b, bits);
-}
-
-bool table_put_limits(struct buf *b, const char *key, double hard, double soft)
-{
-    uint8_t place[2 * 9];
-    struct buf items = {.data = place, .cap = sizeof place, .max = sizeof place};
-    limit_append(&items, hard);
-    limit_append(&items, soft);
-    return key_put(b, key, 'A') && buf_u32(b, (uint32_t)items.len) &&
-           buf_bytes_append(b, buf_bytes(&items));
 }

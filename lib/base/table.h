@@ -5,7 +5,7 @@
  * understood: S I l L i s u b B t f d V A F T D x (AMQP 0-9-1 as RabbitMQ reads it:
  * https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
  *
- * The writer emits only what Celery's reader takes as meant: I, S, t, d, V and A of these. */
+ * The writer emits only what Celery's reader takes as meant: I, S, t and V. */
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
 
@@ -34,7 +34,5 @@ bool table_put_text(struct buf *b, const char *key, struct bytes v);
 bool table_put_int(struct buf *b, const char *key, int32_t v);
 bool table_put_bool(struct buf *b, const char *key, bool v);
 bool table_put_null(struct buf *b, const char *key);
-/* Celery's timelimit: an array of two, each a number of seconds or null when 0. */
-bool table_put_limits(struct buf *b, const char *key, double hard, double soft);
 
 #endif

@@ -5,7 +5,6 @@
 #include "support/golden.h"
 
 #include <check.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -265,36 +264,12 @@ START_TEST(what_is_written_is_read_the_same_here_and_by_librabbitmq)
     ck_assert(table_put_int(&b, "int", INT32_MIN));
     ck_assert(table_put_bool(&b, "bool", true));
     ck_assert(table_put_null(&b, "null"));
-    ck_assert(table_put_limits(&b, "limits", 1.5, 3));
     assert_sound(buf_bytes(&b));
     ck_assert(table_find(buf_bytes(&b), "text", &f) && bytes_is(f.text, "h\xc3\xa9"));
     ck_assert(table_find(buf_bytes(&b), "empty", &f) && f.is_text && f.text.n == 0);
     ck_assert(table_find(buf_bytes(&b), "int", &f) && f.is_int && f.i == INT32_MIN);
     ck_assert(table_find(buf_bytes(&b), "bool", &f) && f.kind == 't' && f.i == 1);
     ck_assert(table_find(buf_bytes(&b), "null", &f) && f.kind == 'V');
-    ck_assert(table_find(buf_bytes(&b), "limits", &f) && f.kind == 'A');
-}
-END_TEST
-
-static struct bytes limits(double hard, double soft)
-{
-    struct field f;
-    buf_clear(&b);
-    ck_assert(table_put_limits(&b, "timelimit", hard, soft));
-    assert_sound(buf_bytes(&b));
-    ck_assert(table_find(buf_bytes(&b), "timelimit", &f) && f.kind == 'A');
-    return f.text;
-}
-
-START_TEST(limits_are_two_numbers_or_nulls)
-{
-    ck_assert(bytes_is(limits(0, 0), "VV"));
-    ck_assert(bytes_is(limits(-1, (double)NAN), "VV"));
-    ck_assert(bytes_is(limits((double)INFINITY, 0), "VV"));
-    ck_assert(bytes_equal(limits(60, 0), bytes_lit("I\0\0\0\x3cV")));
-    ck_assert(bytes_equal(limits(0, 1.5), bytes_lit("Vd\x3f\xf8\0\0\0\0\0\0")));
-    ck_assert_int_eq(limits(3e9, 0).p[0], 'd'); /* no I32 */
-    ck_assert_uint_eq(limits(0.25, 1e300).n, 18);
 }
 END_TEST
 
@@ -351,7 +326,6 @@ int main(void)
     tcase_add_test(t, a_cut_at_any_byte_is_noticed_unless_it_is_between_entries);
     tcase_add_test(t, find_gives_the_first_of_that_name);
     tcase_add_test(t, what_is_written_is_read_the_same_here_and_by_librabbitmq);
-    tcase_add_test(t, limits_are_two_numbers_or_nulls);
     tcase_add_test(t, a_buffer_too_small_is_said);
     tcase_add_test(t, any_bytes_get_a_verdict_that_librabbitmq_shares);
     Suite *s = suite_create("table");
