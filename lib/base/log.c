@@ -55,7 +55,7 @@ char *log_escape(char *out, size_t size, const void *p, size_t n)
     if (size == 0) return out;
     while (n > 0) {
         char escaped[4] = {'\\', 'x', hex[*in >> 4], hex[*in & 15]};
-        size_t length = utf8_length(in, n);
+        size_t length = utf8_shown(bytes_of(in, n));
         size_t add = length ? length : sizeof escaped;
         if (used + add >= size) {
             size_t dots = size > 3 ? 3 : size - 1;

@@ -1,26 +1,43 @@
-/* utf8.c - see utf8.h. */
+/* utf8.c - see utf8.h. The ranges are those of the Unicode standard's table of well-formed byte
+ * sequences. */
 #include "base/utf8.h"
 
-size_t utf8_length(const uint8_t *p, size_t n)
+static bool is_tail(uint8_t c)
 {
-    if (p[0] < 0x80) return p[0] >= 0x20 && p[0] != 0x7f;
-    size_t length = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (length == 0 || length > n) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xc2 && p[1] < 0xa0) return 0; /* C1 */
-    if (p[0] == 0xe0 && p[1] < 0xa0) return 0; /* not the shortest */
-    if (p[0] == 0xed && p[1] > 0x9f) return 0; /* a surrogate */
-    if (p[0] == 0xf0 && p[1] < 0x90) return 0; /* not the shortest */
-    if (p[0] == 0xf4 && p[1] > 0x8f) return 0; /* beyond Unicode */
-    return length;
+    return (c & 0xc0) == 0x80;
+}
+
+size_t utf8_char(struct bytes s)
+{
+    if (s.n == 0) return 0;
+    uint8_t a = s.p[0];
+    if (a < 0x80) return 1;
+    if (a < 0xc2 || a > 0xf4) return 0;
+    size_t n = a < 0xe0 ? 2 : a < 0xf0 ? 3 : 4;
+    if (s.n < n) return 0;
+    for (size_t i = 1; i < n; i++)
+        if (!is_tail(s.p[i])) return 0;
+    uint8_t b = s.p[1];
+    bool overlong = (a == 0xe0 && b < 0xa0) || (a == 0xf0 && b < 0x90);
+    bool surrogate = a == 0xed && b >= 0xa0;
+    bool too_high = a == 0xf4 && b >= 0x90;
+    return overlong || surrogate || too_high ? 0 : n;
+}
+
+size_t utf8_shown(struct bytes s)
+{
+    size_t n = utf8_char(s);
+    if (n == 0) return 0;
+    bool control = s.p[0] < 0x20 || s.p[0] == 0x7f || (s.p[0] == 0xc2 && s.p[1] < 0xa0);
+    return control ? 0 : n;
 }
 
 bool utf8_is_text(struct bytes s)
 {
-    for (size_t i = 0, length; i < s.n; i += length) {
-        length = utf8_length(s.p + i, s.n - i);
-        if (length == 0) return false;
+    while (s.n > 0) {
+        size_t n = utf8_shown(s);
+        if (n == 0) return false;
+        s = bytes_of(s.p + n, s.n - n);
     }
     return true;
 }

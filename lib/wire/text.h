@@ -6,8 +6,6 @@
 
 #define TEXT_PLAIN_MAX 255 /* as much as an AMQP short string holds */
 
-/* The length of the UTF-8 character at the front of s, 0 if there is none. */
-size_t text_char(struct bytes s);
 /* True if s can be an id or a name: at most 255 bytes of UTF-8 without control characters. */
 bool text_plain(struct bytes s);
 /* Copies s into out (size bytes, always terminated) as UTF-8 without NUL: '?' stands for each byte
