@@ -115,11 +115,9 @@ bool after_call(struct ctask_call *t, struct buf *out)
 /* Its asker is told as far as the head can be read; one that is unsound still names an asker. */
 bool task_bury(const struct job *j, struct buf *out)
 {
-    struct message m;
-    struct fault ignored;
+    struct message m = message_peek(j->props);
     struct buf posted = {0};
     struct done d = {.state = DONE_DEAD, .fault = j->fault};
-    message_read(j->props, &m, &ignored);
     struct outcome o = {.state = j->state, .fault = j->fault};
     bool ok = !j->state || result_add(&posted, &m, &o);
     if (j->state && strcmp(j->state, STATE_REVOKED) == 0) d.state = DONE_FAILURE;

@@ -172,5 +172,5 @@ int64_t ctask_call_retries(const struct ctask_call *t)
 
 bool ctask_call_redelivered(const struct ctask_call *t)
 {
-    return t->job->redelivered || t->m.again || t->m.attempt > 0;
+    return message_started(&t->m, t->job->redelivered);
 }

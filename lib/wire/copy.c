@@ -98,10 +98,8 @@ static void table_merge(struct bytes old, struct bytes changes, enum keep keep, 
 
 bool message_copy(struct bytes props, const struct copy *c, struct buf *out)
 {
-    struct message m;
-    struct fault ignored;
+    struct message m = message_peek(props);
     struct buf changes = {0}, table = {0};
-    message_read(props, &m, &ignored);
     changes_append(&m, c, &changes);
 
     /* Within the limits of table.h it fits one frame and the next worker can read it. Headers that

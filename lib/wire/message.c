@@ -138,6 +138,14 @@ bool message_read(struct bytes props, struct message *m, struct fault *f)
     return true;
 }
 
+struct message message_peek(struct bytes props)
+{
+    struct message m;
+    struct fault ignored;
+    message_read(props, &m, &ignored);
+    return m;
+}
+
 static const char *reply_glob;
 
 void message_reply_allow(const char *glob)

@@ -29,6 +29,13 @@ struct message {
  * Also then everything that could be read is set, so that a reply can be sent. Ids and names are at
  * most 255 bytes of UTF-8 without control characters. */
 bool message_read(struct bytes props, struct message *m, struct fault *f);
+/* What can be read of the head, for those whom its faults concern no more. */
+struct message message_peek(struct bytes props);
+/* True if its task may have been started before. redelivered: as the broker said. */
+static inline bool message_started(const struct message *m, bool redelivered)
+{
+    return redelivered || m->again || m->attempt > 0;
+}
 
 /* True if results may be sent to this reply address: ctask.reply.*, amq.gen-*,
  * amq.rabbitmq.reply-to.* or 36 hex digits and dashes. Any other could be somebody's task queue. */
