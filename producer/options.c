@@ -19,7 +19,7 @@ int main(void)
     if (rc == CTASK_OK)
         printf("97 is %s\n", prime ? "prime" : "composite");
     else
-        fprintf(stderr, "%s\n", ctask_result_error(r)->text);
+        fprintf(stderr, "%s\n", ctask_error()->text);
     ctask_result_forget(r);
     ctask_close(c);
     return rc != CTASK_OK;

@@ -14,7 +14,7 @@ static void *count_primes(void *arg)
     for (int i = 0; i < EACH; i++) {
         bool prime = false;
         if (result_get(r[i], 30.0, &prime) != CTASK_OK)
-            fprintf(stderr, "%ld: %s\n", first + i, result_error(r[i])->text);
+            fprintf(stderr, "%ld: %s\n", first + i, ctask_error()->text);
         *found += prime;
         result_forget(r[i]);
     }

@@ -3,7 +3,7 @@
  *     AsyncResult *r = task_delay("is_prime", 112272535095293);
  *     bool prime = false;
  *     if (result_get(r, 10.0, &prime) != CTASK_OK)
- *         fprintf(stderr, "%s\n", result_error(r)->text);
+ *         fprintf(stderr, "%s\n", ctask_error()->text);
  *     result_forget(r);
  *
  * Rules that hold for every call here:

@@ -105,8 +105,11 @@ static void map_give_up(struct map *m, const char *why, enum status status)
 {
     struct ctask_map_stat stat = ctask_map_stat(m->calls);
     progress_hide(&m->progress);
-    say("%s; %zu of %zu calls sent have no result yet and may still run", why,
-        stat.sent - stat.done, stat.sent);
+    if (stat.sent == stat.done)
+        say("%s", why);
+    else
+        say("%s; %zu of %zu calls sent have no result yet and may still run", why,
+            stat.sent - stat.done, stat.sent);
     m->status = status;
     m->over = true;
 }
@@ -215,7 +218,10 @@ static void map_loop(struct map *m)
         if (happened & WAIT_INPUT && !lines_fill(&m->in)) map_refuse_line(m, "it cannot be read");
         map_take(m);
         map_feed(m);
-        if (m->ended) m->progress.total = m->put;
+        if (m->ended) {
+            m->progress.total = m->put;
+            map_take(m); /* that was all, perhaps */
+        }
         struct ctask_map_stat stat = ctask_map_stat(m->calls);
         progress_draw(&m->progress, stat.done, stat.failed);
         if (m->over) return;
@@ -239,7 +245,7 @@ static enum status map_run(const struct map_options *o, struct ctask_client *c)
     progress_init(&m.progress, o->quiet);
     map_loop(&m);
     progress_hide(&m.progress);
-    if (!o->quiet) map_summary(&m);
+    if (!o->quiet && (m.put > 0 || m.status == STATUS_OK)) map_summary(&m);
     ctask_map_close(m.calls);
     shelf_done(&m.shelf);
     json_decref(m.args);
