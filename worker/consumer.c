@@ -1,7 +1,6 @@
 /* consumer.c - deliveries become requests. Everything that can be decided from a message's head is
  * decided here, without its body: whether it can be read, is known, expired, too big, or has to
  * wait. */
-#include "wire/outcome.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -82,11 +81,8 @@ void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev)
 
 int64_t consumer_unknown_delay(const struct request *r)
 {
-    struct message m;
-    struct fault ignored;
-    message_read(r->m->props, &m, &ignored);
-    int64_t seconds = INT64_C(1) << (m.unknown < 5 ? m.unknown : 5);
-    return seconds * CLOCK_SECOND;
+    int64_t times = message_peek(r->m->props).unknown;
+    return CLOCK_SECOND << (times < 5 ? times : 5);
 }
 
 static void unknown_task(struct worker *w, struct request *r, const struct message *m)
