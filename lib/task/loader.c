@@ -1,5 +1,6 @@
-/* loader.c - apps by name or path, the only file that loads code. It is driven by the command line
- * alone: nothing that comes from the broker gets here. */
+/* loader.c - see loader.h. The only file that loads code. */
+#include "task/loader.h"
+
 #include "base/buf.h"
 #include "base/err.h"
 #include "task/registry.h"

@@ -1,5 +1,6 @@
 /* test_loader.c - where -A looks, what it loads and how it refuses. Apps are compiled here, with
  * the line that tasks/README.md gives. */
+#include "task/loader.h"
 #include "task/registry.h"
 
 #include <check.h>
