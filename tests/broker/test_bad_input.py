@@ -42,6 +42,7 @@ class BadInput(BrokerTest):
         self.assertEqual(result["status"], "FAILURE")
         self.assertEqual(result["result"]["exc_type"], kind)
         self.kept(message.get("body"), kind)
+        self.one.expect(task + ".* is kept in")
         logged = [line for line in self.one.log().splitlines() if task in line and "kept in" in line]
         self.assertEqual(len(logged), 1, self.one.log())
         self.assert_alive()

@@ -39,7 +39,7 @@ class Running(BrokerTest):
 
     def test_an_eta_waits_in_the_worker_and_holds_nothing_up(self):
         self.worker("-c", "1")
-        soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 3)) + "+00:00"
+        soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 6)) + "+00:00"
         later = [self.bus.send(self.queue, headers={"eta": soon}) for _ in range(50)]
         now = self.bus.send(self.queue)
         start = time.time()
