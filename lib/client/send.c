@@ -139,7 +139,10 @@ static bool offer_over(struct ctask_client *c, void *ctx)
 
 static void offer_wait(struct ctask_client *c, struct offer *o)
 {
-    if (!c->in_task && !c->polled && clock_now() - c->turned_at > FRESH) pump_turn(c);
+    /* A turn also writes what is being gathered, so only a gatherer that is cut off takes one. */
+    bool gathers = o->gather || c->corks > 0;
+    bool stale = clock_now() - c->turned_at > FRESH;
+    if (!c->in_task && !c->polled && stale && !(gathers && c->up)) pump_turn(c);
     int rc = pump_until(c, offer_over, o, clock_in(c->publish_timeout));
     if (rc == CTASK_ECLOSED) o->e = c->broken;
 }

@@ -167,6 +167,37 @@ START_TEST(under_a_memory_alarm_a_send_gives_up_after_publish_timeout_and_later_
 }
 END_TEST
 
+START_TEST(a_full_queue_fails_exactly_the_handles_it_did_not_take)
+{
+    char full[80], policy[256];
+    snprintf(full, sizeof full, "%s.full", queue);
+    snprintf(policy, sizeof policy,
+             "set_policy --apply-to queues full '^%s$' "
+             "'{\"max-length\":1,\"overflow\":\"reject-publish\"}'",
+             full);
+    ctl(policy);
+    AsyncResult *r[3];
+    for (int i = 0; i < 3; i++) {
+        r[i] = task_apply(TASK_OPTIONS(.queue = full), "echo", i);
+        ck_assert_int_ge(ctask_flush(NULL, WAIT), 0);
+    }
+    ck_assert_int_eq(result_state(r[0]), CTASK_PENDING);
+    for (int i = 1; i < 3; i++) {
+        ck_assert_int_eq(result_wait(r[i], 0), CTASK_ENACK);
+        ck_assert_ptr_nonnull(strstr(result_error(r[i])->text, result_id(r[i])));
+    }
+    ck_assert_int_eq(ctask_post(NULL, TASK_OPTIONS(.queue = full), CTASK_LIST("echo", 4)),
+                     CTASK_OK);
+    ck_assert_int_eq(ctask_flush(NULL, WAIT), CTASK_ENACK); /* nobody has a handle for it */
+    ck_assert_int_eq(ctask_flush(NULL, WAIT), 0);
+    struct fake_worker *w = fake_worker_start(broker_url, full);
+    expect(r[0], "0");
+    fake_worker_stop(w);
+    for (int i = 0; i < 3; i++) result_forget(r[i]);
+    ctl("clear_policy full");
+}
+END_TEST
+
 /* ---- The end of the process ------------------------------------------------------------------ */
 
 /* Runs this program again as `mode`; what it wrote to stderr. It must exit with 0. */
@@ -252,11 +283,13 @@ int main(int argc, char **argv)
     tcase_add_test(tests, a_broker_that_does_not_answer_is_given_up_after_publish_timeout);
     tcase_add_test(tests, what_was_sent_leaves_before_the_process_exits);
     tcase_add_test(tests, a_process_that_leaves_tasks_behind_says_how_many);
-    if (getenv("CTASK_TEST_CTL"))
+    if (getenv("CTASK_TEST_CTL")) {
+        tcase_add_test(tests, a_full_queue_fails_exactly_the_handles_it_did_not_take);
         tcase_add_test(
             tests, under_a_memory_alarm_a_send_gives_up_after_publish_timeout_and_later_recovers);
-    else
-        puts("without the alarm: CTASK_TEST_CTL is not set");
+    } else {
+        puts("without alarms and policies: CTASK_TEST_CTL is not set");
+    }
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }

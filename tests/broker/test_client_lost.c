@@ -1,5 +1,6 @@
 /* test_client_lost.c - a client whose connection breaks, stays away or goes silent: nothing that
  * was sent is lost, and no call waits longer than it may. */
+#include "client/inside.h"
 #include "support/fixture.h"
 #include "support/proxy.h"
 
@@ -135,6 +136,58 @@ START_TEST(unconfirmed_messages_are_counted_at_the_deadline)
 }
 END_TEST
 
+/* Ages the oldest message instead of waiting half a minute for it. */
+START_TEST(a_message_that_is_never_confirmed_fails_its_handle_after_30_s)
+{
+    AsyncResult *first = ctask_delay(through, "echo", 1);
+    expect(first, "1");
+    result_forget(first);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_freeze(proxy, true);
+    AsyncResult *r = ctask_delay(through, "drop");
+    ck_assert_int_eq(ctask_post(through, NULL, CTASK_LIST("drop")), CTASK_OK);
+    ck_assert_int_eq(result_wait(r, 0.05), CTASK_ETIMEDOUT);
+    ck_assert_int_eq(result_state(r), CTASK_PENDING);
+    r->sent_at -= 31 * CLOCK_SECOND;
+    through->flowing_since -= 31 * CLOCK_SECOND;
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ETIMEDOUT);
+    ck_assert_int_eq(result_error(r)->code, CTASK_ETIMEDOUT);
+    ck_assert_ptr_nonnull(strstr(result_error(r)->text, "may or may not run"));
+    ck_assert_int_eq(ctask_flush(through, 0), 1);
+    result_forget(r);
+    proxy_freeze(proxy, false);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+}
+END_TEST
+
+START_TEST(a_reply_queue_that_is_deleted_ends_the_handles_whose_results_it_took_along)
+{
+    AsyncResult *r = ctask_delay(through, "drop");
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    queue_delete(through->reply_queue);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ECONN);
+    ck_assert_ptr_nonnull(strstr(result_error(r)->text, "reply queue"));
+    result_forget(r);
+    r = ctask_delay(through, "echo", 2);
+    expect(r, "2");
+    result_forget(r);
+}
+END_TEST
+
+START_TEST(a_reply_queue_that_went_while_we_were_away_is_noticed)
+{
+    AsyncResult *r = ctask_delay(through, "drop");
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_close(proxy, true);
+    proxy_cut(proxy);
+    queue_delete(through->reply_queue);
+    proxy_close(proxy, false);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ECONN);
+    ck_assert_ptr_nonnull(strstr(result_error(r)->text, "reply queue"));
+    result_forget(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client: lost connections");
@@ -147,6 +200,10 @@ int main(void)
     tcase_add_test(tests, sends_fail_at_once_while_the_broker_is_known_to_be_down_and_recover);
     tcase_add_test(tests, a_broker_that_says_nothing_holds_a_send_for_publish_timeout_only);
     tcase_add_test(tests, unconfirmed_messages_are_counted_at_the_deadline);
+    tcase_add_test(tests, a_message_that_is_never_confirmed_fails_its_handle_after_30_s);
+    tcase_add_test(tests,
+                   a_reply_queue_that_is_deleted_ends_the_handles_whose_results_it_took_along);
+    tcase_add_test(tests, a_reply_queue_that_went_while_we_were_away_is_noticed);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }

@@ -89,6 +89,19 @@ START_TEST(what_cannot_be_sent_fails_at_once_with_a_reason)
 }
 END_TEST
 
+START_TEST(a_queue_that_the_broker_refuses_fails_its_own_handles_only)
+{
+    AsyncResult *good = task_delay("hold", 1);
+    AsyncResult *bad = task_apply(TASK_OPTIONS(.queue = "amq.no-such-queue"), "echo", 2);
+    ck_assert_int_eq(result_wait(bad, WAIT), CTASK_EREFUSED);
+    ck_assert_ptr_nonnull(strstr(result_error(bad)->text, "amq.no-such-queue"));
+    fake_worker_release(worker, 1);
+    expect(good, "1");
+    result_forget(good);
+    result_forget(bad);
+}
+END_TEST
+
 START_TEST(a_body_over_15_MiB_is_refused_before_the_wire)
 {
     size_t n = (15u << 20) + 1;
@@ -196,6 +209,7 @@ int main(void)
     tcase_add_test(tests, options_become_headers);
     tcase_add_test(tests, a_task_for_a_queue_that_nobody_made_waits_in_it);
     tcase_add_test(tests, what_cannot_be_sent_fails_at_once_with_a_reason);
+    tcase_add_test(tests, a_queue_that_the_broker_refuses_fails_its_own_handles_only);
     tcase_add_test(tests, a_body_over_15_MiB_is_refused_before_the_wire);
     tcase_add_test(tests, the_same_id_cannot_be_awaited_twice);
     tcase_add_test(tests, a_task_without_result_is_ready_when_confirmed);

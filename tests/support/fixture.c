@@ -1,7 +1,9 @@
 /* fixture.c - see fixture.h. */
 #include "support/fixture.h"
 
+#include "base/clock.h"
 #include "base/ids.h"
+#include "transport/broker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,37 @@ void fixture_teardown(void)
 {
     ctask_close(ctask_default());
     fake_worker_stop(worker);
+}
+
+/* Turns b until an event of that kind comes. */
+static void turn_until(struct broker *b, enum broker_event_kind kind)
+{
+    int64_t deadline = clock_now() + (int64_t)(WAIT * 1e9);
+    struct broker_event ev = {0};
+    for (;;) {
+        struct pollfd p = {.fd = -1};
+        int64_t wake = deadline;
+        ck_assert(clock_now() < deadline);
+        broker_turn(b, clock_now());
+        while (broker_next(b, &ev))
+            if (ev.kind == kind) return;
+        broker_poll(b, &p, &wake);
+        poll(&p, 1, clock_poll_ms(wake, clock_now()));
+    }
+}
+
+void queue_delete(const char *name)
+{
+    struct url u;
+    struct ctask_error e;
+    ck_assert_int_eq(url_parse(broker_url, &u, &e), CTASK_OK);
+    struct broker *b = broker_new(&(struct broker_config){.url = &u, .name = "operator"});
+    ck_assert_int_eq(broker_queue(b, name, QUEUE_REPLY), CTASK_OK);
+    turn_until(b, BROKER_QUEUE);
+    broker_delete_queue(b, name);
+    broker_close(b);
+    turn_until(b, BROKER_DOWN);
+    broker_free(b);
 }
 
 void expect(struct ctask_result *r, const char *json)

@@ -18,6 +18,8 @@ extern struct fake_worker *worker;
 void fixture_setup(void);
 void fixture_teardown(void);
 
+/* Deletes a queue of this broker over a connection of its own, as an operator would. */
+void queue_delete(const char *name);
 /* Waits for r and checks that it succeeded with this JSON value. */
 void expect(struct ctask_result *r, const char *json);
 /* Runs a suite; what main returns. 77, saying why, without a broker. */
