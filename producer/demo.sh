@@ -3,7 +3,7 @@
 # times over while a worker joins and another leaves, then the talk's table for this machine.
 #
 # Needs a running broker in CTASK_BROKER_URL and a build in CTASK_BUILD (default: build/ of this
-# tree); `./dev demo` provides both. Takes nothing but a POSIX shell and coreutils. Ends what it
+# tree); `./dev demo` provides both. Takes nothing but what the barest Debian has. Ends what it
 # started, also on Ctrl-C. Exit status 0 only if every result came and is right.
 set -eu
 
