@@ -121,6 +121,7 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
     struct ctask_options v = call_options(o);
     struct buf props = {0}, body = {.max = BODY_MAX};
     char fresh[ID_SIZE];
+    if (!v.queue && *c->queue) v.queue = c->queue;
     if (e->code == CTASK_OK) call_check(&v, name, args, kwargs, e);
     if (!v.id || e->code != CTASK_OK) {
         id_new(fresh);
@@ -133,8 +134,7 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
     } else if (e->code == CTASK_OK) {
         r->no_result = v.no_result;
         if (call_encode(c, r, &v, name, args, kwargs, &props, &body, e) == CTASK_OK)
-            send_message(c, r, v.queue ? v.queue : c->queue, buf_bytes(&props), buf_bytes(&body),
-                         gather, e);
+            send_message(c, r, v.queue, buf_bytes(&props), buf_bytes(&body), gather, e);
     }
     buf_done(&props);
     buf_done(&body);

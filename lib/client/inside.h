@@ -35,7 +35,7 @@ struct ctask_client {
     pid_t pid;        /* whose it is; 0: anybody's */
     bool in_task;     /* over a relay */
     char reply_queue[sizeof REPLY_PREFIX + ID_SIZE];
-    char queue[NAME_MAX_BYTES + 1]; /* where tasks go that name none */
+    char queue[NAME_MAX_BYTES + 2]; /* where tasks go that name none; one too long is seen to be */
     char origin[96];
 
     struct transport *x;       /* NULL: never opened, or closed */
@@ -86,6 +86,7 @@ struct ctask_result {
     json_t *value;
     json_t *progress, *news; /* as shown last, as came last */
     struct ctask_error *error;
+    struct ctask_error *trouble; /* of the last wait that did not end well, as a timeout */
     double runtime;
     _Atomic(enum ctask_state) state;
     bool pending, unconfirmed, forgotten, no_result;

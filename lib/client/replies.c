@@ -88,10 +88,8 @@ static void reply_apply(struct ctask_result *r, struct reply *p)
         error_set(&e, CTASK_ETASK, "%s", p->fault.text);
         memcpy(e.type, p->fault.type, sizeof e.type);
         result_fail(r, &e, json_incref(p->result), p->runtime);
-    } else if (strcmp(p->state, STATE_RETRY) == 0) {
-        r->state = CTASK_RETRY;
     } else {
-        r->state = CTASK_STARTED;
+        r->state = strcmp(p->state, STATE_RETRY) == 0 ? CTASK_RETRY : CTASK_STARTED;
         if (strcmp(p->state, STATE_STARTED) != 0) progress_came(r, json_incref(p->result));
     }
 }

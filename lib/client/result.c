@@ -39,6 +39,7 @@ void result_free(struct ctask_result *r)
     json_decref(r->progress);
     json_decref(r->news);
     if (r->error != &no_memory) free(r->error);
+    free(r->trouble);
     free(r);
     client_unref(c);
 }
@@ -128,7 +129,8 @@ double ctask_result_runtime(const struct ctask_result *r)
 
 const struct ctask_error *ctask_result_error(const struct ctask_result *r)
 {
-    return r->state == CTASK_FAILURE ? r->error : &no_error;
+    if (r->state == CTASK_FAILURE) return r->error;
+    return r->trouble ? r->trouble : &no_error;
 }
 
 void ctask_result_forget(struct ctask_result *r)
@@ -164,7 +166,20 @@ static int wait_failed(struct ctask_client *c, int rc, const char *what, const c
     return raise_error(rc, "%s%s did not come within %g s", what, id, timeout);
 }
 
-int ctask_result_wait(struct ctask_result *r, double timeout)
+/* So that result_error(r) answers for whatever the last call on r returned. */
+static int result_note(struct ctask_result *r, int rc)
+{
+    if (rc != CTASK_OK && r->state != CTASK_FAILURE) {
+        if (!r->trouble) r->trouble = malloc(sizeof *r->trouble);
+        if (r->trouble) *r->trouble = *ctask_error();
+    } else if (r != &memoryless) {
+        free(r->trouble);
+        r->trouble = NULL;
+    }
+    return rc;
+}
+
+static int result_await(struct ctask_result *r, double timeout)
 {
     if (result_ended(r)) return result_outcome(r);
     struct ctask_client *c = r->client;
@@ -179,12 +194,17 @@ int ctask_result_wait(struct ctask_result *r, double timeout)
     return rc == CTASK_OK ? result_outcome(r) : rc;
 }
 
+int ctask_result_wait(struct ctask_result *r, double timeout)
+{
+    return result_note(r, result_await(r, timeout));
+}
+
 int ctask_result_get(struct ctask_result *r, double timeout, struct ctask_out out)
 {
-    int rc = ctask_result_wait(r, timeout);
-    if (rc != CTASK_OK) return rc;
-    const char *why = ctask_out_store(out, r->value);
-    return why ? raise_error(CTASK_ETYPE, "the result of task %s: %s", r->id, why) : CTASK_OK;
+    int rc = result_await(r, timeout);
+    const char *why = rc == CTASK_OK ? ctask_out_store(out, r->value) : NULL;
+    if (why) rc = raise_error(CTASK_ETYPE, "the result of task %s: %s", r->id, why);
+    return result_note(r, rc);
 }
 
 /* ---- Any of many ----------------------------------------------------------------------------- */

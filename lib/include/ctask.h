@@ -118,7 +118,8 @@ CTASK_API struct ctask_client *ctask_default(void);
 CTASK_API void ctask_set_default(struct ctask_client *c);
 
 /* Waits until the broker has confirmed all that was sent. Returns how many messages are still
- * unconfirmed when the time is over (0 is the good case), or a negative code. */
+ * unconfirmed when the time is over (0 is the good case), or a negative code: then why a message
+ * failed since the last flush whose handle is forgotten or never was, told once. */
 CTASK_API long ctask_flush(struct ctask_client *c, double timeout);
 
 /* Makes progress for at most timeout seconds and returns as soon as something happened; for
@@ -171,7 +172,8 @@ CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MU
 /* The returned value, or of a failed task Celery's exception object, borrowed; NULL if not ready.
  */
 CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
-/* The last progress that the task reported (task_progress), borrowed; NULL if none. */
+/* The last progress that the task reported (task_progress), or in state CTASK_RETRY why it is tried
+ * again, as Celery's exception object. Borrowed until the next call; NULL if none. */
 CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);

@@ -111,6 +111,20 @@ START_TEST(what_needs_no_result_is_done_when_it_is_sent)
 }
 END_TEST
 
+START_TEST(a_default_queue_whose_name_is_too_long_is_refused)
+{
+    char name[300];
+    memset(name, 'q', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    setenv("CTASK_QUEUE", name, 1);
+    struct ctask_client *c = client_over(transport_relay(up[0]));
+    AsyncResult *r = ctask_delay(c, "f");
+    ck_assert_int_eq(result_wait(r, -1), CTASK_EINVAL);
+    result_forget(r);
+    ctask_close(c);
+}
+END_TEST
+
 START_TEST(a_parent_that_is_gone_fails_the_send)
 {
     shutdown(up[1], SHUT_RDWR);
@@ -129,6 +143,7 @@ int main(void)
     tcase_add_test(tests, a_task_sends_at_once_with_its_ids_and_without_a_reply_address);
     tcase_add_test(tests, waiting_inside_a_task_returns_at_once);
     tcase_add_test(tests, what_needs_no_result_is_done_when_it_is_sent);
+    tcase_add_test(tests, a_default_queue_whose_name_is_too_long_is_refused);
     tcase_add_test(tests, a_parent_that_is_gone_fails_the_send);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
