@@ -9,7 +9,7 @@ int main(void)
     if (rc == CTASK_OK)
         puts(prime ? "prime" : "composite");
     else
-        fprintf(stderr, "%s\n", ctask_error()->text);
+        fprintf(stderr, "%s\n", result_error(r)->text);
     result_forget(r);
     return rc != CTASK_OK;
 }

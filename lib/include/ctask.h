@@ -3,7 +3,7 @@
  *     AsyncResult *r = task_delay("is_prime", 112272535095293);
  *     bool prime = false;
  *     if (result_get(r, 10.0, &prime) != CTASK_OK)
- *         fprintf(stderr, "%s\n", ctask_error()->text);
+ *         fprintf(stderr, "%s\n", result_error(r)->text);
  *     result_forget(r);
  *
  * Rules that hold for every call here:
@@ -177,8 +177,8 @@ CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
 CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);
-/* The error of a failed handle; code CTASK_OK otherwise. Never NULL, valid as long as the handle.
- */
+/* Why the handle failed; else why the last ctask_result_wait or _get on it did not return CTASK_OK, as
+ * a timeout; else code CTASK_OK. Never NULL; valid until the next call on the handle. */
 CTASK_API const struct ctask_error *ctask_result_error(const struct ctask_result *r);
 /* Frees the handle; the task runs on. NULL is fine. Every handle is forgotten once. */
 CTASK_API void ctask_result_forget(struct ctask_result *r);
