@@ -62,7 +62,10 @@ static const char *store_bool(void *p, const json_t *j)
     return NULL;
 }
 
-/* The bounds 2^63 and 2^64 are exact as doubles, the largest integers below them are not. */
+/* Exact as doubles, which the largest integers below them are not. */
+#define TWO_63 9223372036854775808.0
+#define TWO_64 18446744073709551616.0
+
 static const char *whole_int(const json_t *j, int64_t *v)
 {
     if (json_is_integer(j)) {
@@ -72,16 +75,16 @@ static const char *whole_int(const json_t *j, int64_t *v)
     if (!json_is_real(j)) return "the value is not a number";
     double d = json_real_value(j);
     if (d != floor(d)) return "the number is not whole";
-    if (d < -0x1p63 || d >= 0x1p63) return wide;
+    if (d < -TWO_63 || d >= TWO_63) return wide;
     *v = (int64_t)d;
     return NULL;
 }
 
 static const char *whole_uint(const json_t *j, uint64_t *v)
 {
-    if (json_is_real(j) && json_real_value(j) >= 0x1p63) {
+    if (json_is_real(j) && json_real_value(j) >= TWO_63) {
         double d = json_real_value(j); /* whole: doubles of this size have no fraction */
-        if (d >= 0x1p64) return wide;
+        if (d >= TWO_64) return wide;
         *v = (uint64_t)d;
         return NULL;
     }
@@ -134,7 +137,7 @@ static const char *store_real(void *p, size_t size, const json_t *j)
     if (narrow && fabs(d) > (double)FLT_MAX) return wide;
     if (json_is_integer(j)) {
         if (narrow) d = (double)(float)d;
-        if (d >= 0x1p63 || (json_int_t)d != json_integer_value(j))
+        if (d >= TWO_63 || (json_int_t)d != json_integer_value(j))
             return "the integer has no exact form as a real number";
     }
     if (narrow)
