@@ -7,10 +7,12 @@
 
 /* Two connected stream sockets. 0 or -1 with errno. */
 int fd_pair(int out[2]);
+/* Switches O_NONBLOCK, which all holders of the open file share. 0 or -1 with errno. */
 int fd_nonblock(int fd, bool on);
 /* Writes all of n bytes to a blocking descriptor without SIGPIPE. 0 or -1 with errno. */
 int fd_write_all(int fd, const void *p, size_t n);
-/* Reads exactly n bytes from a blocking one. 1; 0 at a clean end before the first byte; -1 else. */
+/* Reads exactly n bytes from a blocking one. 1; 0 at a clean end before the first byte; -1 with
+ * errno, ECONNRESET for an end in the middle. */
 int fd_read_all(int fd, void *p, size_t n);
 /* An unlinked, empty, unnamed file in $TMPDIR or /tmp. The descriptor or -1 with errno. */
 int fd_spool(void);

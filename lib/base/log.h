@@ -8,8 +8,8 @@
 
 enum log_level { LOG_SILENT, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* Lines up to `level` go to fd (borrowed), each with `name` (copied), which tells the processes of
- * one terminal apart. Level names for -l: see log_level_parse. */
+/* Lines up to `level` go to fd (borrowed), each with `name` (copied, 63 bytes at most), which tells
+ * the processes of one terminal apart. Not while other threads log. */
 void log_open(int fd, enum log_level level, const char *name);
 bool log_on(enum log_level level);
 /* "error", "warning", "info" or "debug", in any case. -1 if it is none of them. */

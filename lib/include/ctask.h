@@ -10,9 +10,11 @@
  *   - Times are seconds, as double. A negative one means: no limit of its own.
  *   - A failed send returns a failed handle, never NULL, so one check at result_get is enough.
  *   - int functions return CTASK_OK (0) or a negative CTASK_E... code.
+ *   - A client that is NULL means ctask_default(), but for ctask_close.
  *   - Functions that declare json_t * parameters consume the reference, also when they fail.
  *     A json_t * among the arguments of task_delay and its kin is borrowed.
- *   - A client may be shared by threads; a handle is used by one thread at a time.
+ *   - A client may be shared by threads; a handle, a group and a map are used by one thread at a
+ *     time.
  *   - No thread is started and no signal handler installed: a client makes progress while one of
  *     its calls runs. What the broker refused becomes known at the next call; ctask_flush and
  *     result_get are the points of certainty.
@@ -122,17 +124,18 @@ CTASK_API void ctask_set_default(struct ctask_client *c);
  * failed since the last flush whose handle is forgotten or never was, told once. */
 CTASK_API long ctask_flush(struct ctask_client *c, double timeout);
 
-/* Makes progress for at most timeout seconds and returns as soon as something happened; for
- * programs with a loop of their own: poll(ctask_fd(c)) for POLLIN, then ctask_poll(c, 0). The
- * descriptor stays the same for the client's life. */
+/* Makes progress for at most timeout seconds and returns as soon as something happened; CTASK_OK
+ * also when nothing did. For programs with a loop of their own: poll(ctask_fd(c)) for POLLIN, then
+ * ctask_poll(c, 0). The descriptor is the client's and stays the same for its life; ctask_fd is
+ * CTASK_EINTASK in a task, where there is nothing to wait for. */
 CTASK_API int ctask_poll(struct ctask_client *c, double timeout);
 CTASK_API int ctask_fd(struct ctask_client *c);
 
-/* Between cork and uncork sends are gathered and leave together. They nest. */
+/* Between cork and uncork sends of all threads are gathered and leave together. They nest. */
 CTASK_API void ctask_cork(struct ctask_client *c);
 CTASK_API int ctask_uncork(struct ctask_client *c);
 
-/* How long a send may wait for the broker to take a message; default 5 s. */
+/* How long a send may wait for the broker to take a message; default 5 s. Negative: no limit. */
 CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds);
 
 /* ---- Sending --------------------------------------------------------------------------------- */
@@ -140,10 +143,11 @@ CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds)
 /* How a task is sent. Zero everywhere is the default; use TASK_OPTIONS(.countdown = 5). */
 struct ctask_options {
     size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
-    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask" */
-    const char *id;    /* NULL: a new uuid. At most 255 bytes */
-    double countdown;  /* seconds to wait before the task starts */
-    double expires;    /* seconds from now after which it must not start; 0: never expires */
+    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes */
+    const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
+    double countdown;  /* seconds to wait before the task starts, at most 10 years */
+    double expires;    /* seconds from now after which it must not start, at most 10 years; 0: never
+                          expires */
     /* Nobody will ask: the worker sends none. The handle is ready, a success without a value, when
      * the broker has confirmed the task; so is the item of a map. */
     bool no_result;
@@ -152,7 +156,9 @@ struct ctask_options {
     (&(struct ctask_options){.size = sizeof(struct ctask_options), __VA_ARGS__})
 
 /* Sends task `name` with JSON args (an array, or NULL for none) and kwargs (an object, or NULL).
- * Consumes both. c NULL: the default client; o NULL: defaults. Waits at most publish_timeout. */
+ * Consumes both; copies strings. o NULL: defaults. Waits at most publish_timeout. Names, ids and
+ * queues are UTF-8 of 1 to 255 bytes without control characters, else CTASK_EINVAL; all arguments
+ * together at most 15 MiB as JSON, else CTASK_ETOOBIG. */
 CTASK_API struct ctask_result *ctask_send_json(struct ctask_client *c,
                                                const struct ctask_options *o, const char *name,
                                                json_t *args, json_t *kwargs) CTASK_MUST_USE;
@@ -167,43 +173,50 @@ CTASK_API const char *ctask_result_id(const struct ctask_result *r);
 CTASK_API enum ctask_state ctask_result_state(const struct ctask_result *r);
 CTASK_API bool ctask_result_ready(const struct ctask_result *r);
 /* Waits for the end of the task. CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary
- * answer; CTASK_ETIMEDOUT: not yet, ask again; else what went wrong with the sending. */
+ * answer; CTASK_ETIMEDOUT: not yet, ask again; CTASK_EINTASK: a task may not wait; else what went
+ * wrong with the sending. */
 CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MUST_USE;
-/* The returned value, or of a failed task Celery's exception object, borrowed; NULL if not ready.
- */
+/* The returned value, or of a failed task Celery's exception object; borrowed, valid as long as the
+ * handle. NULL if not ready. */
 CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
 /* The last progress that the task reported (task_progress), or in state CTASK_RETRY why it is tried
  * again, as Celery's exception object. Borrowed until the next call; NULL if none. */
 CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);
-/* Why the handle failed; else why the last ctask_result_wait or _get on it did not return CTASK_OK, as
- * a timeout; else code CTASK_OK. Never NULL; valid until the next call on the handle. */
+/* Why the handle failed; else why the last ctask_result_wait or _get on it did not return CTASK_OK,
+ * as a timeout; else code CTASK_OK. Never NULL; valid until the next call on the handle. */
 CTASK_API const struct ctask_error *ctask_result_error(const struct ctask_result *r);
 /* Frees the handle; the task runs on. NULL is fine. Every handle is forgotten once. */
 CTASK_API void ctask_result_forget(struct ctask_result *r);
-/* Waits until one of n handles is ready and returns its index, else a negative code. NULL entries
- * are passed over. All handles are of one client. */
+/* Waits until one of n handles is ready and returns its index, else a negative code as
+ * ctask_result_wait's. NULL entries are passed over. All handles are of one client, else
+ * CTASK_EINVAL. */
 CTASK_API long ctask_result_wait_any(struct ctask_result *const *r, size_t n, double timeout);
 
 /* ---- Many ------------------------------------------------------------------------------------ */
 
-/* A group of handles, taken over: they are forgotten with the group. The array is copied. */
+/* A group of handles of one client. They are taken over: forgotten with the group, and at once when
+ * it cannot be made (NULL, see ctask_error()). The array is copied. */
 CTASK_API struct ctask_group *ctask_group_of(struct ctask_result *const *r,
                                              size_t n) CTASK_MUST_USE;
-/* Waits for all. CTASK_OK if all succeeded, CTASK_ETASK if one failed, CTASK_ETIMEDOUT. */
+/* Waits for all. CTASK_OK if all succeeded, CTASK_ETASK if one failed, for whatever reason;
+ * CTASK_ETIMEDOUT: not yet, ask again. */
 CTASK_API int ctask_group_wait(struct ctask_group *g, double timeout) CTASK_MUST_USE;
 /* The next handle in order of completion (borrowed) and, if index is not NULL, its place. NULL
  * when all were given or the time is over; ctask_error() tells which (CTASK_OK or CTASK_ETIMEDOUT).
  */
 CTASK_API struct ctask_result *ctask_group_next(struct ctask_group *g, double timeout,
                                                 size_t *index);
-CTASK_API struct ctask_result *ctask_group_at(const struct ctask_group *g, size_t i); /* borrowed */
+/* Number i, borrowed; NULL beyond the last. */
+CTASK_API struct ctask_result *ctask_group_at(const struct ctask_group *g, size_t i);
 CTASK_API size_t ctask_group_size(const struct ctask_group *g);
+/* Frees the group and forgets its handles; the tasks run on. NULL is fine. */
 CTASK_API void ctask_group_forget(struct ctask_group *g);
 
 /* A stream of calls of one task in bounded memory: at most `window` items (0: 1,000) are between
- * put and next. The options' strings are copied. NULL on failure, see ctask_error(). */
+ * put and next. The options' strings are copied; their id is not used. NULL on failure, see
+ * ctask_error(). */
 CTASK_API struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,
                                            const char *name, size_t window) CTASK_MUST_USE;
 /* Adds one call; consumes args and kwargs. CTASK_EAGAIN when the window is full: take results with
@@ -217,11 +230,12 @@ CTASK_API void ctask_map_end(struct ctask_map *m);
 CTASK_API int ctask_map_next(struct ctask_map *m, double timeout, size_t *index,
                              struct ctask_result **r) CTASK_MUST_USE;
 struct ctask_map_stat {
-    size_t sent, done, failed;
-    double serial; /* run time of all finished items added up, in seconds */
-    double wall;   /* since ctask_map_open */
+    size_t sent, done, failed; /* items put, taken by ctask_map_next, and of these not succeeded */
+    double serial;             /* run time of all finished items added up, in seconds */
+    double wall;               /* since ctask_map_open */
 };
 CTASK_API struct ctask_map_stat ctask_map_stat(const struct ctask_map *m);
+/* Frees the map and forgets what is under way; the tasks run on. NULL is fine. */
 CTASK_API void ctask_map_close(struct ctask_map *m);
 
 #ifdef __cplusplus

@@ -260,12 +260,16 @@ CTASK_API int ctask_post(struct ctask_client *c, const struct ctask_options *o, 
 /* Waits like ctask_result_wait, then stores the value; CTASK_ETYPE if it does not fit. */
 CTASK_API int ctask_result_get(struct ctask_result *r, double timeout,
                                struct ctask_out out) CTASK_MUST_USE;
+/* The function under ctask_map_put: one item with these arguments, as ctask_map_put_json. Takes
+ * over CTASK_TAKE values, also when it fails. */
 CTASK_API int ctask_map_put_args(struct ctask_map *m, size_t n,
                                  const struct ctask_arg *a) CTASK_MUST_USE;
 
 /* Plain arrays: one call of `name` for each of n elements of `in`, values stored in `out` in the
- * same order. CTASK_OK if all succeeded, else the first failure, whose index ctask_error() names;
- * the elements of failed items are left as they were. */
+ * same order. Waits at most `timeout` seconds in all. CTASK_OK if all succeeded, else the first
+ * failure, whose index ctask_error() names; the elements of failed items are left as they were.
+ * `out` may be NULL, or be of any type but text, which would live no longer than its handle
+ * (CTASK_EINVAL); json_t * elements are references of yours. */
 struct ctask_array {
     struct ctask_arg (*load)(const void *p, size_t i);
     const void *p;

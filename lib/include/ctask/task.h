@@ -42,7 +42,9 @@ struct ctask_call;
 
 /* ---- Inside a task --------------------------------------------------------------------------- */
 
-/* Reads arguments into variables in the order of .params, positional first, then by name. False
+/* t, and all that is borrowed from it, is valid until the task returns, and for its thread only. */
+
+/* Reads n arguments into variables in the order of .params, positional first, then by name. False
  * when they do not fit; then return ctask_failed(t), the caller gets a TypeError that says why. */
 CTASK_API bool ctask_call_args(struct ctask_call *t, size_t n,
                                const struct ctask_out *out) CTASK_MUST_USE;
@@ -50,24 +52,27 @@ CTASK_API bool ctask_call_args(struct ctask_call *t, size_t n,
 CTASK_API const json_t *ctask_call_argv(const struct ctask_call *t);
 CTASK_API const json_t *ctask_call_kwargs(const struct ctask_call *t);
 
+/* Succeeds with this value. Takes over a CTASK_TAKE value. One that has no JSON form, or over 15
+ * MiB of it, fails with EncodeError. */
 CTASK_API ctask_outcome ctask_call_return(struct ctask_call *t,
                                           struct ctask_arg value) CTASK_MUST_USE;
-/* Fails with an exception type that a Python caller sees too ("ValueError", "RuntimeError", ...).
- */
+/* Fails with an exception type that a Python caller sees too ("ValueError", "RuntimeError", ...);
+ * at most 63 bytes of it and 511 of the text arrive. NULL is RuntimeError. */
 CTASK_API ctask_outcome ctask_call_fail(struct ctask_call *t, const char *type, const char *fmt,
                                         ...) CTASK_PRINTF(3, 4) CTASK_MUST_USE;
 /* The failure that is already noted in t: wrong arguments. */
 CTASK_API ctask_outcome ctask_failed(struct ctask_call *t) CTASK_MUST_USE;
-/* Runs again after so many seconds, at most .max_retries times (default 3); then it fails with the
- * text of the last ctask_call_because, or MaxRetriesExceededError. */
+/* Runs again after so many seconds (up to 2^28 - 1), at most .max_retries times (default 3); then
+ * it fails with what ctask_call_because said in this run, or MaxRetriesExceededError. */
 CTASK_API ctask_outcome ctask_call_retry(struct ctask_call *t, double seconds) CTASK_MUST_USE;
 /* Why the retry: shown to the caller while it waits, and at the end. */
 CTASK_API void ctask_call_because(struct ctask_call *t, const char *type, const char *fmt, ...)
     CTASK_PRINTF(3, 4);
-/* Tells the caller how far it is (result_progress). Any value. Returns a code; losing one is
- * harmless. */
+/* Tells the caller how far it is (result_progress). Any value; takes over a CTASK_TAKE one. Returns
+ * a code; losing one is harmless. */
 CTASK_API int ctask_call_progress(struct ctask_call *t, struct ctask_arg value);
-/* True once the worker wants this task to end early (second SIGTERM). Poll it in long loops. */
+/* True once the worker wants this task to end early (second SIGTERM, or its grace is over). Poll it
+ * in long loops; any thread may. */
 CTASK_API bool ctask_call_cancelled(const struct ctask_call *t);
 
 CTASK_API const char *ctask_call_id(const struct ctask_call *t);

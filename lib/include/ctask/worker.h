@@ -18,8 +18,9 @@ extern "C" {
 #endif
 
 /* The whole of ctask-worker(1): reads the command line, runs until a signal, returns the exit
- * status. The apps end with NULL; -A chooses among them by name and loads others; with exactly one
- * linked in, -A may be left out. Call it once, from the main thread, before any other thread runs. */
+ * status; --help, --version and a wrong command line end the process here. The apps (borrowed, 32
+ * at most) end with NULL; -A chooses among them by name and loads others; with exactly one linked
+ * in, -A may be left out. Call it once, from the main thread, before any other thread runs. */
 CTASK_API int ctask_worker_main(int argc, char **argv, const struct ctask_app *first, ...);
 
 #ifdef __cplusplus
