@@ -11,11 +11,6 @@ struct list {
     struct list *prev, *next;
 };
 
-#define LIST_INIT(l) \
-    {                \
-        &(l), &(l)   \
-    }
-
 static inline void list_init(struct list *l)
 {
     l->prev = l->next = l;

@@ -1,15 +1,12 @@
 /* relay.c - the transport of a running task: each message is one frame up to the parent, which
  * publishes it and settles the task only when it is confirmed. The write blocks while the parent
  * does not read; that is its back-pressure. A parent that is gone ends the child by other means. */
-#include "base/err.h"
 #include "base/fd.h"
 #include "base/list.h"
 #include "transport/transport.h"
 #include "wire/child.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* The parent has it: an outcome for the client's books. */
 struct handed {

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "transport/session.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/err.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 

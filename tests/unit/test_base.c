@@ -29,7 +29,8 @@ struct item {
 
 START_TEST(list_keeps_the_order_and_removing_twice_is_harmless)
 {
-    struct list l = LIST_INIT(l);
+    struct list l;
+    list_init(&l);
     struct item a, b, c;
     ck_assert(list_empty(&l));
     list_append(&l, &b.link);
@@ -48,7 +49,8 @@ END_TEST
 
 START_TEST(list_members_may_be_freed_while_it_is_walked)
 {
-    struct list l = LIST_INIT(l);
+    struct list l;
+    list_init(&l);
     for (int i = 0; i < 10; i++) {
         struct item *new = calloc(1, sizeof *new);
         ck_assert_ptr_nonnull(new);
