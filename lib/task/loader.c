@@ -101,6 +101,14 @@ static bool places(struct buf *dirs)
     return own_dir(dirs) && buf_u8(dirs, '\0');
 }
 
+static int not_found(const char *name, const char *dirs, struct ctask_error *e)
+{
+    return error_set(e, CTASK_EINVAL,
+                     "there is no app \"%s\": give its file with a slash, as ./%s.so, or name its "
+                     "directory in CTASK_PATH; looked for %s.so and lib%s.so in %s",
+                     name, name, name, name, dirs);
+}
+
 static int search(const char *name, const struct ctask_app **out, struct ctask_error *e)
 {
     struct buf dirs = {0};
@@ -120,12 +128,7 @@ static int search(const char *name, const struct ctask_app **out, struct ctask_e
         }
         at += n + (at[n] == ':');
     }
-    if (rc == CTASK_EAGAIN)
-        rc =
-            error_set(e, CTASK_EINVAL,
-                      "there is no app \"%s\": give its file with a slash, as ./%s.so, or name its "
-                      "directory in CTASK_PATH; looked for %s.so and lib%s.so in %s",
-                      name, name, name, name, (const char *)buf_head(&dirs));
+    if (rc == CTASK_EAGAIN) rc = not_found(name, (const char *)buf_head(&dirs), e);
 done:
     buf_done(&dirs);
     return rc;
@@ -136,11 +139,10 @@ int loader_find(const char *name, const struct ctask_app *const *linked,
 {
     if (strchr(name, '/')) return load(name, out, e);
     if (!is_app_name(name, strlen(name)))
-        return error_set(
-            e, CTASK_EINVAL,
-            "\"%s\" is no app name: those are made of letters, digits and _; a file is "
-            "given with a slash, as ./primes.so",
-            name);
+        return error_set(e, CTASK_EINVAL,
+                         "\"%s\" is no app name: those are made of letters, digits and _; a file "
+                         "is given with a slash, as ./primes.so",
+                         name);
     for (; linked && *linked; linked++) {
         int rc = app_check(*linked, "an app that is linked in", e);
         if (rc != CTASK_OK) return rc;

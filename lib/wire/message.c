@@ -105,8 +105,7 @@ static bool content_check(const struct props *p, struct fault *f)
                          BYTES_ARG(p->content_type));
     if (table_find(p->headers, "compression", &field) && field.kind != 'V')
         return fault_set(f, "ContentDisallowed",
-                         "the body is compressed (%.*s), which is not "
-                         "understood",
+                         "the body is compressed (%.*s), which is not understood",
                          BYTES_ARG(field.text));
     for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++)
         if (p->content_encoding.n == strlen(encodings[i]) &&
