@@ -1,6 +1,6 @@
-/* churn.c - N is_prime tasks from T threads that share one client, at most WINDOW under way in each.
- * Checks each result against its own arithmetic and prints what it saw as one line of JSON. Used by
- * test_churn.py, which lets workers come and go meanwhile. */
+/* churn.c - N is_prime tasks from T threads that share one client, at most WINDOW under way in
+ * each. Checks each result against its own arithmetic and prints what it saw as one line of JSON.
+ * Used by test_churn.py, which lets workers come and go meanwhile. */
 #include "../../tasks/is_prime.h"
 
 #include <ctask.h>
