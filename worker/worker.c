@@ -2,13 +2,13 @@
  * state each turn, and each part does what it can without waiting (design decision 8). */
 #include "worker/worker.h"
 
+#include "task/loader.h"
+
 #include <ctask/worker.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define UNCONFIRMED_MAX 1000 /* results under way before nothing more is started */

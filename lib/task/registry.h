@@ -32,12 +32,4 @@ void registry_each(const struct registry *g,
                    void *ctx);
 void registry_done(struct registry *g);
 
-/* loader.c: finds app `name`: in `linked` (NULL-terminated array, or NULL), else name.so or
- * libname.so in $CTASK_PATH (colon-separated) and in lib/ctask beside the running program (<dir of
- * /proc/self/exe>/../lib/ctask); a name with a slash is a path. The current directory is never
- * searched by itself. CTASK_OK or CTASK_EINVAL with a sentence that says where it looked. What is
- * loaded stays until the process ends. */
-int loader_find(const char *name, const struct ctask_app *const *linked,
-                const struct ctask_app **out, struct ctask_error *e);
-
 #endif
