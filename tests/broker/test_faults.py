@@ -2,23 +2,16 @@
 cancelled. Nothing is lost, nothing hangs. (The full catalogue of faults comes in a later version.)"""
 import json
 import os
-import shlex
 import signal
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import CTL, Bus, BrokerTest, main, skip, until  # noqa: E402
+from harness import CTL, Bus, BrokerTest, ctl, main, skip, until  # noqa: E402
 
 import amqp  # noqa: E402
 
 if not CTL:
     skip("needs rabbitmqctl: set CTASK_TEST_CTL, or run ./dev test")
-
-
-def ctl(*args):
-    return subprocess.run(shlex.split(CTL) + list(args), check=True, capture_output=True,
-                          text=True).stdout
 
 
 class Faults(BrokerTest):

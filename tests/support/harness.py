@@ -6,6 +6,7 @@ for an event; GIVE_UP only ends a test that would otherwise hang.
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -36,6 +37,12 @@ except ImportError:
 def url_parts():
     user, password, host, port = re.match(r"amqp://(.*?):(.*?)@(.*?):(\d+)", URL).groups()
     return user, password, host, int(port)
+
+
+def ctl(*args):
+    """rabbitmqctl against the tests' own node."""
+    return subprocess.run(shlex.split(CTL) + list(args), check=True, capture_output=True,
+                          text=True).stdout
 
 
 def unique(prefix="t"):
@@ -121,8 +128,9 @@ def until(what, condition):
 class Bus:
     """A raw AMQP connection: publishes anything, reads results and dead letters."""
 
-    def __init__(self, url=None):
+    def __init__(self, login=None):
         user, password, host, port = url_parts()
+        user, password = login or (user, password)
         self.connection = amqp.Connection("%s:%d" % (host, port), user, password, heartbeat=0)
         self.connection.connect()
         self.channel = self.connection.channel()
