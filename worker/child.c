@@ -14,10 +14,12 @@
 
 #define CHILD_FD 3
 
-static void on_term(int sig)
+/* Also sent to the whole group or service by others than the parent, who decides. */
+static void on_term(int sig, siginfo_t *info, void *context)
 {
     (void)sig;
-    task_cancel();
+    (void)context;
+    if (info->si_pid == getppid()) task_cancel();
 }
 
 static void detach(const struct worker *w, int fd, pid_t parent)
@@ -35,12 +37,13 @@ static void detach(const struct worker *w, int fd, pid_t parent)
     prctl(PR_SET_NAME, "ctask-child");
     log_open(STDERR_FILENO, w->options->level, w->node);
 
-    struct sigaction sa = {.sa_handler = on_term};
-    sigaction(SIGTERM, &sa, NULL);
-    sa.sa_handler = SIG_IGN; /* Ctrl-C reaches the whole group; the parent decides */
-    sigaction(SIGINT, &sa, NULL);
-    sa.sa_handler = SIG_DFL;
-    sigaction(SIGPIPE, &sa, NULL);
+    struct sigaction term = {.sa_sigaction = on_term, .sa_flags = SA_SIGINFO};
+    sigaction(SIGTERM, &term, NULL);
+    /* Ctrl-C and a terminal that closes reach the whole group; the parent decides. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGPIPE, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -11,14 +11,20 @@
 #define NOW_S 2.0  /* for killed children to be gone and their messages given back */
 #define BYE_S 2.0  /* for the broker to agree */
 
+static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD, SIGUSR1};
+#define SIGNALS (sizeof signals / sizeof signals[0])
+
 int drain_signals(void)
 {
     sigset_t set;
+    struct sigaction hup;
     sigemptyset(&set);
-    const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD, SIGUSR1};
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) sigaddset(&set, signals[i]);
+    for (size_t i = 0; i < SIGNALS; i++) sigaddset(&set, signals[i]);
+    /* A signalfd also reads what is ignored, but nohup(1) means it. */
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN) sigdelset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it leaves nothing for waitpid */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -72,9 +78,11 @@ void drain_begin(struct worker *w, enum drain to)
 
 void drain_read(struct worker *w)
 {
-    struct signalfd_siginfo s;
-    while (read(w->signals, &s, sizeof s) == sizeof s) {
-        switch (s.ssi_signo) {
+    /* Room for all that can be pending; who sends them without end does not hold up the loop. */
+    struct signalfd_siginfo s[SIGNALS];
+    ssize_t n = read(w->signals, s, sizeof s);
+    for (ssize_t i = 0; i < n / (ssize_t)sizeof s[0]; i++) {
+        switch (s[i].ssi_signo) {
         case SIGCHLD: pool_reap(w); break;
         case SIGUSR1: report(w); break;
         case SIGQUIT: drain_begin(w, DRAIN_NOW); break;

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define REPOST_AFTER CLOCK_SECOND
+#define FULL 1000 /* of one task */
+#define FULL_BYTES ((size_t)16 << 20)
 
 /* ---- Publishing ------------------------------------------------------------------------------ */
 
@@ -29,6 +31,21 @@ static void publish(struct worker *w, struct request *r, const struct publish *p
         return;
     }
     r->unconfirmed++;
+    r->unconfirmed_bytes += p->body.n;
+    w->unconfirmed_bytes += p->body.n;
+}
+
+/* p, as it was given to publish, is not under way any more. */
+static void arrived(struct worker *w, struct request *r, const struct publish *p)
+{
+    r->unconfirmed--;
+    r->unconfirmed_bytes -= p->body.n;
+    w->unconfirmed_bytes -= p->body.n;
+}
+
+bool finish_is_full(const struct request *r)
+{
+    return r->unconfirmed >= FULL || r->unconfirmed_bytes >= FULL_BYTES;
 }
 
 /* Borrowed bytes as a string; "" for what is none, which the broker would refuse anyway. */
@@ -50,10 +67,8 @@ static bool posted_sound(const struct posted *m)
 /* True if the task of r may have been started before: what it sends may have been sent before. */
 static bool is_flagged(const struct request *r)
 {
-    struct message m;
-    struct fault ignored;
-    message_read(r->m->props, &m, &ignored);
-    return r->m->redelivered || m.again || m.attempt > 0;
+    struct message m = message_peek(r->m->props);
+    return message_started(&m, r->m->redelivered);
 }
 
 static void post(struct worker *w, struct request *r, const struct posted *m)
@@ -177,9 +192,17 @@ static void bury_here(struct worker *w, struct request *r)
     buf_done(&frame);
 }
 
+/* Its delivery is back in the queue already. */
+static bool is_orphan(const struct request *r)
+{
+    return r->window == 0 && r->m->delivery.generation != 0;
+}
+
 void finish_death(struct worker *w, struct request *r, const struct fault *why)
 {
-    if (w->drain >= DRAIN_NOW)
+    if (is_orphan(r))
+        request_drop(w, r);
+    else if (w->drain >= DRAIN_NOW)
         request_give_back(w, r);
     else if (r->burial)
         bury_here(w, r);
@@ -191,11 +214,9 @@ void finish_death(struct worker *w, struct request *r, const struct fault *why)
 
 void finish_pass_on(struct worker *w, struct request *r)
 {
-    struct message m;
-    struct fault ignored;
-    message_read(r->m->props, &m, &ignored);
+    int64_t times = message_peek(r->m->props).unknown;
     w->counters.passed_on++;
-    post_copy(w, r, &(struct copy){.unknown = m.unknown + 1}, r->source->name);
+    post_copy(w, r, &(struct copy){.unknown = times + 1}, r->source->name);
     settling(w, r);
 }
 
@@ -210,10 +231,7 @@ void finish_again(struct worker *w, struct request *r, const struct message *m)
 
 static bool is_result(const struct request *r, const struct publish *p)
 {
-    struct message m;
-    struct fault ignored;
-    message_read(r->m->props, &m, &ignored);
-    return p->exchange[0] == 0 && bytes_is(m.reply_to, p->routing_key);
+    return p->exchange[0] == 0 && bytes_is(message_peek(r->m->props).reply_to, p->routing_key);
 }
 
 /* Not taken: again in a second, for as long as it needs. The delivery stays unsettled meanwhile. */
@@ -257,7 +275,7 @@ void finish_reposts(struct worker *w)
         if (again->due > w->now) return;
         struct request *r = again->p.cookie;
         list_remove(&again->link);
-        r->unconfirmed--;
+        arrived(w, r, &again->p);
         publish(w, r, &again->p);
         buf_done(&again->bytes);
         free(again);
@@ -274,6 +292,7 @@ void finish_forget(struct worker *w, struct request *r)
         free(again);
     }
     broker_recall(w->out, r);
+    w->unconfirmed_bytes -= r->unconfirmed_bytes;
 }
 
 static void published(struct worker *w, const struct broker_event *ev)
@@ -289,7 +308,7 @@ static void published(struct worker *w, const struct broker_event *ev)
         w->counters.results_unroutable++;
         log_debug("task id=%.*s: nobody asks for its result any more", BYTES_ARG(r->id));
     }
-    r->unconfirmed--;
+    arrived(w, r, ev->publish);
     request_settle(w, r);
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define READ_ROOM ((size_t)4096)
 #define READ_PER_TURN ((size_t)1 << 20) /* so that one talkative child does not stall the rest */
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
@@ -59,7 +60,8 @@ static void rest(struct worker *w, struct child *k)
 static void job_done(struct worker *w, struct child *k, struct bytes payload)
 {
     struct request *r = k->request;
-    if (!finish_done(w, r, payload)) {
+    bool heard = k->out.len == 0; /* nobody has done what is not read yet */
+    if (!heard || !finish_done(w, r, payload)) {
         log_error("child pid=%d wrote a result that cannot be read", (int)k->pid);
         lose(w, k, payload);
         return;
@@ -107,7 +109,8 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
         log_warn("child pid=%d is gone: %s", (int)k->pid, words);
-        if (w->now - k->started < CLOCK_SECOND) {
+        /* Of those that were born together one counts: ten crashing tasks are no broken machine. */
+        if (w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at) {
             unsigned shift = p->failures < 5 ? p->failures : 5;
             p->spawn_at = w->now + (CLOCK_SECOND << shift);
             p->failures++;
@@ -174,7 +177,7 @@ static bool spawn_one(struct worker *w)
     k->pid = pid;
     k->fd = pair[0];
     k->started = w->now;
-    k->in.max = k->out.max = CHILD_FRAME_MAX + CHILD_HEADER;
+    k->in.max = k->out.max = CHILD_FRAME_MAX + READ_ROOM;
     w->pool.size++;
     child_move(w, k, CHILD_IDLE);
     return true;
@@ -263,7 +266,7 @@ static void child_hear(struct worker *w, struct child *k)
 static void child_read(struct worker *w, struct child *k, size_t limit)
 {
     while (limit > 0 && k->state != CHILD_LOST) {
-        uint8_t *at = buf_room(&k->in, 4096);
+        uint8_t *at = buf_room(&k->in, READ_ROOM);
         size_t room = k->in.cap - k->in.off - k->in.len;
         if (!at) {
             lose(w, k, bytes_of(NULL, 0));
@@ -289,8 +292,10 @@ unsigned pool_poll(struct pool *p, struct pollfd *fds)
     list_each(k, &p->all, struct child, link) {
         /* A lost or leaving child is heard no more: its end of line would wake us for nothing. */
         bool silent = k->state == CHILD_LOST || k->state == CHILD_RETIRING;
-        fds[n] = (struct pollfd){.fd = silent ? -1 : k->fd,
-                                 .events = (short)(POLLIN | (k->out.len > 0 ? POLLOUT : 0))};
+        bool waits = k->request && finish_is_full(k->request);
+        fds[n] = (struct pollfd){
+            .fd = silent ? -1 : k->fd,
+            .events = (short)((waits ? 0 : POLLIN) | (k->out.len > 0 ? POLLOUT : 0))};
         k->polled = &fds[n++];
     }
     return n;

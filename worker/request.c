@@ -77,6 +77,10 @@ void request_settle(struct worker *w, struct request *r)
 {
     if (!r->finished || r->unconfirmed > 0) return;
     if (r->burial && r->burial->pass_on) {
+        if (w->drain > DRAIN_RUN) {
+            request_give_back(w, r);
+            return;
+        }
         /* Its caller knows; now it waits for a worker that knows the task. */
         r->burial->pass_on = false;
         r->finished = false;

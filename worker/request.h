@@ -59,7 +59,8 @@ struct request {
 
     int64_t since;        /* when it entered its state */
     unsigned unconfirmed; /* messages under way that must be confirmed first */
-    bool finished;        /* its child has said DONE, or none is needed */
+    size_t unconfirmed_bytes;
+    bool finished; /* its child has said DONE, or none is needed */
 };
 
 struct worker;

@@ -60,13 +60,20 @@ static unsigned open_slots(const struct worker *w)
     return n;
 }
 
+static bool may_adjust(const struct worker *w)
+{
+    return w->drain == DRAIN_RUN && broker_state(w->in) == BROKER_IS_UP;
+}
+
+/* True for all that window_adjust can bring about, or it would never come to rest. */
 static bool window_fits(const struct worker *w)
 {
-    unsigned is = open_slots(w) + held(w), want = limit(w);
+    unsigned open = open_slots(w), busy = held(w), is = open + busy, want = limit(w);
+    unsigned most = want + (unsigned)w->source_count - 1; /* shares are rounded up */
+    if (busy >= want && open == 0) return true;
     if (w->count[REQUEST_WAITING] >= WAITING_MAX && is < want) return true;
-    if (tasks_are_long(w) && !w->options->prefetch)
-        return is == want || (held(w) > want && open_slots(w) == 0);
-    return is < want * 2 && is * 2 > want;
+    if (tasks_are_long(w) && !w->options->prefetch) return busy < want && is >= want && is <= most;
+    return is < want + most && is * 2 > want;
 }
 
 /* READY for longer than a long task, and nobody here is going to take it. */
@@ -87,7 +94,7 @@ static bool open_window(const struct worker *w)
 
 void window_adjust(struct worker *w)
 {
-    if (w->drain > DRAIN_RUN || broker_state(w->in) != BROKER_IS_UP) return;
+    if (!may_adjust(w)) return;
     bool hoarding = overdue(w) != NULL;
     if (!hoarding && (window_fits(w) || w->now - w->window_since < PAUSE)) return;
     if (hoarding && open_window(w)) {
@@ -104,7 +111,7 @@ void window_adjust(struct worker *w)
 
 int64_t window_next(struct worker *w)
 {
-    if (w->drain > DRAIN_RUN) return CLOCK_NEVER;
+    if (!may_adjust(w)) return CLOCK_NEVER;
     int64_t at = CLOCK_NEVER;
     if (!window_fits(w)) at = w->window_since + PAUSE;
     if (!list_empty(&w->requests[REQUEST_READY])) {

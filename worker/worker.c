@@ -5,6 +5,7 @@
 #include "task/loader.h"
 
 #include <ctask/worker.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@
 #include <unistd.h>
 
 #define UNCONFIRMED_MAX 1000 /* results under way before nothing more is started */
-#define HEARTBEAT 10         /* seconds, as RabbitMQ recommends 5 to 20 */
+#define UNCONFIRMED_BYTES_MAX ((size_t)64 << 20)
+#define HEARTBEAT 10 /* seconds, as RabbitMQ recommends 5 to 20 */
 #define EXIT_CHILDREN 70
 #define FAILURES_MAX 10 /* children that died at once, in a row */
 
@@ -20,22 +22,23 @@
 
 static bool may_start(const struct worker *w)
 {
-    return w->drain == DRAIN_RUN && broker_unconfirmed(w->out) < UNCONFIRMED_MAX;
+    return w->drain == DRAIN_RUN && broker_unconfirmed(w->out) < UNCONFIRMED_MAX &&
+           w->unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
 }
 
-/* Burials first: somebody waits for the bad news, and they hold nothing up for long. */
+/* What an idle child is to do now. Burials first: somebody waits for the bad news, and they hold
+ * nothing up for long. */
+static struct request *next_job(struct worker *w)
+{
+    const struct list *burial = &w->requests[REQUEST_BURIAL], *ready = &w->requests[REQUEST_READY];
+    if (!pool_idle(&w->pool)) return NULL;
+    if (!list_empty(burial)) return list_first(burial, struct request, link);
+    return !list_empty(ready) && may_start(w) ? list_first(ready, struct request, link) : NULL;
+}
+
 static void dispatch(struct worker *w)
 {
-    struct list *burial = &w->requests[REQUEST_BURIAL], *ready = &w->requests[REQUEST_READY];
-    struct child *k;
-    while ((k = pool_idle(&w->pool))) {
-        if (!list_empty(burial))
-            pool_give(w, k, list_first(burial, struct request, link));
-        else if (!list_empty(ready) && may_start(w))
-            pool_give(w, k, list_first(ready, struct request, link));
-        else
-            return;
-    }
+    for (struct request *r; (r = next_job(w));) pool_give(w, pool_idle(&w->pool), r);
 }
 
 static int64_t earliest(int64_t a, int64_t b)
@@ -45,6 +48,7 @@ static int64_t earliest(int64_t a, int64_t b)
 
 static int64_t next_wake(struct worker *w)
 {
+    if (next_job(w)) return w->now; /* a child was born or results were confirmed since */
     const struct heap_node *due = heap_first(&w->due);
     int64_t at = due ? due->at : CLOCK_NEVER;
     at = earliest(at, pool_next(&w->pool));
@@ -228,6 +232,15 @@ static void worker_end(struct worker *w)
     close(w->signals);
 }
 
+/* Whoever starts us with a closed descriptor gets no socket in its place. */
+static void keep_standard_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    close(fd);
+}
+
 #define LINKED_MAX 32
 
 int ctask_worker_main(int argc, char **argv, const struct ctask_app *first, ...)
@@ -240,8 +253,10 @@ int ctask_worker_main(int argc, char **argv, const struct ctask_app *first, ...)
         ;
     va_end(ap);
 
-    struct options options;
-    struct worker w = {.options = &options};
+    keep_standard_descriptors();
+    /* Until the process ends; what they still hold then needs no freeing. */
+    static struct options options;
+    static struct worker w = {.options = &options};
     options_read(&options, argc, argv);
     load_apps(&w, linked);
     worker_start(&w);

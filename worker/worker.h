@@ -66,10 +66,11 @@ struct worker {
     struct pool pool;
     struct list requests[REQUEST_STATES];
     size_t count[REQUEST_STATES];
-    struct heap due;      /* WAITING, by time */
-    struct list reposts;  /* messages that the broker did not take, for another try */
-    double run_time;      /* moving average of a task's run time, in seconds */
-    int64_t window_since; /* when the window was last changed */
+    struct heap due;          /* WAITING, by time */
+    size_t unconfirmed_bytes; /* of all requests */
+    struct list reposts;      /* messages that the broker did not take, for another try */
+    double run_time;          /* moving average of a task's run time, in seconds */
+    int64_t window_since;     /* when the window was last changed */
 
     enum drain drain;
     int64_t drain_until; /* the next step */
@@ -113,6 +114,8 @@ void finish_death(struct worker *w, struct request *r, const struct fault *why);
 void finish_pass_on(struct worker *w, struct request *r);
 /* The same for a message that a quorum queue has handed out too often. */
 void finish_again(struct worker *w, struct request *r, const struct message *m);
+/* True while so much of r is unconfirmed that its task is to wait before it sends more. */
+bool finish_is_full(const struct request *r);
 /* No outcome of r's messages is wanted any more. */
 void finish_forget(struct worker *w, struct request *r);
 void finish_reposts(struct worker *w); /* what the broker did not take, again */

@@ -197,7 +197,7 @@ int broker_publish(struct broker *b, const struct publish *what)
 
 void broker_recall(struct broker *b, void *cookie)
 {
-    outbox_recall(&b->out, cookie);
+    while (outbox_recall(&b->out, cookie)) continue;
 }
 
 /* ---- Events ---------------------------------------------------------------------------------- */

@@ -97,7 +97,8 @@ void broker_give_back(struct broker *b, struct delivery d);
  * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes; CTASK_ENOMEM. While
  * the connection is down messages are held and leave when it is up. */
 int broker_publish(struct broker *b, const struct publish *p);
-/* Takes an unconfirmed message back: no outcome will come. Whether it was delivered is unknown. */
+/* Takes all messages with this cookie back: no outcome will come. Whether they were delivered is
+ * unknown. */
 void broker_recall(struct broker *b, void *cookie);
 
 /* ---- What happened --------------------------------------------------------------------------- */

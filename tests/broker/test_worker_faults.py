@@ -1,0 +1,308 @@
+"""The worker when what it stands on fails: connections that go at the worst moment, children that
+die in numbers, signals meant for others, a broker that stops taking messages. It loses nothing, it
+sleeps when it has nothing to do, and what it holds has a ceiling."""
+import json
+import os
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from harness import BIN, CTL, URL, BrokerTest, main, skip, until, unique, url_parts  # noqa: E402
+
+if not CTL:
+    skip("needs rabbitmqctl: set CTASK_TEST_CTL, or run ./dev test")
+
+# Where the heartbeat does not wake the worker, what it forgets to do it never does.
+QUIET = URL.rstrip("/") + "/?heartbeat=0"
+
+
+def ctl(*args):
+    return subprocess.run(shlex.split(CTL) + list(args), check=True, capture_output=True,
+                          text=True).stdout
+
+
+class Proxy:
+    """Between a worker and the broker: cuts, refuses, or withholds what the broker says."""
+
+    def __init__(self):
+        self.broker = url_parts()[2:]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        user, password, _, _ = url_parts()
+        self.url = "amqp://%s:%s@127.0.0.1:%d" % (user, password, self.port)
+        self.pairs, self.frozen, self.closed = [], False, False
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def _accept(self, listener):
+        while True:
+            try:
+                client = listener.accept()[0]
+            except OSError:
+                return
+            if self.closed:
+                client.close()
+                continue
+            pair = (client, socket.create_connection(self.broker))
+            self.pairs.append(pair)
+            threading.Thread(target=self._relay, args=pair, daemon=True).start()
+
+    def _relay(self, client, broker):
+        try:
+            while True:
+                ends = [client] if self.frozen else [client, broker]
+                for end in select.select(ends, [], [], 0.01)[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        raise OSError
+                    (broker if end is client else client).sendall(data)
+        except (OSError, ValueError):
+            client.close()
+            broker.close()
+
+    def cut(self, closed=False):
+        self.closed = closed
+        for pair in self.pairs:
+            for end in pair:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+        self.pairs = []
+
+
+def cpu(worker):
+    with open("/proc/%d/stat" % worker.pid) as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Rest(BrokerTest):
+    def assert_sleeps(self, worker):
+        before = cpu(worker)
+        time.sleep(1.5)
+        self.assertLess(cpu(worker) - before, 0.5, "it spins:\n" + worker.log())
+
+    def test_it_sleeps_while_the_broker_is_gone_and_long_tasks_run(self):
+        proxy = Proxy()
+        worker = self.worker("-c", "2", url=proxy.url)
+        for _ in range(2):
+            self.bus.send(self.queue, "demo.sleep", [20])
+        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        time.sleep(1.2)  # now they are long
+        proxy.cut(closed=True)
+        worker.expect("connection lost")
+        self.assert_sleeps(worker)
+        worker.signal(signal.SIGQUIT)
+        worker.wait()
+
+    def test_it_sleeps_while_results_wait_for_a_broker_that_is_gone(self):
+        proxy = Proxy()
+        worker = self.worker("-c", "1", url=proxy.url)
+        self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [0.001]) for _ in range(300)])
+        proxy.frozen = True
+        for _ in range(60):
+            self.bus.send(self.queue, "demo.sleep", [0.05])
+        time.sleep(0.3)
+        proxy.frozen = False
+        until("some are done", lambda: self.bus.depth(self.bus.reply_to) > 3)
+        proxy.cut(closed=True)
+        worker.expect("connection lost")
+        self.assert_sleeps(worker)
+        worker.signal(signal.SIGQUIT)
+        worker.wait()
+
+    def test_the_windows_of_many_queues_come_to_rest(self):
+        queues = [self.queue] + [unique() for _ in range(5)]
+        worker = self.worker("-c", "1", queue=",".join(queues))
+
+        def consumers():
+            rows = ctl("-q", "list_consumers", "queue_name", "consumer_tag").splitlines()
+            return sorted(row for row in rows if row.split("\t")[0] in queues)
+        for seconds in 0, 6:  # at the start, and when tasks are known to be long
+            self.bus.result(self.bus.send(self.queue, "demo.sleep", [seconds]))
+            until("they rest", lambda: len(consumers()) == 6 and consumers() == consumers())
+        self.assertEqual(worker.stop(), 0)
+        self.bus.delete(*queues[1:])
+
+
+class Death(BrokerTest):
+    def test_a_crash_is_told_at_once(self):
+        worker = self.worker("-c", "1", url=QUIET)
+        time.sleep(1.1)  # so that the child is replaced without delay
+        crash = self.bus.send(self.queue, "demo.crash", ["kill"])
+        start = time.monotonic()
+        self.assertEqual(self.bus.result(crash)["result"]["exc_type"], "WorkerLostError")
+        self.assertLess(time.monotonic() - start, 2.5)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_tasks_that_crash_together_do_not_take_the_worker_with_them(self):
+        self.bus.declare(self.queue)
+        crashes = [self.bus.send(self.queue, "demo.crash", ["kill"]) for _ in range(24)]
+        worker = self.worker("-c", "12")
+        found = self.bus.results(*crashes)
+        self.assertEqual({r["result"]["exc_type"] for r in found.values()}, {"WorkerLostError"})
+        self.assertIs(self.bus.result(self.bus.send(self.queue))["result"], True)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_what_a_lost_connection_brought_is_not_failed_for_its_child(self):
+        """The broker has handed it out again: that run decides."""
+        proxy = Proxy()
+        worker = self.worker("-c", "1", url=proxy.url)
+        task = self.bus.send(self.queue, "demo.sleep", [4])
+        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        child = worker.children()[0]
+        proxy.cut()
+        worker.expect("connected again")
+        os.kill(child, signal.SIGKILL)
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.queue + ".dead"), 0)
+
+    def test_messages_of_a_task_that_is_forgotten_end_nowhere(self):
+        """Several are unconfirmed when its child dies, and it goes when the connection does."""
+        proxy = Proxy()
+        worker = self.worker("-c", "1", "--max-tasks-per-child", "1", url=proxy.url)
+        time.sleep(0.5)
+        first = self.bus.send(self.queue)
+        task = self.bus.send(self.queue, "demo.progress", [400, 0.005])
+        self.bus.result(first)
+        until("it has begun", lambda: self.bus.depth(self.bus.reply_to) > 0)
+        proxy.frozen = True
+        seen = self.bus.depth(self.bus.reply_to)
+        until("some unconfirmed", lambda: self.bus.depth(self.bus.reply_to) > seen + 10)
+        os.kill(worker.children()[0], signal.SIGKILL)
+        worker.expect("does not run: WorkerLostError")
+        proxy.cut()
+        proxy.frozen = False
+        worker.expect("connected again")
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertEqual(worker.stop(), 0)
+
+
+class Signals(BrokerTest):
+    def test_a_storm_of_signals_does_not_hold_up_tasks(self):
+        worker = self.worker("-c", "2", "-l", "error", wait=False)
+        self.bus.result(self.bus.send(self.queue_declared()))
+        storm = [subprocess.Popen([sys.executable, "-c",
+                                   "import os\nwhile True: os.kill(%d, 10)" % worker.pid],
+                                  stderr=subprocess.DEVNULL) for _ in range(2)]
+        try:
+            ids = [self.bus.send(self.queue) for _ in range(20)]
+            start = time.monotonic()
+            self.bus.results(*ids)
+            self.assertLess(time.monotonic() - start, 20)
+        finally:
+            for process in storm:
+                process.kill()
+                process.wait()
+        self.assertEqual(worker.stop(), 0)
+
+    def queue_declared(self):
+        self.bus.declare(self.queue)
+        return self.queue
+
+    def start(self, prepare, *args):
+        process = subprocess.Popen(
+            [os.path.join(BIN, "ctask-worker"), "-A", "primes,demo", "-Q", self.queue, *args],
+            env=dict(os.environ, CTASK_BROKER_URL=URL), stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, preexec_fn=prepare, start_new_session=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.assertIs(self.bus.result(self.bus.send(self.queue_declared()))["result"], True)
+        return process
+
+    def test_sigchld_ignored_by_who_started_it_costs_no_child(self):
+        process = self.start(lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN), "-c", "1")
+        crash = self.bus.send(self.queue, "demo.crash", ["kill"])
+        self.assertEqual(self.bus.result(crash)["result"]["exc_type"], "WorkerLostError")
+        process.terminate()
+        self.assertEqual(process.wait(60), 0)
+
+    def test_nohup_is_obeyed(self):
+        process = self.start(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), "-c", "1")
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(self.bus.result(self.bus.send(self.queue, "demo.sleep", [0.2]))["status"],
+                         "SUCCESS")
+        self.assertIsNone(process.poll())
+        process.terminate()
+        self.assertEqual(process.wait(60), 0)
+
+    def test_a_closed_terminal_or_a_stopped_service_lets_tasks_finish(self):
+        for number in signal.SIGHUP, signal.SIGTERM, signal.SIGINT:
+            process = self.start(None, "-c", "1")
+            task = self.bus.send(self.queue, "demo.spin", [1.0])
+            until("it computes", lambda: self.computes(process))
+            os.killpg(process.pid, number)
+            status = json.loads(self.bus.take(self.bus.reply_to).body)
+            self.assertEqual((status["task_id"], status["status"]), (task, "SUCCESS"), number)
+            self.assertEqual(process.wait(60), 0)
+
+    @staticmethod
+    def computes(process):
+        with open("/proc/%d/task/%d/children" % (process.pid, process.pid)) as f:
+            child = f.read().split()[0]
+        with open("/proc/%s/stat" % child) as f:
+            return int(f.read().rsplit(")", 1)[1].split()[11]) >= 20
+
+    def test_closed_standard_descriptors_do_no_harm(self):
+        process = self.start(lambda: [os.close(fd) for fd in (0, 1, 2)], "-c", "2", "-l", "debug")
+        crash = self.bus.send(self.queue, "demo.crash", ["kill"])
+        ids = [self.bus.send(self.queue) for _ in range(50)]
+        self.bus.results(crash, *ids)
+        process.terminate()
+        self.assertEqual(process.wait(60), 0)
+
+
+class Leaving(BrokerTest):
+    def test_an_unknown_task_does_not_keep_it(self):
+        worker = self.worker("-c", "1")
+        running = self.bus.send(self.queue, "demo.sleep", [1.0])
+        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        self.bus.send(self.queue, "nobody.knows", headers={"x-ctask-unknown": 5})
+        worker.expect("does not run: NotRegistered")
+        start = time.monotonic()
+        os.kill(worker.children()[0], signal.SIGSTOP)
+        worker.signal(signal.SIGTERM)
+        os.kill(worker.children()[0], signal.SIGCONT)
+        self.assertEqual(worker.wait(), 0)
+        self.assertLess(time.monotonic() - start, 8)
+        self.bus.result(running)
+
+
+class Ceiling(BrokerTest):
+    def test_a_task_that_sends_without_end_waits_for_the_broker(self):
+        proxy = Proxy()
+        worker = self.worker("-c", "1", url=proxy.url)
+        task = self.bus.send(self.queue, "demo.progress", [100000, 0])
+        until("it has begun", lambda: self.bus.depth(self.bus.reply_to) > 0)
+        proxy.frozen = True
+        child = worker.children()[0]
+
+        def waits():
+            before = self.voluntary(child)
+            time.sleep(0.5)
+            return self.voluntary(child) == before
+        until("the task waits", waits)
+        self.assertLess(self.bus.depth(self.bus.reply_to), 30000)
+        proxy.frozen = False
+        until("the rest", lambda: self.bus.depth(self.bus.reply_to) > 100000 - 10)
+        worker.stop()
+        self.bus.channel.queue_purge(self.bus.reply_to)
+        self.assertIn("succeeded 1", worker.log())
+        del task
+
+    @staticmethod
+    def voluntary(pid):
+        """How much CPU it had."""
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[11:13]
+
+
+if __name__ == "__main__":
+    main()
