@@ -35,7 +35,6 @@ static void amqp_free(struct transport *x)
 }
 
 static const struct transport_ops amqp_ops = {
-    .scheme = "amqp",
     .publish = amqp_publish,
     .flush = amqp_flush,
     .next = amqp_next,

@@ -96,7 +96,6 @@ static void relay_free(struct transport *x)
 }
 
 static const struct transport_ops relay_ops = {
-    .scheme = "relay",
     .publish = relay_publish,
     .flush = relay_flush,
     .next = relay_next,

@@ -8,7 +8,6 @@
 struct transport;
 
 struct transport_ops {
-    const char *scheme;
     int (*publish)(struct transport *x, const struct publish *p);
     bool (*flush)(struct transport *x);
     bool (*next)(struct transport *x, struct broker_event *ev);
