@@ -5,9 +5,6 @@
 #include "base/utf8.h"
 #include "wire/message.h"
 
-#define BODY_MAX ((size_t)15 << 20)
-#define DELAY_MAX (10 * 365.25 * 86400)
-
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
 static bool key_add(json_t **kwargs, const char *key, json_t *value, const char **why)
@@ -71,8 +68,9 @@ static int name_check(const char *what, const char *s, struct ctask_error *e)
 
 static int delay_check(const char *what, double seconds, struct ctask_error *e)
 {
-    if (seconds >= 0 && seconds <= DELAY_MAX) return CTASK_OK;
-    return error_set(e, CTASK_EINVAL, "%s is not between 0 and 10 years", what);
+    if (seconds >= 0 && seconds <= MESSAGE_DELAY_MAX) return CTASK_OK;
+    return error_set(e, CTASK_EINVAL, "%s is not between 0 and %d seconds", what,
+                     MESSAGE_DELAY_MAX);
 }
 
 int call_check(const struct ctask_options *v, const char *name, const json_t *args,
@@ -119,7 +117,7 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
                                struct ctask_error *e)
 {
     struct ctask_options v = call_options(o);
-    struct buf props = {0}, body = {.max = BODY_MAX};
+    struct buf props = {0}, body = {.max = MESSAGE_BODY_MAX};
     char fresh[ID_SIZE];
     if (!v.queue && *c->queue) v.queue = c->queue;
     if (e->code == CTASK_OK) call_check(&v, name, args, kwargs, e);

@@ -145,9 +145,9 @@ struct ctask_options {
     size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
     const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes */
     const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
-    double countdown;  /* seconds to wait before the task starts, at most 10 years */
-    double expires;    /* seconds from now after which it must not start, at most 10 years; 0: never
-                          expires */
+    double countdown;  /* seconds to wait before the task starts, at most 2^28 - 1 (8.5 years) */
+    double expires; /* seconds from now after which it must not start, at most 2^28 - 1 (8.5 years);
+                       0: never expires */
     /* Nobody will ask: the worker sends none. The handle is ready, a success without a value, when
      * the broker has confirmed the task; so is the item of a map. */
     bool no_result;

@@ -14,7 +14,6 @@
 #include <stdio.h>
 
 /* What delays can express: 28 bits of seconds, eight and a half years. */
-#define DELAY_MAX ((1 << 28) - 1)
 
 static volatile sig_atomic_t cancelled;
 
@@ -94,9 +93,9 @@ ctask_outcome ctask_failed(struct ctask_call *t)
 
 ctask_outcome ctask_call_retry(struct ctask_call *t, double seconds)
 {
-    if (!(seconds <= DELAY_MAX))
+    if (!(seconds <= MESSAGE_DELAY_MAX))
         return ctask_call_fail(t, "ValueError", "%s() asks for a retry in %g s; %d is the most",
-                               t->task->name, seconds, DELAY_MAX);
+                               t->task->name, seconds, MESSAGE_DELAY_MAX);
     t->delay = seconds > 0 ? seconds : 0;
     return call_end(t, CALL_RETRY);
 }

@@ -61,6 +61,8 @@ bool message_write(const struct send *s, struct buf *props);
 /* ---- Bodies ---------------------------------------------------------------------------------- */
 
 #define JSON_DEPTH_MAX 128
+#define MESSAGE_BODY_MAX ((size_t)15 << 20) /* RabbitMQ refuses over 16 MiB from 4.0 on */
+#define MESSAGE_DELAY_MAX ((1 << 28) - 1)   /* seconds; what Celery's delay queues can count */
 
 /* Any JSON text with our limits: depth 128, integers of 64 bits, UTF-8. New reference, or NULL with
  * *f set (DecodeError). */

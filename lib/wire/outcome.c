@@ -3,8 +3,6 @@
 
 #include "wire/body.h"
 
-#define OUTCOME_MAX ((size_t)15 << 20) /* RabbitMQ refuses messages of over 16 MiB from 4.0 on */
-
 bool outcome_wanted(const struct message *m)
 {
     return !m->ignore_result && m->correlation_id.n > 0 && message_reply_sane(m->reply_to);
@@ -32,7 +30,7 @@ static bool body_write(struct bytes id, const struct outcome *o, struct buf *out
                   "traceback", "children", "task_id", (const char *)id.p, id.n);
     bool ok = body && (!(o->runtime > 0) ||
                        json_object_set_new(body, "runtime", json_real(o->runtime)) == 0);
-    ok = ok && body_append(body, OUTCOME_MAX, out);
+    ok = ok && body_append(body, MESSAGE_BODY_MAX, out);
     json_decref(body);
     return ok;
 }

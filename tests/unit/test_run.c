@@ -51,8 +51,21 @@ static ctask_outcome who(struct ctask_call *t)
                                 (json_int_t)ctask_call_retries(t), ctask_call_redelivered(t))));
 }
 
-CTASK_APP(odd, {TASK_CALL(no_outcome)}, {TASK_CALL(returns_nan)}, {TASK_CALL(returns_a_loop)},
-          {TASK_CALL(fails_without_reason)}, {TASK_CALL(changes_its_mind)}, {TASK_CALL(who)});
+static int is_two(int64_t n)
+{
+    return n == 2;
+}
+CTASK_FN(bool, is_two, (int64_t, n));
+
+static json_t *list_of(int64_t n)
+{
+    return json_pack("[I]", (json_int_t)n);
+}
+CTASK_FN(json_t *, list_of, (int64_t, n));
+
+CTASK_APP(odd, {TASK(is_two)}, {TASK(list_of)}, {TASK_CALL(no_outcome)}, {TASK_CALL(returns_nan)},
+          {TASK_CALL(returns_a_loop)}, {TASK_CALL(fails_without_reason)},
+          {TASK_CALL(changes_its_mind)}, {TASK_CALL(who)});
 
 /* ---- Calls that run -------------------------------------------------------------------------- */
 
@@ -64,6 +77,15 @@ START_TEST(a_value_comes_back_with_the_run_time)
     run("demo.sleep", "[0.0625]", "{}");
     succeeds("0.0625");
     ck_assert(heard.done.runtime >= 0.0625 && heard.reply.runtime >= 0.0625);
+}
+END_TEST
+
+START_TEST(a_plain_function_returns_the_type_that_was_declared)
+{
+    run("is_two", "[2]", "{}");
+    succeeds("true");
+    run("list_of", "[7]", "{}"); /* its reference is given away: the leak checker watches */
+    succeeds("[7]");
 }
 END_TEST
 
@@ -264,6 +286,7 @@ int main(void)
     const struct ctask_app *const apps[] = {ctask_app_demo(), ctask_app_odd(), NULL};
     TCase *t = job_case(suite, "calls that run", apps);
     tcase_add_test(t, a_value_comes_back_with_the_run_time);
+    tcase_add_test(t, a_plain_function_returns_the_type_that_was_declared);
     tcase_add_test(t, arguments_come_by_place_and_by_name_and_may_be_left_out);
     tcase_add_test(t, a_task_knows_who_it_is);
     tcase_add_test(t, no_result_is_made_when_none_is_wanted);

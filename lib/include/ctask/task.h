@@ -135,18 +135,19 @@ struct ctask_app {
 }
 #else
 
-/* CTASK_FN(type, function, (type, name)...): a plain function as a task; up to 8 parameters.
- * CTASK_PROC(function, (type, name)...): the same for a void function; it returns null. */
-#define CTASK_FN(type, ...) CTASK_WRAP_(CTASK_VALUE_, __VA_ARGS__)
-#define CTASK_PROC(...) CTASK_WRAP_(CTASK_NO_VALUE_, __VA_ARGS__)
+/* CTASK_FN(type, function, (type, name)...): a plain function as a task; up to 8 parameters. What
+ * it returns is sent as a `type`; a json_t * is given away. CTASK_PROC(function, (type, name)...):
+ * the same for a void function; it returns null. */
+#define CTASK_FN(type, ...) CTASK_WRAP_(CTASK_VALUE_, type, __VA_ARGS__)
+#define CTASK_PROC(...) CTASK_WRAP_(CTASK_NO_VALUE_, void, __VA_ARGS__)
 
 /* What they make: ctask_params_<function> and ctask_run_<function>, which TASK puts into a table.
  * Lists of parameters keep the function in front, since C11 knows no empty __VA_ARGS__; so n is one
  * more than there are. For the same reason the array of places has one too many. */
-#define CTASK_WRAP_(end, ...) \
-    CTASK_WRAP_N_(end, CTASK_COUNT(__VA_ARGS__), CTASK_FIRST_(__VA_ARGS__, ), __VA_ARGS__)
-#define CTASK_WRAP_N_(end, n, fn, ...) CTASK_WRAPPER_(end, n, fn, __VA_ARGS__)
-#define CTASK_WRAPPER_(end, n, fn, ...)                                                    \
+#define CTASK_WRAP_(end, type, ...) \
+    CTASK_WRAP_N_(end, type, CTASK_COUNT(__VA_ARGS__), CTASK_FIRST_(__VA_ARGS__, ), __VA_ARGS__)
+#define CTASK_WRAP_N_(end, type, n, fn, ...) CTASK_WRAPPER_(end, type, n, fn, __VA_ARGS__)
+#define CTASK_WRAPPER_(end, type, n, fn, ...)                                              \
     static const char ctask_params_##fn[] = CTASK_STR_(CTASK_NAMES_##n##_(__VA_ARGS__));   \
     static ctask_outcome ctask_run_##fn(struct ctask_call *t)                              \
     {                                                                                      \
@@ -154,7 +155,7 @@ struct ctask_app {
         if (!ctask_call_args(t, n - 1,                                                     \
                              CTASK_PLACES_(CTASK_EACH_##n##_(CTASK_PLACE_, __VA_ARGS__)))) \
             return ctask_failed(t);                                                        \
-        end(t, fn(CTASK_NAMES_##n##_(__VA_ARGS__)));                                       \
+        end(t, type, fn(CTASK_NAMES_##n##_(__VA_ARGS__)));                                 \
     }                                                                                      \
     struct ctask_fn_##fn##_ends_with_a_semicolon
 
@@ -167,9 +168,17 @@ struct ctask_app {
     {                                    \
         __VA_ARGS__ ctask_out_void(NULL) \
     }
-#define CTASK_VALUE_(t, call) return ctask_call_return(t, CTASK_ARG(call))
-#define CTASK_NO_VALUE_(t, call) \
-    call;                        \
+#define CTASK_VALUE_(t, type, call)                                 \
+    type value = call;                                              \
+    return ctask_call_return(t, _Generic((value), json_t *          \
+                                         : ctask_arg_given, default \
+                                         : ctask_arg_same)(CTASK_ARG(value)))
+static inline struct ctask_arg ctask_arg_given(struct ctask_arg x)
+{
+    return ctask_take(x.v.j);
+}
+#define CTASK_NO_VALUE_(t, type, call) \
+    call;                              \
     return ctask_call_return(t, ctask_arg_void(NULL))
 #define CTASK_STR_(...) CTASK_STR2_(__VA_ARGS__)
 #define CTASK_STR2_(...) #__VA_ARGS__
