@@ -166,7 +166,10 @@ static void each_unstarted(struct worker *w, void (*f)(struct worker *, struct r
 {
     for (size_t i = 0; i < sizeof unstarted / sizeof unstarted[0]; i++) {
         struct request *r;
-        list_each(r, &w->requests[unstarted[i]], struct request, link) f(w, r);
+        list_each(r, &w->requests[unstarted[i]], struct request, link) {
+            /* One acknowledged early and crashed has nothing to go back to: it is still buried. */
+            if (r->m->delivery.generation != 0) f(w, r);
+        }
     }
 }
 

@@ -36,7 +36,8 @@ static void report(const struct worker *w)
              (unsigned long long)c->received, (unsigned long long)c->succeeded,
              (unsigned long long)c->failed, (unsigned long long)c->retried,
              (unsigned long long)c->buried, (unsigned long long)c->passed_on,
-             (unsigned long long)c->given_back, (unsigned long long)c->results_unroutable,
+             (unsigned long long)c->given_back,
+             (unsigned long long)(c->results_unroutable + c->results_refused),
              (unsigned long long)c->children_lost);
 }
 

@@ -6,19 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPOST_AFTER CLOCK_SECOND
-#define FULL 1000 /* of one task */
+#define REFUSALS_MAX 10
+/* Under way for one task before it is not read from any more. */
+#define FULL 1000
 #define FULL_BYTES ((size_t)16 << 20)
 
 /* ---- Publishing ------------------------------------------------------------------------------ */
-
-/* A message that the broker did not take; r waits for it. */
-struct repost {
-    struct list link;
-    int64_t due;
-    struct publish p;
-    struct buf bytes; /* what p points to */
-};
 
 static void publish(struct worker *w, struct request *r, const struct publish *p)
 {
@@ -43,6 +36,13 @@ static void arrived(struct worker *w, struct request *r, const struct publish *p
     w->unconfirmed_bytes -= p->body.n;
 }
 
+void finish_repost(struct worker *w, const struct publish *p)
+{
+    struct request *r = p->cookie;
+    arrived(w, r, p);
+    publish(w, r, p);
+}
+
 bool finish_is_full(const struct request *r)
 {
     return r->unconfirmed >= FULL || r->unconfirmed_bytes >= FULL_BYTES;
@@ -57,11 +57,11 @@ static const char *name_of(struct bytes b, char out[256])
     return out;
 }
 
+/* Lengths were checked when it was read. */
 static bool posted_sound(const struct posted *m)
 {
     struct props ignored;
-    return m->exchange.n < 256 && m->routing_key.n < 256 && m->ensure.n < 256 &&
-           props_read(m->props, &ignored) == NULL;
+    return props_read(m->props, &ignored) == NULL;
 }
 
 /* True if the task of r may have been started before: what it sends may have been sent before. */
@@ -69,6 +69,20 @@ static bool is_flagged(const struct request *r)
 {
     struct message m = message_peek(r->m->props);
     return message_started(&m, r->m->redelivered);
+}
+
+/* The delivery as a message to be sent. */
+static struct publish original(struct request *r)
+{
+    return (struct publish){
+        .exchange = "",
+        .routing_key = r->m->routing_key,
+        .props = r->m->props,
+        .body = r->m->body,
+        .spool = r->m->spool,
+        .spool_size = r->m->body_size,
+        .cookie = r,
+    };
 }
 
 static void post(struct worker *w, struct request *r, const struct posted *m)
@@ -81,24 +95,21 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
         w->counters.results_refused++;
         return;
     }
-    bool copy = m->kind == POSTED_COPY;
+    struct publish p = original(r);
     struct buf flagged = {0};
-    struct bytes props = m->props;
+    p.exchange = name_of(m->exchange, exchange);
+    p.routing_key = routing_key;
+    p.ensure = m->ensure.n ? name_of(m->ensure, ensure) : NULL;
+    p.props = m->props;
+    if (m->kind != POSTED_COPY) {
+        p.body = m->body;
+        p.spool = -1;
+    }
     if (m->kind == POSTED_TASK && is_flagged(r)) {
         if (!message_copy(m->props, &(struct copy){.again = true}, &flagged)) abort();
-        props = buf_bytes(&flagged);
+        p.props = buf_bytes(&flagged);
     }
-    publish(w, r,
-            &(struct publish){
-                .exchange = name_of(m->exchange, exchange),
-                .routing_key = routing_key,
-                .ensure = m->ensure.n ? name_of(m->ensure, ensure) : NULL,
-                .props = props,
-                .body = copy ? r->m->body : m->body,
-                .spool = copy ? r->m->spool : -1,
-                .spool_size = r->m->body_size,
-                .cookie = r,
-            });
+    publish(w, r, &p);
     buf_done(&flagged);
 }
 
@@ -117,13 +128,24 @@ static void post_copy(struct worker *w, struct request *r, const struct copy *ho
     buf_done(&props);
 }
 
-static void keep_dead(struct worker *w, struct request *r, const struct fault *why)
+/* Keeps a message, the delivery itself or one that follows from it, in <queue>.dead. */
+static void keep_dead(struct worker *w, struct request *r, const struct fault *why,
+                      const struct publish *message)
 {
+    struct buf props = {0};
+    struct publish p = *message;
     w->counters.buried++;
     log_warn("task id=%.*s is kept in %s: %s: %s", BYTES_ARG(r->id), r->source->dead, why->type,
              why->text);
-    post_copy(w, r, &(struct copy){.dead = why, .dead_by = w->node, .dead_queue = r->source->name},
-              r->source->dead);
+    if (!message_copy(
+            p.props, &(struct copy){.dead = why, .dead_by = w->node, .dead_queue = r->source->name},
+            &props))
+        abort();
+    p.exchange = "";
+    p.routing_key = p.ensure = r->source->dead;
+    p.props = buf_bytes(&props);
+    publish(w, r, &p);
+    buf_done(&props);
 }
 
 /* ---- The end of a job ------------------------------------------------------------------------ */
@@ -151,13 +173,13 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
     struct posted m;
     if (!done_read(payload, &d)) return false;
     struct bytes all = d.posted;
-    int rc;
-    while ((rc = posted_next(&all, &m)) == 1)
-        if (!posted_sound(&m)) return false;
-    if (rc < 0) return false; /* nothing of it was published yet */
-
+    while (posted_next(&all, &m) == 1)
+        if (!posted_sound(&m)) return false; /* nothing of it was published yet */
     while (posted_next(&d.posted, &m) == 1) post(w, r, &m);
-    if (d.state == DONE_DEAD) keep_dead(w, r, &d.fault);
+    if (d.state == DONE_DEAD) {
+        struct publish delivery = original(r);
+        keep_dead(w, r, &d.fault, &delivery);
+    }
     count(w, &d);
     if (!r->burial) {
         window_ran(w, d.runtime);
@@ -234,79 +256,37 @@ static bool is_result(const struct request *r, const struct publish *p)
     return p->exchange[0] == 0 && bytes_is(message_peek(r->m->props).reply_to, p->routing_key);
 }
 
-/* Not taken: again in a second, for as long as it needs. The delivery stays unsettled meanwhile. */
-static void repost_later(struct worker *w, const struct publish *p)
-{
-    struct repost *again = calloc(1, sizeof *again);
-    if (!again) abort();
-    struct buf *b = &again->bytes;
-    size_t ex = 0, rk, en, props, body;
-    buf_append(b, p->exchange, strlen(p->exchange) + 1);
-    rk = b->len;
-    buf_append(b, p->routing_key, strlen(p->routing_key) + 1);
-    en = b->len;
-    if (p->ensure) buf_append(b, p->ensure, strlen(p->ensure) + 1);
-    props = b->len;
-    buf_bytes_append(b, p->props);
-    body = b->len;
-    buf_bytes_append(b, p->body);
-    if (b->failed) abort();
-    const uint8_t *at = buf_head(b);
-    again->p = *p;
-    again->p.exchange = (const char *)at + ex;
-    again->p.routing_key = (const char *)at + rk;
-    if (p->ensure) again->p.ensure = (const char *)at + en;
-    again->p.props = bytes_of(at + props, p->props.n);
-    again->p.body = bytes_of(at + body, p->body.n);
-    again->due = w->now + REPOST_AFTER;
-    list_append(&w->reposts, &again->link);
-}
-
-int64_t finish_next(const struct worker *w)
-{
-    return list_empty(&w->reposts) ? CLOCK_NEVER
-                                   : list_first(&w->reposts, struct repost, link)->due;
-}
-
-void finish_reposts(struct worker *w)
-{
-    struct repost *again;
-    list_each(again, &w->reposts, struct repost, link) {
-        if (again->due > w->now) return;
-        struct request *r = again->p.cookie;
-        list_remove(&again->link);
-        arrived(w, r, &again->p);
-        publish(w, r, &again->p);
-        buf_done(&again->bytes);
-        free(again);
-    }
-}
-
 void finish_forget(struct worker *w, struct request *r)
 {
-    struct repost *again;
-    list_each(again, &w->reposts, struct repost, link) {
-        if (again->p.cookie != r) continue;
-        list_remove(&again->link);
-        buf_done(&again->bytes);
-        free(again);
-    }
+    repost_forget(w, r);
     broker_recall(w->out, r);
     w->unconfirmed_bytes -= r->unconfirmed_bytes;
+}
+
+/* A message that the broker refuses again and again is kept beside the one that it follows from. A
+ * dead letter has no such place: it is tried for ever, and its delivery stays unsettled. */
+static bool give_up(struct worker *w, struct request *r, const struct broker_event *ev)
+{
+    const struct publish *p = ev->publish;
+    if (strcmp(p->routing_key, r->source->dead) == 0 || ++r->refusals < REFUSALS_MAX) return false;
+    struct fault why;
+    fault_set(&why, "DeliveryError", "to \"%s\": %s", p->routing_key, ev->error.text);
+    keep_dead(w, r, &why, p);
+    return true;
 }
 
 static void published(struct worker *w, const struct broker_event *ev)
 {
     struct request *r = ev->cookie;
     if (ev->error.code != CTASK_OK) {
-        bool asker_gone = ev->error.code == CTASK_EROUTE && is_result(r, ev->publish);
-        if (!asker_gone) {
+        if (ev->error.code == CTASK_EROUTE && is_result(r, ev->publish)) {
+            w->counters.results_unroutable++;
+            log_debug("task id=%.*s: nobody asks for its result any more", BYTES_ARG(r->id));
+        } else if (!give_up(w, r, ev)) {
             log_warn("task id=%.*s: %s; trying again", BYTES_ARG(r->id), ev->error.text);
             repost_later(w, ev->publish);
             return;
         }
-        w->counters.results_unroutable++;
-        log_debug("task id=%.*s: nobody asks for its result any more", BYTES_ARG(r->id));
     }
     arrived(w, r, ev->publish);
     request_settle(w, r);

@@ -26,7 +26,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
 void request_move(struct worker *w, struct request *r, enum request_state to)
 {
     log_debug("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
-    if (r->state == REQUEST_WAITING) heap_remove(&w->due, &r->due);
+    heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
     r->state = to;
@@ -54,9 +54,9 @@ void request_bury(struct worker *w, struct request *r, const char *state, const 
     request_move(w, r, REQUEST_BURIAL);
 }
 
-static void request_free(struct worker *w, struct request *r)
+void request_drop(struct worker *w, struct request *r)
 {
-    if (r->state == REQUEST_WAITING) heap_remove(&w->due, &r->due);
+    heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
     if (r->window == r->source->windows) r->source->taken--;
@@ -70,7 +70,7 @@ void request_give_back(struct worker *w, struct request *r)
 {
     broker_give_back(w->in, r->m->delivery);
     w->counters.given_back++;
-    request_free(w, r);
+    request_drop(w, r);
 }
 
 void request_settle(struct worker *w, struct request *r)
@@ -88,10 +88,5 @@ void request_settle(struct worker *w, struct request *r)
         return;
     }
     broker_ack(w->in, r->m->delivery);
-    request_free(w, r);
-}
-
-void request_drop(struct worker *w, struct request *r)
-{
-    request_free(w, r);
+    request_drop(w, r);
 }

@@ -60,7 +60,8 @@ struct request {
     int64_t since;        /* when it entered its state */
     unsigned unconfirmed; /* messages under way that must be confirmed first */
     size_t unconfirmed_bytes;
-    bool finished; /* its child has said DONE, or none is needed */
+    unsigned refusals; /* how often the broker did not take one of them */
+    bool finished;     /* its child has said DONE, or none is needed */
 };
 
 struct worker;

@@ -52,7 +52,7 @@ static int64_t next_wake(struct worker *w)
     const struct heap_node *due = heap_first(&w->due);
     int64_t at = due ? due->at : CLOCK_NEVER;
     at = earliest(at, pool_next(&w->pool));
-    at = earliest(at, finish_next(w));
+    at = earliest(at, repost_next(w));
     at = earliest(at, window_next(w));
     return w->drain > DRAIN_RUN ? earliest(at, w->drain_until) : at;
 }
@@ -90,7 +90,7 @@ int worker_run(struct worker *w)
         consumer_due(w);
         pool_turn(w);
         dispatch(w);
-        finish_reposts(w);
+        repost_due(w);
         broker_turn(w->out, w->now);
         finish_read(w);
         window_adjust(w);

@@ -9,6 +9,7 @@
  *   pool.c      the children: start, give, hear, bury
  *   child.c     what runs in a child
  *   finish.c    results out, confirmed, then the ack
+ *   repost.c    what the broker did not take, again
  *   drain.c     signals and the way out
  *   resolve.c   host names, in a process of their own
  */
@@ -118,8 +119,14 @@ void finish_again(struct worker *w, struct request *r, const struct message *m);
 bool finish_is_full(const struct request *r);
 /* No outcome of r's messages is wanted any more. */
 void finish_forget(struct worker *w, struct request *r);
-void finish_reposts(struct worker *w); /* what the broker did not take, again */
-int64_t finish_next(const struct worker *w);
+/* p was not taken before: it is sent again, for the same request. */
+void finish_repost(struct worker *w, const struct publish *p);
+
+/* repost.c */
+void repost_later(struct worker *w, const struct publish *p); /* copies it */
+void repost_due(struct worker *w);
+void repost_forget(struct worker *w, struct request *r);
+int64_t repost_next(const struct worker *w);
 
 /* drain.c */
 int drain_signals(void); /* the signals as a descriptor */

@@ -6,7 +6,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import CTL, Bus, BrokerTest, ctl, main, skip, until  # noqa: E402
+from harness import CTL, Bus, BrokerTest, ctl, main, skip, unique, until, url_parts  # noqa: E402
 
 import amqp  # noqa: E402
 
@@ -75,6 +75,23 @@ class Faults(BrokerTest):
             return channel.queue_declare(queue, passive=True).consumer_count > 0
         except amqp.exceptions.NotFound:
             return False
+
+    def test_a_message_that_the_broker_always_refuses_is_kept(self):
+        bob = unique("bob")
+        ctl("add_user", bob, "secret")
+        try:
+            ctl("set_permissions", bob, "^t[.]", ".*", ".*")  # may not declare "forbidden"
+            user, password, host, port = url_parts()
+            self.worker("-c", "1", url="amqp://%s:secret@%s:%d" % (bob, host, port))
+            task = self.bus.send(self.queue, "demo.send", ["forbidden", "demo.add", 2, 3])
+            self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+            kept = self.bus.take(self.queue + ".dead")
+            self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
+            self.assertEqual(kept.headers["task"], "demo.add")
+            self.assertEqual(self.workers[0].stop(), 0)
+            self.assertEqual(self.bus.depth(self.queue), 0)
+        finally:
+            ctl("delete_user", bob)
 
     def test_strangers_on_the_queue_are_warned_of(self):
         self.bus.declare(self.queue)
