@@ -47,8 +47,8 @@ START_TEST(ten_thousand_are_confirmed_consumed_and_acked)
     p->ack = true;
     ck_assert_int_eq(broker_consume(p->b, queue, 200), CTASK_OK);
     peer_wait_taken(p, N);
-    ck_assert_int_eq(broker_consume(p->b, queue, 0), CTASK_OK);
-    peer_turn(p, 0);
+    broker_close(p->b); /* closed in passing, the acks on their way could be lost */
+    peer_wait(p, BROKER_DOWN, 1);
     peer_free(p);
     p = peer_new(url, NULL); /* what was not acked would be there again */
     peer_ready(p, queue);

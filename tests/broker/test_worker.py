@@ -135,10 +135,11 @@ class Fairness(BrokerTest):
 
 class Leaving(BrokerTest):
     def test_sigterm_finishes_what_runs_and_gives_back_the_rest(self):
-        worker = self.worker("-c", "1", "--prefetch", "10")
+        worker = self.worker("-c", "1", "--prefetch", "10", "-l", "debug")
         running = self.bus.send(self.queue, "demo.sleep", [1.0])
         rest = [self.bus.send(self.queue, "demo.sleep", [0.01]) for _ in range(9)]
-        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        worker.expect("ready -> running")
+        until("all taken", lambda: self.bus.depth(self.queue) == 0)
         worker.signal(signal.SIGTERM)
         self.assertEqual(self.bus.result(running)["status"], "SUCCESS")
         self.assertEqual(worker.wait(), 0)
@@ -147,9 +148,9 @@ class Leaving(BrokerTest):
         self.assertEqual(len(self.bus.results(*rest)), 9)
 
     def test_the_third_signal_kills_and_gives_back(self):
-        worker = self.worker("-c", "1")
+        worker = self.worker("-c", "1", "-l", "debug")
         task = self.bus.send(self.queue, "demo.sleep", [3])
-        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        worker.expect("ready -> running")
         for _ in range(3):
             worker.signal(signal.SIGINT)
             time.sleep(0.05)  # signals of one kind do not queue
@@ -159,9 +160,9 @@ class Leaving(BrokerTest):
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
 
     def test_grace_ends(self):
-        worker = self.worker("-c", "1", "--grace", "0.2")
+        worker = self.worker("-c", "1", "--grace", "0.2", "-l", "debug")
         self.bus.send(self.queue, "demo.sleep", [30])
-        until("taken", lambda: self.bus.depth(self.queue) == 0)
+        worker.expect("ready -> running")
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait(), 0)
         until("given back", lambda: self.bus.depth(self.queue) == 1)
