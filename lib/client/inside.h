@@ -190,7 +190,7 @@ void unconfirmed_answer(struct ctask_client *c, struct ctask_result *r,
 /* When the oldest one is over time: CLOCK_NEVER while no answer can be expected. */
 int64_t unconfirmed_deadline(const struct ctask_client *c);
 void unconfirmed_expire(struct ctask_client *c, int64_t now);
-/* No answers will come any more. */
+/* No answers will come any more: handles that wait for one fail. */
 void unconfirmed_drop(struct ctask_client *c);
 
 /* ---- replies.c ------------------------------------------------------------------------------- */

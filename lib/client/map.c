@@ -86,6 +86,7 @@ void ctask_map_close(struct ctask_map *m)
     if (!m || client_forked(m->client)) return;
     ctask_result_forget(m->given);
     pthread_mutex_lock(&m->client->lock);
+    if (m->client->gathered > 0 && m->client->x) send_gathered(m->client);
     struct list *lists[] = {&m->gather.waiting, &m->gather.ended};
     struct member *k;
     for (size_t i = 0; i < 2; i++)

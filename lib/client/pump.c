@@ -10,7 +10,6 @@
  * closer only lets the timer ring: no other way of waking is needed. */
 #include "client/inside.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -37,10 +36,10 @@ static void alarm_set(struct ctask_client *c, int64_t at)
     c->alarm = at;
 }
 
+/* Sets the timer back instead of reading it: one that is due may still be about to ring. */
 static void alarm_quiet(struct ctask_client *c)
 {
-    uint64_t rings;
-    if (read(c->timer_fd, &rings, sizeof rings) < 0 && errno != EAGAIN) bug("a timer without read");
+    timerfd_settime(c->timer_fd, 0, &(struct itimerspec){0}, NULL);
     c->alarm = CLOCK_NEVER;
 }
 
@@ -170,10 +169,12 @@ static int wait_here(struct ctask_client *c, struct waiter *w, int64_t deadline,
         if (w->done(c, w->ctx)) break;
         if (late) return CTASK_ETIMEDOUT;
         if (happened) continue; /* what this turn caused, as acks, leaves with the next */
-        if (c->polled)
-            sleep_aside(c, w, deadline);
-        else
+        if (!c->polled) {
             sleep_polling(c, deadline);
+        } else {
+            if (c->gathered > 0) send_gathered(c); /* it may be what is waited for */
+            sleep_aside(c, w, deadline);
+        }
     }
     return CTASK_OK;
 }

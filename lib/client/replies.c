@@ -46,8 +46,8 @@ void replies_fail(struct ctask_client *c, const struct ctask_error *e)
 
 /* ---- The queue ------------------------------------------------------------------------------- */
 
-/* Results of tasks that run already went to a queue that is no more, and no others will come. Those
- * that the broker has not confirmed are about to be published again. */
+/* Results of tasks that run already went to a queue that is no more, and no others will come. That
+ * holds for those too that the broker has not confirmed: a quick worker may have answered them. */
 static void replies_lost(struct ctask_client *c)
 {
     struct ctask_error e;
@@ -57,7 +57,7 @@ static void replies_lost(struct ctask_client *c)
         for (struct map_node *n = c->pending.slots[i]; n; n = next) {
             struct ctask_result *r = container_of(n, struct ctask_result, node);
             next = n->next;
-            if (r->sent_at != 0 && !r->unconfirmed) result_fail(r, &e, NULL, 0);
+            if (r->sent_at != 0) result_fail(r, &e, NULL, 0);
         }
 }
 

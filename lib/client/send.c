@@ -104,7 +104,8 @@ static void depart(struct ctask_client *c, bool gather)
 void send_gathered(struct ctask_client *c)
 {
     c->gathered = 0;
-    if (!c->x->ops->flush(c->x) && !c->in_task) pump_watch(c);
+    c->x->ops->flush(c->x);
+    if (!c->in_task) pump_watch(c); /* also for the confirm that is due now */
 }
 
 /* What becomes of a task's own messages is its worker's affair. */

@@ -64,6 +64,9 @@ void unconfirmed_drop(struct ctask_client *c)
         list_remove(&r->sent);
         r->unconfirmed = false;
         c->unconfirmed_count--;
-        if (r->forgotten) result_free(r);
+        if (r->forgotten)
+            result_free(r);
+        else
+            result_fail(r, &c->broken, NULL, 0);
     }
 }

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
 static struct proxy *proxy;
 static struct ctask_client *through;
@@ -160,6 +161,58 @@ START_TEST(a_message_that_is_never_confirmed_fails_its_handle_after_30_s)
 }
 END_TEST
 
+/* A loop outside has nothing but the descriptor to learn it from. */
+START_TEST(the_descriptor_rings_when_a_confirm_is_overdue)
+{
+    AsyncResult *r = ctask_delay(through, "echo", 1);
+    expect(r, "1");
+    result_forget(r);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_freeze(proxy, true);
+    through->alarm = 0;
+    ck_assert_int_eq(ctask_poll(through, 0), CTASK_OK);
+    ck_assert(through->alarm == CLOCK_NEVER);
+    ck_assert_int_eq(ctask_post(through, NULL, CTASK_LIST("drop")), CTASK_OK);
+    ck_assert(through->alarm <= clock_now() + 30 * CLOCK_SECOND);
+    proxy_freeze(proxy, false);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+}
+END_TEST
+
+/* A turn may come when the alarm is due and the timer, which has a clock of its own, a little later
+ * than that. */
+START_TEST(an_alarm_that_was_seen_to_does_not_ring_afterwards)
+{
+    AsyncResult *r = ctask_delay(through, "echo", 1);
+    expect(r, "1");
+    result_forget(r);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    while (poll(&(struct pollfd){ctask_fd(through), POLLIN, 0}, 1, 50) > 0)
+        ck_assert_int_eq(ctask_poll(through, 0), CTASK_OK);
+    struct itimerspec soon = {.it_value.tv_nsec = 20 * CLOCK_MS};
+    ck_assert_int_eq(timerfd_settime(through->timer_fd, 0, &soon, NULL), 0);
+    through->alarm = clock_now();
+    ck_assert_int_eq(ctask_poll(through, 0), CTASK_OK);
+    ck_assert_int_eq(poll(&(struct pollfd){ctask_fd(through), POLLIN, 0}, 1, 100), 0);
+}
+END_TEST
+
+START_TEST(a_close_ends_also_the_handles_that_expect_no_result)
+{
+    AsyncResult *r = ctask_delay(through, "echo", 1);
+    expect(r, "1");
+    result_forget(r);
+    proxy_freeze(proxy, true);
+    r = ctask_apply(through, TASK_OPTIONS(.no_result = true), "drop");
+    ctask_set_publish_timeout(through, 0.05);
+    ctask_close(through);
+    through = NULL;
+    ck_assert(result_ready(r));
+    ck_assert_int_eq(result_wait(r, -1), CTASK_ECLOSED);
+    result_forget(r);
+}
+END_TEST
+
 START_TEST(a_reply_queue_that_is_deleted_ends_the_handles_whose_results_it_took_along)
 {
     AsyncResult *r = ctask_delay(through, "drop");
@@ -170,6 +223,26 @@ START_TEST(a_reply_queue_that_is_deleted_ends_the_handles_whose_results_it_took_
     result_forget(r);
     r = ctask_delay(through, "echo", 2);
     expect(r, "2");
+    result_forget(r);
+}
+END_TEST
+
+/* It is sent again before the new queue is there, so a quick worker's answer can be lost. */
+START_TEST(a_reply_queue_that_went_may_take_unconfirmed_tasks_along)
+{
+    AsyncResult *r = ctask_delay(through, "echo", 1);
+    expect(r, "1");
+    result_forget(r);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    proxy_freeze(proxy, true);
+    r = ctask_delay(through, "drop");
+    proxy_close(proxy, true);
+    proxy_cut(proxy);
+    queue_delete(through->reply_queue);
+    proxy_freeze(proxy, false);
+    proxy_close(proxy, false);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ECONN);
+    ck_assert_ptr_nonnull(strstr(result_error(r)->text, "reply queue"));
     result_forget(r);
 }
 END_TEST
@@ -203,6 +276,10 @@ int main(void)
     tcase_add_test(tests, a_message_that_is_never_confirmed_fails_its_handle_after_30_s);
     tcase_add_test(tests,
                    a_reply_queue_that_is_deleted_ends_the_handles_whose_results_it_took_along);
+    tcase_add_test(tests, the_descriptor_rings_when_a_confirm_is_overdue);
+    tcase_add_test(tests, an_alarm_that_was_seen_to_does_not_ring_afterwards);
+    tcase_add_test(tests, a_close_ends_also_the_handles_that_expect_no_result);
+    tcase_add_test(tests, a_reply_queue_that_went_may_take_unconfirmed_tasks_along);
     tcase_add_test(tests, a_reply_queue_that_went_while_we_were_away_is_noticed);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 START_TEST(a_group_gives_its_members_as_they_end)
 {
@@ -120,6 +121,22 @@ START_TEST(a_map_tells_timeout_failure_and_a_wrong_item_apart)
 }
 END_TEST
 
+START_TEST(what_was_put_leaves_when_the_map_is_closed)
+{
+    AsyncResult *first = task_delay("echo", 0);
+    expect(first, "0");
+    result_forget(first);
+    size_t seen = fake_worker_seen(worker);
+    struct ctask_map *m = ctask_map_open(NULL, NULL, "echo", 0);
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(ctask_map_put(m, i), CTASK_OK);
+    ctask_map_close(m);
+    for (int ms = 0; fake_worker_seen(worker) < seen + 3; ms++) {
+        ck_assert_int_lt(ms, (int)(WAIT * 1000));
+        usleep(1000);
+    }
+}
+END_TEST
+
 START_TEST(a_map_adds_up_run_times)
 {
     struct ctask_map *m = ctask_map_open(NULL, NULL, "timed", 0);
@@ -194,6 +211,7 @@ int main(void)
     tcase_add_test(tests, a_group_is_forgotten_with_its_pending_members);
     tcase_add_test(tests, a_map_streams_in_bounded_memory);
     tcase_add_test(tests, a_map_tells_timeout_failure_and_a_wrong_item_apart);
+    tcase_add_test(tests, what_was_put_leaves_when_the_map_is_closed);
     tcase_add_test(tests, a_map_adds_up_run_times);
     tcase_add_test(tests, items_of_a_map_without_results_end_when_confirmed);
     tcase_add_test(tests, plain_arrays_are_mapped_in_order);

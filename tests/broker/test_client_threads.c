@@ -212,6 +212,26 @@ static void *wait_without_limit(void *ctx)
     return NULL;
 }
 
+/* The driver sleeps and knows nothing of what was gathered meanwhile. */
+START_TEST(what_is_waited_for_leaves_although_it_is_corked_and_another_thread_drives)
+{
+    pthread_t driver;
+    AsyncResult *r = ctask_delay(client, "drop");
+    ck_assert_int_eq(ctask_flush(client, WAIT), 0);
+    begun = 0;
+    ck_assert_int_eq(pthread_create(&driver, NULL, wait_without_limit, r), 0);
+    while (begun < 1) usleep(100);
+    usleep(20000);
+    ctask_cork(client);
+    r = ctask_delay(client, "echo", 1);
+    ck_assert_int_eq(result_wait(r, 5), CTASK_OK); /* a turn for another reason comes after 10 s */
+    result_forget(r);
+    ctask_close(client);
+    client = NULL;
+    pthread_join(driver, NULL);
+}
+END_TEST
+
 START_TEST(a_close_ends_the_waits_of_other_threads)
 {
     pthread_t t[THREADS];
@@ -262,6 +282,8 @@ int main(void)
     tcase_add_test(tests, maps_and_waits_for_any_share_a_client);
     tcase_add_test(tests, a_handle_is_read_while_another_thread_drives);
     tcase_add_loop_test(tests, a_waiter_whose_wait_is_over_leaves_the_driving_to_the_other, 0, 2);
+    tcase_add_test(tests,
+                   what_is_waited_for_leaves_although_it_is_corked_and_another_thread_drives);
     tcase_add_test(tests, a_close_ends_the_waits_of_other_threads);
     tcase_add_test(tests, the_default_client_is_made_once_for_all_threads);
     suite_add_tcase(suite, tests);
