@@ -109,8 +109,8 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
         log_warn("child pid=%d is gone: %s", (int)k->pid, words);
-        /* Of those that were born together one counts: ten crashing tasks are no broken machine. */
-        if (w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at) {
+        /* Without a job it was not a task that killed it; of those born together one counts. */
+        if (k->jobs == 0 && w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at) {
             unsigned shift = p->failures < 5 ? p->failures : 5;
             p->spawn_at = w->now + (CLOCK_SECOND << shift);
             p->failures++;

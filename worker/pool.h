@@ -40,7 +40,7 @@ struct child {
 struct pool {
     struct list all, idle; /* idle: the last used first, its caches are warm */
     unsigned size, want;   /* children there are, and there should be */
-    unsigned failures;     /* deaths in a row within a second of their start */
+    unsigned failures;     /* children in a row that died before any job */
     int64_t spawn_at;      /* not before: back-off after such deaths */
 };
 

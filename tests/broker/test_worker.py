@@ -87,6 +87,17 @@ class Children(BrokerTest):
         self.assertEqual(self.bus.take(self.queue + ".dead").headers["x-ctask-dead-type"],
                          "WorkerLostError")
 
+    def test_a_run_of_crashes_does_not_stop_the_worker(self):
+        worker = self.worker("-c", "1")
+        crashes = [self.bus.send(self.queue, "demo.crash", ["abort"]) for _ in range(25)]
+        last = self.bus.send(self.queue)
+        results = self.bus.results(last, *crashes)
+        self.assertEqual(results[last]["result"], True)
+        self.assertEqual({results[c]["result"]["exc_type"] for c in crashes}, {"WorkerLostError"})
+        until("all kept", lambda: self.bus.depth(self.queue + ".dead") == 25)
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("children lost 25", worker.log())
+
     def test_children_are_replaced_after_their_number_of_tasks(self):
         worker = self.worker("-c", "1", "--max-tasks-per-child", "10")
         first = worker.children()
