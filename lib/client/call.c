@@ -109,7 +109,9 @@ static int call_encode(const struct ctask_client *c, const struct ctask_result *
     if (!message_write(&s, props)) return error_set(e, CTASK_ENOMEM, "out of memory");
     if (message_body_write(args, kwargs, body)) return CTASK_OK;
     if (body->failed) return error_set(e, CTASK_ETOOBIG, "the arguments are over 15 MiB as JSON");
-    return error_set(e, CTASK_EINVAL, "the arguments have no JSON form");
+    const char *why = json_unfit(args);
+    if (!why) why = json_unfit(kwargs);
+    return error_set(e, CTASK_EINVAL, "an argument %s", why ? why : "has no JSON form");
 }
 
 struct ctask_result *call_send(struct ctask_client *c, const struct ctask_options *o,

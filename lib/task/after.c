@@ -62,9 +62,9 @@ static bool value_add(struct buf *posted, struct ctask_call *t)
     struct outcome o = {.state = STATE_SUCCESS, .result = t->value, .runtime = t->runtime};
     if (result_add(posted, &t->m, &o)) return true;
     buf_clear(posted);
-    bool has_form = json_dumpb(t->value, NULL, 0, JSON_ENCODE_ANY) > 0;
+    const char *why = json_unfit(t->value);
     fault_set(&t->fault, "EncodeError", "%s() returned a value that %s", t->task->name,
-              has_form ? "is over 15 MiB" : "has no JSON form");
+              why ? why : "is over 15 MiB");
     call_end(t, CALL_FAILED);
     return false;
 }

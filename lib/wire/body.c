@@ -6,24 +6,30 @@
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-/* jansson descends recursively, so depth is looked at before it sees the text. Strings are skipped
- * as jansson reads them; where the two differ the text is no JSON and jansson stops there. Returns
- * where the limit is passed, text.n if nowhere. */
-static size_t depth_exceeded(struct bytes text)
+/* How deeply a text is nested, followed piece by piece. */
+struct depth {
+    size_t now, most;
+    bool quoted, escaped;
+};
+
+/* jansson descends recursively, so depth is looked at before it sees the text, and while it writes
+ * one. Strings are skipped as jansson reads them; where the two differ the text is no JSON and
+ * jansson stops there. Returns where the limit is passed, text.n if nowhere. */
+static size_t depth_exceeded(struct depth *d, struct bytes text)
 {
-    size_t depth = 0;
-    bool quoted = false;
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = text.p[i];
-        if (quoted) {
-            if (c == '\\') i++;
-            if (c == '"') quoted = false;
+        if (d->escaped) {
+            d->escaped = false;
+        } else if (d->quoted) {
+            d->escaped = c == '\\';
+            d->quoted = c != '"';
         } else if (c == '"') {
-            quoted = true;
+            d->quoted = true;
         } else if (c == '[' || c == '{') {
-            if (++depth > JSON_DEPTH_MAX) return i;
+            if (++d->now > d->most) return i;
         } else if (c == ']' || c == '}') {
-            if (depth > 0) depth--;
+            if (d->now > 0) d->now--;
         }
     }
     return text.n;
@@ -35,7 +41,8 @@ json_t *wire_json(struct bytes text, struct fault *f)
         fault_set(f, "DecodeError", "not JSON: there is no text");
         return NULL;
     }
-    size_t deep = depth_exceeded(text);
+    struct depth depth = {.most = JSON_DEPTH_MAX};
+    size_t deep = depth_exceeded(&depth, text);
     if (deep < text.n) {
         fault_set(f, "DecodeError", "JSON nested deeper than %d at byte %zu", JSON_DEPTH_MAX, deep);
         return NULL;
@@ -51,11 +58,13 @@ json_t *wire_json(struct bytes text, struct fault *f)
 struct sink {
     struct buf *out;
     size_t left;
+    struct depth depth;
 };
 
 static int sink_add(const char *p, size_t n, void *ctx)
 {
     struct sink *s = ctx;
+    if (depth_exceeded(&s->depth, bytes_of(p, n)) < n) return -1;
     if (n > s->left || !buf_append(s->out, p, n)) return -1;
     s->left -= n;
     return 0;
@@ -63,11 +72,23 @@ static int sink_add(const char *p, size_t n, void *ctx)
 
 bool body_append(const json_t *j, size_t max, struct buf *out)
 {
-    struct sink s = {.out = out, .left = max};
+    struct sink s = {.out = out, .left = max, .depth.most = BODY_DEPTH_MAX};
     size_t before = out->len;
     if (json_dump_callback(j, sink_add, &s, JSON_COMPACT | JSON_ENCODE_ANY) == 0) return true;
     out->len = before;
     return false;
+}
+
+static int depth_add(const char *p, size_t n, void *ctx)
+{
+    return depth_exceeded(ctx, bytes_of(p, n)) < n ? -1 : 0;
+}
+
+const char *json_unfit(const json_t *j)
+{
+    struct depth d = {.most = VALUE_DEPTH_MAX};
+    if (!j || json_dump_callback(j, depth_add, &d, JSON_ENCODE_ANY) == 0) return NULL;
+    return d.now > d.most ? "is nested too deeply" : "has no JSON form";
 }
 
 /* ---- Task bodies ----------------------------------------------------------------------------- */

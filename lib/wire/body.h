@@ -6,7 +6,10 @@
 
 #include <jansson.h>
 
-/* Appends j as compact text. False when out of memory or over max bytes: *out is as it was. */
+#define BODY_DEPTH_MAX (JSON_DEPTH_MAX - 1) /* a level may come around it */
+
+/* Appends j as compact text. False when out of memory, over max bytes or nested deeper than
+ * BODY_DEPTH_MAX, which nobody would read: *out is as it was. */
 bool body_append(const json_t *j, size_t max, struct buf *out);
 
 #endif

@@ -61,12 +61,16 @@ bool message_write(const struct send *s, struct buf *props);
 /* ---- Bodies ---------------------------------------------------------------------------------- */
 
 #define JSON_DEPTH_MAX 128
+#define VALUE_DEPTH_MAX 126 /* of one argument or result, which a message has within two levels */
 #define MESSAGE_BODY_MAX ((size_t)15 << 20) /* RabbitMQ refuses over 16 MiB from 4.0 on */
 #define MESSAGE_DELAY_MAX ((1 << 28) - 1)   /* seconds; what Celery's delay queues can count */
 
 /* Any JSON text with our limits: depth 128, integers of 64 bits, UTF-8. New reference, or NULL with
  * *f set (DecodeError). */
 json_t *wire_json(struct bytes text, struct fault *f);
+/* Why a message cannot carry j: "is nested too deeply" (VALUE_DEPTH_MAX), "has no JSON form"; NULL
+ * if it can, but for its size. NULL is nothing. */
+const char *json_unfit(const json_t *j);
 
 struct message_body {
     json_t *whole;                 /* owns the rest */
@@ -74,7 +78,8 @@ struct message_body {
 };
 bool message_body_read(struct bytes body, struct message_body *b, struct fault *f);
 void message_body_done(struct message_body *b);
-/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory. */
+/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory
+ * or json_unfit. */
 bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
 
 /* ---- Copies ---------------------------------------------------------------------------------- */

@@ -21,7 +21,8 @@ struct outcome {
 
 /* True if m's sender wants a result at a sane address. */
 bool outcome_wanted(const struct message *m);
-/* Appends property bytes and body of the result of m. False when out of memory or over 15 MiB. */
+/* Appends property bytes and body of the result of m. False when out of memory, over 15
+ * MiB or json_unfit. */
 bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
                    struct buf *body);
 

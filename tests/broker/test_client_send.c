@@ -53,8 +53,9 @@ START_TEST(what_cannot_be_sent_fails_at_once_with_a_reason)
     char longname[300];
     memset(longname, 'x', sizeof longname - 1);
     longname[sizeof longname - 1] = 0;
-    json_t *taken = json_array();
+    json_t *taken = json_array(), *deep = json_array();
     json_incref(taken);
+    for (int i = 0; i < 127; i++) deep = json_pack("[o]", deep);
     struct {
         AsyncResult *r;
         int code;
@@ -73,6 +74,7 @@ START_TEST(what_cannot_be_sent_fails_at_once_with_a_reason)
         {task_apply(TASK_OPTIONS(.queue = ""), "f"), CTASK_EINVAL, "queue"},
         {task_apply(TASK_OPTIONS(.countdown = -1), "f"), CTASK_EINVAL, "countdown"},
         {task_apply(TASK_OPTIONS(.expires = NAN), "f"), CTASK_EINVAL, "expires"},
+        {task_delay("f", deep), CTASK_EINVAL, "nested"},
         {ctask_send_json(NULL, NULL, "f", json_object(), NULL), CTASK_EINVAL, "array"},
         {ctask_send_json(NULL, NULL, "f", NULL, json_array()), CTASK_EINVAL, "object"},
     };
@@ -86,6 +88,7 @@ START_TEST(what_cannot_be_sent_fails_at_once_with_a_reason)
     }
     ck_assert_uint_eq(taken->refcount, 1);
     json_decref(taken);
+    json_decref(deep);
 }
 END_TEST
 

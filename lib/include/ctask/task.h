@@ -52,8 +52,8 @@ CTASK_API bool ctask_call_args(struct ctask_call *t, size_t n,
 CTASK_API const json_t *ctask_call_argv(const struct ctask_call *t);
 CTASK_API const json_t *ctask_call_kwargs(const struct ctask_call *t);
 
-/* Succeeds with this value. Takes over a CTASK_TAKE value. One that has no JSON form, or over 15
- * MiB of it, fails with EncodeError. */
+/* Succeeds with this value. Takes over a CTASK_TAKE value. One that has no JSON form, over 15
+ * MiB of it or over 126 levels fails with EncodeError. */
 CTASK_API ctask_outcome ctask_call_return(struct ctask_call *t,
                                           struct ctask_arg value) CTASK_MUST_USE;
 /* Fails with an exception type that a Python caller sees too ("ValueError", "RuntimeError", ...);
