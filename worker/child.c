@@ -77,7 +77,7 @@ static void serve(const struct worker *w)
         bool ok =
             type == CHILD_BURY ? task_bury(&j, &out) : task_run(&w->registry, CHILD_FD, &j, &out);
         fflush(NULL); /* what the task printed; _exit would drop it */
-        if (!ok || fd_write_all(CHILD_FD, buf_head(&out), out.len) != 0) return;
+        if (!ok || !child_frame_send(CHILD_FD, &out)) return;
         if (in.cap > 65536) buf_done(&in);
         if (out.cap > 65536) buf_done(&out);
     }

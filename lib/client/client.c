@@ -324,6 +324,7 @@ void client_abandon(struct ctask_client *c)
 void ctask_close(struct ctask_client *c)
 {
     if (!c || c->pid == 0) return;
+    if (c->in_task && c->x->task_id) return; /* its worker's, for the tasks to come */
     default_forget(c);
     if (client_forked(c)) {
         client_abandon(c);

@@ -107,7 +107,8 @@ struct ctask_group;
 CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
 
 /* Flushes for at most publish_timeout, deletes the reply queue and frees the client. Handles stay
- * readable and must still be forgotten; pending ones fail with CTASK_ECLOSED. NULL is fine. */
+ * readable and must still be forgotten; pending ones fail with CTASK_ECLOSED. NULL is fine. The
+ * default client of a task is its worker's and stays open. */
 CTASK_API void ctask_close(struct ctask_client *c);
 
 /* The client of calls that name none; opened at first use as ctask_open(NULL) does, anew in a
@@ -157,8 +158,9 @@ struct ctask_options {
 
 /* Sends task `name` with JSON args (an array, or NULL for none) and kwargs (an object, or NULL).
  * Consumes both; copies strings. o NULL: defaults. Waits at most publish_timeout. Names, ids and
- * queues are UTF-8 of 1 to 255 bytes without control characters, else CTASK_EINVAL; all arguments
- * together at most 15 MiB as JSON, else CTASK_ETOOBIG. */
+ * queues are UTF-8 of 1 to 255 bytes without control characters, else CTASK_EINVAL; an argument
+ * nests at most 126 levels, else CTASK_EINVAL too; all together have at most 15 MiB as JSON, else
+ * CTASK_ETOOBIG. */
 CTASK_API struct ctask_result *ctask_send_json(struct ctask_client *c,
                                                const struct ctask_options *o, const char *name,
                                                json_t *args, json_t *kwargs) CTASK_MUST_USE;

@@ -4,7 +4,6 @@
 #include "task/call.h"
 
 #include "base/err.h"
-#include "base/fd.h"
 #include "task/params.h"
 #include "task/run.h"
 #include "wire/outcome.h"
@@ -117,14 +116,16 @@ static int progress_send(struct ctask_call *t, json_t *report, struct ctask_erro
     int rc = CTASK_OK;
     struct posted p = {.kind = POSTED_RESULT, .routing_key = t->m.reply_to};
     if (!outcome_write(&t->m, &o, &props, &body)) {
-        rc = error_set(e, CTASK_ETOOBIG, "the progress is over 15 MiB or has no JSON form");
+        const char *why = json_unfit(report);
+        rc = error_set(e, why ? CTASK_EINVAL : CTASK_ETOOBIG, "the progress %s",
+                       why ? why : "is over 15 MiB");
         goto done;
     }
     p.props = buf_bytes(&props);
     p.body = buf_bytes(&body);
     if (!publish_write(&frame, &p))
         rc = error_set(e, CTASK_ENOMEM, "out of memory");
-    else if (fd_write_all(t->fd, buf_head(&frame), frame.len) < 0)
+    else if (!child_frame_send(t->fd, &frame))
         rc = error_set(e, CTASK_ECONN, "the worker is gone");
 done:
     buf_done(&props);

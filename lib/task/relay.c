@@ -16,7 +16,6 @@ static bool relay_open(int fd)
     struct transport *x = transport_relay(fd);
     struct ctask_client *c = x ? client_over(x) : NULL; /* takes x over, also when it fails */
     if (!c) return false;
-    ctask_set_default(c);
     ctask_close(relay.client); /* another descriptor: only tests have two */
     relay.fd = fd;
     relay.transport = x;
@@ -27,6 +26,7 @@ static bool relay_open(int fd)
 bool relay_enter(const struct ctask_call *t)
 {
     if ((!relay.client || relay.fd != t->fd) && !relay_open(t->fd)) return false;
+    ctask_set_default(relay.client); /* the task before may have set another */
     relay.transport->task_id = t->id;
     relay.transport->root_id = t->root_id;
     return true;

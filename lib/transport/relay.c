@@ -1,7 +1,6 @@
 /* relay.c - the transport of a running task: each message is one frame up to the parent, which
  * publishes it and settles the task only when it is confirmed. The write blocks while the parent
  * does not read; that is its back-pressure. A parent that is gone ends the child by other means. */
-#include "base/fd.h"
 #include "base/list.h"
 #include "transport/transport.h"
 #include "wire/child.h"
@@ -44,7 +43,7 @@ static int relay_publish(struct transport *x, const struct publish *p)
     int rc = CTASK_OK;
     if (!publish_write(&r->frame, &posted))
         rc = CTASK_ETOOBIG;
-    else if (fd_write_all(r->fd, buf_head(&r->frame), r->frame.len) < 0)
+    else if (!child_frame_send(r->fd, &r->frame))
         rc = CTASK_ECLOSED;
     if (rc == CTASK_OK)
         list_append(&r->handed, &h->link);

@@ -1,11 +1,13 @@
 /* child.c - see child.h. Writers and readers stand side by side, in the same order of fields. */
 #include "wire/child.h"
 
+#include "base/fd.h"
 #include "wire/outcome.h"
 #include "wire/text.h"
 
 #include <assert.h>
 #include <math.h>
+#include <pthread.h>
 
 #define SHORT_MAX 255 /* AMQP short strings: names of queues, exchanges and keys */
 
@@ -32,6 +34,15 @@ int child_frame_next(struct bytes stream, enum child_frame_type *type, struct by
     *type = (enum child_frame_type)t;
     *payload = bytes_of(stream.p + CHILD_HEADER, size - CHILD_HEADER);
     return 1;
+}
+
+bool child_frame_send(int fd, const struct buf *frame)
+{
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one_at_a_time);
+    bool sent = fd_write_all(fd, buf_head(frame), frame->len) == 0;
+    pthread_mutex_unlock(&one_at_a_time);
+    return sent;
 }
 
 /* Returns where the frame starts, for frame_end. */

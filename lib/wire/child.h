@@ -54,6 +54,10 @@ size_t child_frame_size(const uint8_t header[CHILD_HEADER]);
  * needed, -1: no such frame, the stream is lost. */
 int child_frame_next(struct bytes stream, enum child_frame_type *type, struct bytes *payload);
 
+/* Writes a frame up, whole also when threads of a task write at once. Blocks; false when the parent
+ * is gone. */
+bool child_frame_send(int fd, const struct buf *frame);
+
 bool job_write(struct buf *out, enum child_frame_type type, const struct job *j);
 bool job_read(struct bytes payload, struct job *j);
 bool publish_write(struct buf *out, const struct posted *p);

@@ -6,6 +6,7 @@
 #include "support/jobs.h"
 
 #include <math.h>
+#include <pthread.h>
 
 static ctask_outcome retries_for_ever(struct ctask_call *t)
 {
@@ -17,7 +18,31 @@ static ctask_outcome plain_retry(struct ctask_call *t)
     return task_retry(t, 60);
 }
 
-CTASK_APP(odd, {TASK_CALL(retries_for_ever)}, {TASK_CALL(plain_retry)});
+/* Two threads that have much to say at once. */
+enum { SAID = 30, LONG = 300000 };
+static char text[LONG + 1];
+
+static void *sends(void *ctx)
+{
+    for (int i = 0; i < SAID; i++)
+        if (task_send("other", text) != CTASK_OK) return ctx;
+    return NULL;
+}
+
+static ctask_outcome talks_and_sends(struct ctask_call *t)
+{
+    pthread_t other;
+    void *wrong;
+    memset(text, 'x', LONG);
+    if (pthread_create(&other, NULL, sends, t) != 0) return task_fail(t, NULL, "no thread");
+    for (int i = 0; i < SAID; i++)
+        if (task_progress(t, text) != CTASK_OK) return task_fail(t, NULL, "not said");
+    pthread_join(other, &wrong);
+    return task_return(t, wrong == NULL);
+}
+
+CTASK_APP(odd, {TASK_CALL(retries_for_ever)}, {TASK_CALL(plain_retry)},
+          {TASK_CALL(talks_and_sends)});
 
 /* ---- Calls that run again -------------------------------------------------------------------- */
 
@@ -166,6 +191,26 @@ START_TEST(task_delay_and_task_send_work_in_a_task)
 }
 END_TEST
 
+static void *run_it(void *name)
+{
+    run(name, "[]", "{}");
+    return NULL;
+}
+
+START_TEST(what_threads_of_a_task_say_at_once_goes_up_whole)
+{
+    pthread_t child;
+    ck_assert_int_eq(pthread_create(&child, NULL, run_it, (void *)"talks_and_sends"), 0);
+    for (int i = 0; i < 2 * SAID; i++) {
+        struct buf in = {0};
+        ck_assert_uint_gt(published(&in).body.n, LONG);
+        buf_done(&in);
+    }
+    pthread_join(child, NULL);
+    succeeds("1");
+}
+END_TEST
+
 /* ---- Burials --------------------------------------------------------------------------------- */
 
 START_TEST(a_burial_tells_the_asker_and_decides_what_is_kept)
@@ -212,6 +257,7 @@ int main(void)
     tcase_add_test(t, progress_goes_up_at_once);
     tcase_add_test(t, what_a_task_sends_goes_up_with_its_ids_and_no_reply_address);
     tcase_add_test(t, task_delay_and_task_send_work_in_a_task);
+    tcase_add_test(t, what_threads_of_a_task_say_at_once_goes_up_whole);
     t = job_case(suite, "burials", apps);
     tcase_add_test(t, a_burial_tells_the_asker_and_decides_what_is_kept);
     tcase_add_test(t, a_burial_needs_no_sound_head);

@@ -31,6 +31,7 @@ static void setup(void)
 static void teardown(void)
 {
     ctask_set_default(NULL);
+    x->task_id = NULL; /* the task is over */
     ctask_close(client);
     close(up[0]);
     close(up[1]);

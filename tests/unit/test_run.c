@@ -7,6 +7,8 @@
 #include "support/jobs.h"
 
 #include <math.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- Tasks that no one should write ---------------------------------------------------------- */
 
@@ -30,6 +32,40 @@ static ctask_outcome returns_a_loop(struct ctask_call *t)
     json_array_append_new(loop, inner);
     json_array_append(inner, loop);
     return task_return(t, ctask_take(loop));
+}
+
+static json_t *nested(int64_t levels)
+{
+    json_t *j = json_array();
+    while (--levels > 0) j = json_pack("[o]", j);
+    return j;
+}
+
+static ctask_outcome returns_nested(struct ctask_call *t)
+{
+    int64_t levels;
+    if (!task_args(t, &levels)) return ctask_failed(t);
+    return task_return(t, ctask_take(nested(levels)));
+}
+
+static ctask_outcome comes_back_twice(struct ctask_call *t)
+{
+    int status = -1;
+    pid_t twin = fork();
+    if (twin > 0) waitpid(twin, &status, 0);
+    return task_return(t, status);
+}
+
+static ctask_outcome changes_the_default(struct ctask_call *t)
+{
+    ctask_set_default(NULL);
+    return task_return_null(t);
+}
+
+static ctask_outcome closes_the_client(struct ctask_call *t)
+{
+    ctask_close(ctask_default());
+    return task_return(t, task_send("other"));
 }
 
 static ctask_outcome fails_without_reason(struct ctask_call *t)
@@ -65,7 +101,9 @@ CTASK_FN(json_t *, list_of, (int64_t, n));
 
 CTASK_APP(odd, {TASK(is_two)}, {TASK(list_of)}, {TASK_CALL(no_outcome)}, {TASK_CALL(returns_nan)},
           {TASK_CALL(returns_a_loop)}, {TASK_CALL(fails_without_reason)},
-          {TASK_CALL(changes_its_mind)}, {TASK_CALL(who)});
+          {TASK_CALL(changes_its_mind)}, {TASK_CALL(who)}, {TASK_CALL(returns_nested)},
+          {TASK_CALL(comes_back_twice)}, {TASK_CALL(changes_the_default)},
+          {TASK_CALL(closes_the_client)});
 
 /* ---- Calls that run -------------------------------------------------------------------------- */
 
@@ -163,6 +201,43 @@ START_TEST(a_value_without_a_json_form_is_a_failure)
     run("returns_a_loop", "[]", "{}");
     fails(DONE_FAILURE, "EncodeError", "returned a value that has no JSON form");
     json_array_clear(json_array_get(loop, 0)); /* the one who made the loop opens it */
+}
+END_TEST
+
+START_TEST(a_value_that_nobody_would_read_is_a_failure)
+{
+    run("returns_nested", "[126]", "{}");
+    ck_assert_int_eq(heard.done.state, DONE_SUCCESS);
+    ck_assert_uint_eq(json_array_size(heard.reply.result), 1);
+    run("returns_nested", "[127]", "{}");
+    fails(DONE_FAILURE, "EncodeError", "returned a value that is nested too deeply");
+    run("returns_nested", "[1000]", "{}");
+    fails(DONE_FAILURE, "EncodeError", "returned a value that is nested too deeply");
+}
+END_TEST
+
+START_TEST(a_process_that_a_task_forked_does_not_answer_for_it)
+{
+    pid_t self = getpid();
+    run("comes_back_twice", "[]", "{}");
+    if (getpid() != self) _exit(7);
+    succeeds("0");
+}
+END_TEST
+
+START_TEST(a_task_may_close_or_change_the_default_client_without_harm)
+{
+    run("closes_the_client", "[]", "{}");
+    succeeds("0");
+    run("changes_the_default", "[]", "{}");
+    succeeds("null");
+    run("closes_the_client", "[]", "{}");
+    succeeds("0");
+    for (int i = 0; i < 2; i++) {
+        struct buf in = {0};
+        ck_assert(bytes_is(published(&in).routing_key, "ctask"));
+        buf_done(&in);
+    }
 }
 END_TEST
 
@@ -294,6 +369,9 @@ int main(void)
     tcase_add_test(t, a_task_without_an_outcome_fails);
     tcase_add_test(t, a_value_that_cannot_travel_is_a_failure_not_silence);
     tcase_add_test(t, a_value_without_a_json_form_is_a_failure);
+    tcase_add_test(t, a_value_that_nobody_would_read_is_a_failure);
+    tcase_add_test(t, a_process_that_a_task_forked_does_not_answer_for_it);
+    tcase_add_test(t, a_task_may_close_or_change_the_default_client_without_harm);
     t = job_case(suite, "calls that do not fit", apps);
     tcase_add_test(t, wrong_arguments_are_told_and_kept);
     tcase_add_test(t, bodies_that_are_none_are_told_and_kept);
