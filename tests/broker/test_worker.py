@@ -48,6 +48,17 @@ class Running(BrokerTest):
         self.assertEqual(len(self.bus.results(*later)), 50)
         self.assertGreater(time.time(), start + 1)
 
+    def test_a_worker_holds_a_thousand_etas_and_not_all_of_them(self):
+        self.bus.declare(self.queue)
+        due = time.time() + 12
+        eta = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(due)) + "+00:00"
+        ids = [self.bus.send(self.queue, headers={"eta": eta}) for _ in range(1500)]
+        self.worker("-c", "1")
+        until("a thousand are held", lambda: self.bus.depth(self.queue) <= 500)
+        self.assertGreater(self.bus.depth(self.queue), 400)
+        self.assertLess(time.time(), due, "too slow a machine to see it")
+        self.assertEqual({r["status"] for r in self.bus.results(*ids).values()}, {"SUCCESS"})
+
     def test_a_retry_runs_again_and_says_so(self):
         self.worker()
         task = self.bus.send(self.queue, "demo.retry", [2, 0.05])
