@@ -203,6 +203,8 @@ void replies_forget(struct ctask_client *c, struct ctask_result *r);
 void replies_deliver(struct ctask_client *c, const struct envelope *m);
 /* False if ev is about another queue. */
 bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev);
+/* The queue is consumed from, or e: may not be. */
+void replies_consuming(struct ctask_client *c, const struct ctask_error *e);
 /* All that are still pending fail. */
 void replies_fail(struct ctask_client *c, const struct ctask_error *e);
 

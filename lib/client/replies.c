@@ -46,28 +46,37 @@ void replies_fail(struct ctask_client *c, const struct ctask_error *e)
 
 /* ---- The queue ------------------------------------------------------------------------------- */
 
-/* Results of tasks that run already went to a queue that is no more, and no others will come. That
- * holds for those too that the broker has not confirmed: a quick worker may have answered them. */
-static void replies_lost(struct ctask_client *c)
+/* No results of what was sent will come. That holds for tasks too that the broker has not
+ * confirmed: a quick worker may have answered them. */
+static void replies_lost(struct ctask_client *c, const struct ctask_error *e)
 {
-    struct ctask_error e;
     struct map_node *next;
-    error_set(&e, CTASK_ECONN, "the reply queue was deleted, so the result may be lost");
     for (size_t i = 0; i < c->pending.slot_count; i++)
         for (struct map_node *n = c->pending.slots[i]; n; n = next) {
             struct ctask_result *r = container_of(n, struct ctask_result, node);
             next = n->next;
-            if (r->sent_at != 0) result_fail(r, &e, NULL, 0);
+            if (r->sent_at != 0) result_fail(r, e, NULL, 0);
         }
 }
 
 bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev)
 {
+    struct ctask_error e;
     if (!c->reply_asked || strcmp(ev->queue, c->reply_queue) != 0) return false;
     c->reply_error = ev->error;
     c->reply_ready = ev->error.code == CTASK_OK;
-    if (c->reply_ready && ev->created && c->pending.count > 0) replies_lost(c);
+    if (c->reply_ready && ev->created) {
+        error_set(&e, CTASK_ECONN, "the reply queue was deleted, so the result may be lost");
+        replies_lost(c, &e);
+    }
     return true;
+}
+
+void replies_consuming(struct ctask_client *c, const struct ctask_error *e)
+{
+    c->reply_error = *e;
+    c->reply_ready = e->code == CTASK_OK;
+    if (!c->reply_ready) replies_lost(c, e);
 }
 
 /* ---- Replies --------------------------------------------------------------------------------- */

@@ -114,8 +114,9 @@ enum broker_event_kind {
     BROKER_CONSUMING, /* `queue`: consume-ok */
     BROKER_CANCELLED, /* `queue`: the broker ended our consumer (queue deleted); it is declared and
                          consumed again by itself */
-    BROKER_STALE,   /* the consuming channel was closed: `error`; all deliveries so far are stale */
-    BROKER_BLOCKED, /* `error.text`: why; BROKER_UNBLOCKED when over */
+    BROKER_STALE,     /* the consuming channel was closed: `error`; all deliveries so far are stale.
+                         `queue`: it may not be consumed, which is tried again later; or NULL */
+    BROKER_BLOCKED,   /* `error.text`: why; BROKER_UNBLOCKED when over */
     BROKER_UNBLOCKED,
 };
 

@@ -137,6 +137,26 @@ static void ctl(const char *arguments)
     ck_assert_int_eq(system(command), 0);
 }
 
+/* It may declare its reply queue and send, and would wait for ever. */
+START_TEST(a_user_who_may_not_read_results_is_told_so)
+{
+    struct ctask_error e;
+    (void)!system("$CTASK_TEST_CTL delete_user blind >/dev/null 2>&1");
+    ctl("add_user blind blind");
+    ctl("set_permissions blind '.*' '.*' '^$'");
+    struct ctask_client *c = ctask_open(other_url("blind:blind", ""), &e);
+    ck_assert_msg(c != NULL, "%s", e.text);
+    for (int i = 0; i < 2; i++) {
+        AsyncResult *r = ctask_delay(c, "echo", i);
+        ck_assert_int_eq(result_wait(r, WAIT), CTASK_EREFUSED);
+        ck_assert_ptr_nonnull(strstr(result_error(r)->text, "ACCESS_REFUSED"));
+        result_forget(r);
+    }
+    ctask_close(c);
+    ctl("delete_user blind");
+}
+END_TEST
+
 START_TEST(under_a_memory_alarm_a_send_gives_up_after_publish_timeout_and_later_recovers)
 {
     ctl("set_vm_memory_high_watermark 0.00001");
@@ -284,11 +304,12 @@ int main(int argc, char **argv)
     tcase_add_test(tests, what_was_sent_leaves_before_the_process_exits);
     tcase_add_test(tests, a_process_that_leaves_tasks_behind_says_how_many);
     if (getenv("CTASK_TEST_CTL")) {
+        tcase_add_test(tests, a_user_who_may_not_read_results_is_told_so);
         tcase_add_test(tests, a_full_queue_fails_exactly_the_handles_it_did_not_take);
         tcase_add_test(
             tests, under_a_memory_alarm_a_send_gives_up_after_publish_timeout_and_later_recovers);
     } else {
-        puts("without alarms and policies: CTASK_TEST_CTL is not set");
+        puts("without alarms, policies and users: CTASK_TEST_CTL is not set");
     }
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
