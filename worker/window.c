@@ -76,6 +76,19 @@ static bool window_fits(const struct worker *w)
     return is < want + most && is * 2 > want;
 }
 
+/* A child has nothing to do and the broker may send nothing: waiting requests have used up the
+ * window. */
+static bool starving(const struct worker *w)
+{
+    return open_slots(w) == 0 && held(w) < limit(w) && w->count[REQUEST_WAITING] < WAITING_MAX;
+}
+
+/* When the window may be changed. */
+static int64_t change_at(const struct worker *w)
+{
+    return starving(w) ? w->window_since : w->window_since + PAUSE;
+}
+
 /* READY for longer than a long task, and nobody here is going to take it. */
 static struct request *overdue(struct worker *w)
 {
@@ -96,7 +109,7 @@ void window_adjust(struct worker *w)
 {
     if (!may_adjust(w)) return;
     bool hoarding = overdue(w) != NULL;
-    if (!hoarding && (window_fits(w) || w->now - w->window_since < PAUSE)) return;
+    if (!hoarding && (window_fits(w) || w->now < change_at(w))) return;
     if (hoarding && open_window(w)) {
         /* First no more, and back with them in the next turn, when the broker has been told: the
          * other way round they would come here again. */
@@ -113,7 +126,7 @@ int64_t window_next(struct worker *w)
 {
     if (!may_adjust(w)) return CLOCK_NEVER;
     int64_t at = CLOCK_NEVER;
-    if (!window_fits(w)) at = w->window_since + PAUSE;
+    if (!window_fits(w)) at = change_at(w);
     if (!list_empty(&w->requests[REQUEST_READY])) {
         struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
         int64_t due = r->since + (int64_t)(LONG * 1e9) + CLOCK_MS;
