@@ -165,7 +165,7 @@ class Death(BrokerTest):
         self.assertEqual(self.bus.depth(self.queue + ".dead"), 0)
 
     def test_messages_of_a_task_that_is_forgotten_end_nowhere(self):
-        """Several are unconfirmed when its child dies, and it goes when the connection does."""
+        """Several are unconfirmed when its connection is lost, and then its child dies."""
         proxy = Proxy()
         worker = self.worker("-c", "1", "--max-tasks-per-child", "1", url=proxy.url)
         time.sleep(0.5)
@@ -176,9 +176,10 @@ class Death(BrokerTest):
         proxy.frozen = True
         seen = self.bus.depth(self.bus.reply_to)
         until("some unconfirmed", lambda: self.bus.depth(self.bus.reply_to) > seen + 10)
-        os.kill(worker.children()[0], signal.SIGKILL)
-        worker.expect("does not run: WorkerLostError")
         proxy.cut()
+        worker.expect("connection lost")
+        os.kill(worker.children()[0], signal.SIGKILL)
+        worker.expect("child .* is gone: signal 9")
         proxy.frozen = False
         worker.expect("connected again")
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
