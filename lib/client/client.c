@@ -10,7 +10,7 @@
 
 #define PUBLISH_TIMEOUT 5.0
 #define RESULT_MAX (UINT64_C(64) << 20)
-#define DOWN_KNOWN (10 * CLOCK_SECOND) /* afterwards the broker may well be back */
+#define DOWN_KNOWN (10 * CLOCK_SECOND) /* afterwards an attempt is worth waiting for */
 #define GOODBYE_MAX CLOCK_SECOND
 
 int raise_error(int code, const char *fmt, ...)
@@ -172,7 +172,9 @@ void ctask_set_publish_timeout(struct ctask_client *c, double seconds)
 
 bool client_known_down(const struct ctask_client *c, struct ctask_error *e)
 {
-    if (c->up || !c->failed || clock_now() - c->failed_at > DOWN_KNOWN) return false;
+    if (c->up || !c->failed) return false;
+    bool trying = broker_state(c->x->broker) != BROKER_IS_DOWN;
+    if (trying && clock_now() - c->failed_at > DOWN_KNOWN) return false;
     *e = *broker_error(c->x->broker);
     return true;
 }

@@ -109,6 +109,26 @@ START_TEST(sends_fail_at_once_while_the_broker_is_known_to_be_down_and_recover)
 }
 END_TEST
 
+/* Ages the first failure; the later ones are like it and are not told again. */
+START_TEST(sends_fail_at_once_also_when_the_broker_has_been_down_for_long)
+{
+    proxy_close(proxy, true);
+    proxy_cut(proxy);
+    AsyncResult *r = ctask_delay(through, "echo", 1);
+    ck_assert_int_eq(result_wait(r, 0), CTASK_ECONN);
+    result_forget(r);
+    through->failed_at -= 11 * CLOCK_SECOND;
+    int64_t begun = clock_now();
+    for (int i = 0; i < 10; i++) {
+        r = ctask_delay(through, "echo", 1);
+        ck_assert_int_eq(result_wait(r, 0), CTASK_ECONN);
+        result_forget(r);
+    }
+    ck_assert(clock_now() - begun < 4 * CLOCK_SECOND);
+    proxy_close(proxy, false);
+}
+END_TEST
+
 START_TEST(a_broker_that_says_nothing_holds_a_send_for_publish_timeout_only)
 {
     struct ctask_client *c = ctask_open(proxy_url(proxy), NULL);
@@ -271,6 +291,7 @@ int main(void)
     tcase_add_test(tests, no_handle_is_lost_over_resets);
     tcase_add_test(tests, the_outside_descriptor_survives_a_reconnect);
     tcase_add_test(tests, sends_fail_at_once_while_the_broker_is_known_to_be_down_and_recover);
+    tcase_add_test(tests, sends_fail_at_once_also_when_the_broker_has_been_down_for_long);
     tcase_add_test(tests, a_broker_that_says_nothing_holds_a_send_for_publish_timeout_only);
     tcase_add_test(tests, unconfirmed_messages_are_counted_at_the_deadline);
     tcase_add_test(tests, a_message_that_is_never_confirmed_fails_its_handle_after_30_s);
