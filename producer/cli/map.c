@@ -3,6 +3,7 @@
  * line N of the input. */
 #include "cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,8 +184,13 @@ static void map_take(struct map *m)
     struct ctask_result *r;
     int rc;
     while ((rc = ctask_map_next(m->calls, 0, &index, &r)) == 1) map_settle(m, index, r);
-    fflush(stdout);
     if (rc == CTASK_OK) m->over = true;
+    if (fflush(stdout) != 0) {
+        char why[128];
+        snprintf(why, sizeof why, "results could not be written: %s", strerror(errno));
+        map_give_up(m, why, STATUS_OUTPUT);
+        return;
+    }
     if (rc == CTASK_OK || rc == CTASK_ETIMEDOUT || rc == CTASK_EAGAIN) return;
     progress_hide(&m->progress);
     map_grave(m, say_error(ctask_error()));
@@ -199,7 +205,8 @@ static void map_summary(const struct map *m)
     if (stat.serial > 0 && stat.wall > 0)
         snprintf(speedup, sizeof speedup, "; run time %.2f s, speed-up %.2f", stat.serial,
                  stat.serial / stat.wall);
-    fprintf(stderr, "%zu results%s in %.2f s%s\n", stat.done, failed, stat.wall, speedup);
+    fprintf(stderr, "%zu %s%s in %.2f s%s\n", stat.done,
+            m->o->common.no_wait ? "tasks sent" : "results", failed, stat.wall, speedup);
 }
 
 /* Standard input is looked at only when a line of it could be sent at once. */
@@ -217,6 +224,7 @@ static void map_loop(struct map *m)
         unsigned happened = waiter_sleep(&w, m->c, map_interest(m), seconds_left(deadline, 0.25));
         if (happened & WAIT_INPUT && !lines_fill(&m->in)) map_refuse_line(m, "it cannot be read");
         map_take(m);
+        if (m->over) return;
         map_feed(m);
         if (m->ended) {
             m->progress.total = m->put;

@@ -68,6 +68,7 @@ struct ctask_client *open_client(const struct options *o, enum status *status)
 
 enum status close_output(enum status status)
 {
+    if (status == STATUS_OUTPUT) return status; /* said already */
     if (fflush(stdout) == 0 && !ferror(stdout)) return status;
     say("results could not be written: %s", strerror(errno));
     return STATUS_OUTPUT;

@@ -93,6 +93,13 @@ no_wait_prints_the_id_once_the_broker_has_the_task() {
     holds "$tmp/out" '^[0-9a-f-]\{36\}$' || bad "prints no id"
     run 0 sh -c 'seq 50 | ctask map -q --no-wait -Q "$CTASK_QUEUE-nobody" is_prime'
     [ "$(sort -u "$tmp/out" | wc -l)" = 50 ] || bad "prints no 50 ids"
+    run 0 sh -c 'seq 3 | ctask map --no-wait -Q "$CTASK_QUEUE-nobody" is_prime'
+    says '^3 tasks sent in'
+}
+
+output_that_cannot_be_written_is_74_and_says_why() {
+    run 74 sh -c 'ctask call is_prime 97 >/dev/full' && says 'No space left'
+    run 74 sh -c 'yes 97 | ctask map -q is_prime >/dev/full' && one_line && says 'No space left'
 }
 
 no_broker_is_69() {
