@@ -100,7 +100,8 @@ static void show_waiting(struct ctask_result *r, const char *queue, double since
         json_decref(*shown);
         *shown = json_deep_copy(progress);
         char *text = value_text(progress);
-        say("progress %s", text ? text : "?");
+        bool retry = ctask_result_state(r) == CTASK_RETRY;
+        say("%s: %s", retry ? "it will be tried again" : "progress", text ? text : "?");
         free(text);
     }
     if (!*shown && now_seconds() - since > 5) {
