@@ -34,8 +34,8 @@ except ImportError:
     skip("needs py-amqp (Debian: python3-amqp)")
 
 
-def url_parts():
-    user, password, host, port = re.match(r"amqp://(.*?):(.*?)@(.*?):(\d+)", URL).groups()
+def url_parts(url=URL):
+    user, password, host, port = re.match(r"amqp://(.*?):(.*?)@(.*?):(\d+)", url).groups()
     return user, password, host, int(port)
 
 
@@ -128,8 +128,8 @@ def until(what, condition):
 class Bus:
     """A raw AMQP connection: publishes anything, reads results and dead letters."""
 
-    def __init__(self, login=None):
-        user, password, host, port = url_parts()
+    def __init__(self, login=None, url=URL):
+        user, password, host, port = url_parts(url)
         user, password = login or (user, password)
         self.connection = amqp.Connection("%s:%d" % (host, port), user, password, heartbeat=0)
         self.connection.connect()

@@ -1,0 +1,246 @@
+"""The fault bench: what makes a broker, a network, a clock or a call fail, as Python objects.
+
+Each is a context manager, fails at the moment a test names, and ends all that it started. None
+touches anything that it did not start itself: a PrivateBroker is a node of its own. README.md in
+this folder says which to take for what. Standard library only.
+"""
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../support"))
+
+DEV = os.path.join(HERE, "../../dev")
+GIVE_UP = 60
+DISK_ALARM_BYTES = 10 ** 15
+
+# Reads one Erlang expression a line, has the node evaluate it, answers with one line. rabbitmqctl
+# would start a virtual machine for each.
+SHELL = r"""
+Loop = fun(Loop, Node) ->
+    case io:get_line("") of
+        eof -> ok;
+        Line ->
+            {ok, Tokens, _} = erl_scan:string(Line),
+            {ok, Exprs} = erl_parse:parse_exprs(Tokens),
+            Answer = case rpc:call(Node, erl_eval, exprs, [Exprs, []], 30000) of
+                {value, Value, _} -> {ok, Value};
+                Error -> {error, Error}
+            end,
+            io:format("~0tp~n", [Answer]),
+            Loop(Loop, Node)
+    end
+end,
+io:setopts([{encoding, unicode}]),
+Loop(Loop, '%s'),
+halt().
+"""
+
+
+def _queue(name):
+    return '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>))' % name
+
+
+class PrivateBroker:
+    """A RabbitMQ node of its own in a temporary directory, with stable ports.
+
+    with PrivateBroker() as broker:
+        worker = Worker(url=broker.url)
+        broker.kill()
+        broker.start()
+    """
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="ctask-broker-")
+        self.env = dict(os.environ, CTASK_BROKER_DIR=self.dir)
+        self.url = self.port = self.shell = None
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self._shell_end()
+        if self.pid():
+            self.kill()
+        self._dev("stop", check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _dev(self, *args, check=True):
+        done = subprocess.run([DEV, "broker"] + list(args), env=self.env, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True)
+        if check and done.returncode:
+            raise RuntimeError("dev broker %s: %s" % (" ".join(args), done.stderr))
+        return done.stdout
+
+    def ctl(self, *args):
+        """rabbitmqctl against this node: a second or two each, so prefer evaluate()."""
+        return self._dev("ctl", *args)
+
+    # ---- The node's life
+
+    def start(self, wait=True):
+        """Starts the node, on the ports of last time. With wait, until it answers a login; without,
+        answers_at() tells when its port opened and started() waits for the rest."""
+        starting = subprocess.Popen([DEV, "broker", "start"], env=self.env, text=True,
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE)
+        if wait:
+            self.started(starting)
+        return starting
+
+    def started(self, starting):
+        """Waits for what start(wait=False) returned."""
+        out, err = starting.communicate()
+        if starting.returncode:
+            raise RuntimeError("the node does not start: " + err)
+        self.url = out.strip()
+        self.port = int(self.url.rsplit(":", 1)[1])
+
+    def answers_at(self):
+        """Waits until the port takes connections; returns when that was (time.monotonic)."""
+        end = time.monotonic() + GIVE_UP
+        while not self.answers():
+            if time.monotonic() > end:
+                raise RuntimeError("nobody listens at port %d" % self.port)
+            time.sleep(0.01)
+        return time.monotonic()
+
+    def answers(self):
+        """Its port takes connections; that it is ready for a login comes a little later."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def pid(self):
+        """The node's, or None when it does not run (a zombie does not)."""
+        try:
+            with open(os.path.join(self.dir, "broker.pid")) as f:
+                pid, birth = f.read().split()
+            with open("/proc/%s/stat" % pid) as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if fields[0] not in "ZX" and fields[19] == birth else None
+
+    def stop(self):
+        """Ends it in the ordinary way: it closes its connections with CONNECTION_FORCED."""
+        self._shell_end()
+        self._dev("stop")
+
+    def kill(self):
+        """SIGKILL: the node is gone when this returns, and its port closed."""
+        self._signal(signal.SIGKILL)
+        while self.pid() or (self.port and self.answers()):
+            time.sleep(0.005)
+        self._shell_end()
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def pause(self):
+        """SIGSTOP: the kernel still takes bytes, nobody reads them."""
+        self._signal(signal.SIGSTOP)
+        while not self.is_paused():
+            time.sleep(0.001)
+
+    def is_paused(self):
+        threads = "/proc/%d/task" % self.pid()
+        states = [open("%s/%s/stat" % (threads, t)).read().rsplit(")", 1)[1].split()[0]
+                  for t in os.listdir(threads)]
+        return set(states) == {"T"}
+
+    def resume(self):
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        pid = self.pid()
+        if not pid:
+            raise RuntimeError("the node does not run")
+        os.kill(pid, number)
+
+    # ---- What it is made to do
+
+    def evaluate(self, expression):
+        """Has the node evaluate Erlang (one line, no dot at its end); returns the value as text.
+        A few milliseconds, after half a second for the first."""
+        if not self.shell:
+            self._shell_start()
+        self.shell.stdin.write(expression.replace("\n", " ") + ".\n")
+        self.shell.stdin.flush()
+        if not select.select([self.shell.stdout], [], [], GIVE_UP)[0]:
+            raise RuntimeError("the node does not answer " + expression)
+        answer = self.shell.stdout.readline().strip()
+        value = re.fullmatch(r"\{ok,(.*)\}", answer)
+        if not value:
+            raise RuntimeError("%s: %s" % (expression, answer))
+        return value.group(1)
+
+    def _shell_start(self):
+        with open(os.path.join(self.dir, "port")) as f:
+            epmd = int(f.read())
+        node = "ctask%d@127.0.0.1" % (epmd + 1)
+        env = dict(os.environ, HOME=self.dir, ERL_EPMD_PORT=str(epmd), LANG="C.UTF-8")
+        self.shell = subprocess.Popen(
+            ["erl", "-noinput", "-noshell", "-hidden", "-name", "bench%d@127.0.0.1" % os.getpid(),
+             "-kernel", "inet_dist_use_interface", "{127,0,0,1}", "-eval", SHELL % node],
+            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _shell_end(self):
+        if self.shell:
+            self.shell.stdin.close()
+            self.shell.kill()
+            self.shell.wait()
+            self.shell.stdout.close()
+        self.shell = None
+
+    def memory_alarm(self, on):
+        self.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(%s)" % (0.0 if on else 0.4))
+
+    def disk_alarm(self, on):
+        limit = DISK_ALARM_BYTES if on else 50 * 1024 * 1024
+        self.evaluate("rabbit_disk_monitor:set_disk_free_limit(%d)" % limit)
+
+    def close_connections(self, why="closed by the test"):
+        self.evaluate('rabbit_networking:close_connections(rabbit_networking:connections(), <<"%s">>)'
+                      % why)
+
+    def connections(self):
+        return int(self.evaluate("length(rabbit_networking:connections())"))
+
+    def delete_queue(self, name):
+        self.evaluate(_queue(name) + ', rabbit_amqqueue:delete(Q, false, false, <<"ctask">>), ok')
+
+    def consumer_timeout(self, seconds):
+        """For channels opened from now on; the broker looks each second."""
+        self.evaluate("application:set_env(rabbit, consumer_timeout, %d), "
+                      "application:set_env(rabbit, channel_tick_interval, 1000)" % (seconds * 1000))
+
+    def suspend_queue(self, name):
+        """The queue's process stops answering; the node lives. Give the queue time to exist."""
+        self.evaluate(_queue(name) + ", sys:suspend(amqqueue:get_pid(Q))")
+
+    def resume_queue(self, name):
+        self.evaluate(_queue(name) + ", sys:resume(amqqueue:get_pid(Q))")
+
+    def depth(self, name):
+        """Messages in the queue: (ready, unacknowledged)."""
+        found = self.evaluate(
+            _queue(name) + ", [{_, R}, {_, U}] = rabbit_amqqueue:info(Q, [messages_ready, "
+            "messages_unacknowledged]), [R, U]")
+        return tuple(int(n) for n in found.strip("[]").split(","))
