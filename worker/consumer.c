@@ -162,13 +162,15 @@ void consumer_due(struct worker *w)
 
 static const enum request_state unstarted[] = {REQUEST_WAITING, REQUEST_READY, REQUEST_BURIAL};
 
-static void each_unstarted(struct worker *w, void (*f)(struct worker *, struct request *))
+/* Those of one source, or of all. */
+static void each_unstarted(struct worker *w, const struct source *of,
+                           void (*f)(struct worker *, struct request *))
 {
     for (size_t i = 0; i < sizeof unstarted / sizeof unstarted[0]; i++) {
         struct request *r;
         list_each(r, &w->requests[unstarted[i]], struct request, link) {
             /* One acknowledged early and crashed has nothing to go back to: it is still buried. */
-            if (r->m->delivery.generation != 0) f(w, r);
+            if (r->m->delivery.generation != 0 && (!of || r->source == of)) f(w, r);
         }
     }
 }
@@ -176,30 +178,34 @@ static void each_unstarted(struct worker *w, void (*f)(struct worker *, struct r
 void consumer_stop(struct worker *w)
 {
     for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
-    each_unstarted(w, request_give_back);
+    each_unstarted(w, NULL, request_give_back);
 }
 
-/* The broker hands out again all that is not settled; what has not started here is forgotten. */
-static void lost(struct worker *w)
+/* The broker hands out again all of it that is not settled; what has not started here is forgotten.
+ */
+static void lost(struct worker *w, struct source *s)
 {
-    each_unstarted(w, request_drop);
+    each_unstarted(w, s, request_drop);
     for (size_t i = 0; i < REQUEST_STATES; i++) {
         struct request *r;
-        list_each(r, &w->requests[i], struct request, link) r->window = 0;
+        list_each(r, &w->requests[i], struct request, link)
+            if (r->source == s) r->window = 0;
     }
-    for (size_t i = 0; i < w->source_count; i++) {
-        w->sources[i].taken = 0;
-        w->sources[i].consuming = false;
-    }
+    s->taken = 0;
+    s->consuming = false;
+}
+
+static void stale(struct worker *w, const char *queue, const struct ctask_error *why)
+{
+    log_warn("%s", why->text);
+    lost(w, source_find(w, queue));
 }
 
 static void announce(struct worker *w, const char *queue)
 {
+    source_find(w, queue)->consuming = true;
     bool all = true;
-    for (size_t i = 0; i < w->source_count; i++) {
-        if (strcmp(w->sources[i].name, queue) == 0) w->sources[i].consuming = true;
-        all = all && w->sources[i].consuming;
-    }
+    for (size_t i = 0; i < w->source_count; i++) all = all && w->sources[i].consuming;
     if (all && !w->announced) {
         w->announced = true;
         log_info("ready");
@@ -208,7 +214,7 @@ static void announce(struct worker *w, const char *queue)
 
 static void down(struct worker *w, const struct ctask_error *why)
 {
-    lost(w);
+    for (size_t i = 0; i < w->source_count; i++) lost(w, &w->sources[i]);
     if (w->drain >= DRAIN_BYE) return;
     if (!w->announced && !w->was_up) {
         fprintf(stderr, "ctask-worker: %s\n", why->text);
@@ -229,10 +235,7 @@ void consumer_read(struct worker *w)
             w->was_up = true;
             break;
         case BROKER_DOWN: down(w, &ev.error); break;
-        case BROKER_STALE:
-            log_warn("the broker closed the channel: %s", ev.error.text);
-            lost(w);
-            break;
+        case BROKER_STALE: stale(w, ev.queue, &ev.error); break;
         case BROKER_MESSAGE: consumer_accept(w, ev.message); break;
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
         case BROKER_CONSUMING: announce(w, ev.queue); break;

@@ -12,11 +12,10 @@ void settle_done(struct settle *s)
     *s = (struct settle){.generation = s->generation};
 }
 
-void settle_begin(struct settle *s)
+void settle_begin(struct settle *s, uint32_t generation)
 {
     s->first = s->end = s->acked = s->gone = 0;
-    s->generation++;
-    if (s->generation == 0) s->generation = 1;
+    s->generation = generation;
 }
 
 static struct mark *mark_find(const struct settle *s, struct delivery d)

@@ -22,8 +22,8 @@ struct settle {
 };
 
 void settle_done(struct settle *s);
-/* A new channel: everything before is history. */
-void settle_begin(struct settle *s);
+/* A new channel: everything before is history. generation: not 0, and no other channel's. */
+void settle_begin(struct settle *s, uint32_t generation);
 /* Notes a delivery that came. NULL, or what is wrong; static. */
 const char *settle_add(struct settle *s, uint64_t tag);
 /* True if it was unsettled until now. */

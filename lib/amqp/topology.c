@@ -7,39 +7,24 @@
 
 #define ANSWER_LIMIT (15 * CLOCK_SECOND)
 #define REPLY_EXPIRES_MS (30 * 60 * 1000)
-#define FIRST_CHANNEL 2
-#define SPARE_CHANNEL 4 /* 3 consumes */
-
-struct question {
-    struct list link;
-    enum { ASK_LOOK, ASK_EXCHANGE, ASK_QUEUE, ASK_BIND, ASK_DELETE } what;
-    struct queue *queue; /* NULL: forgotten since, or ASK_DELETE */
-    int64_t deadline;
-    char name[];
-};
 
 void topology_init(struct topology *t)
 {
-    *t = (struct topology){.channel = FIRST_CHANNEL};
+    *t = (struct topology){0};
     list_init(&t->todo);
     list_init(&t->known);
     list_init(&t->refused);
     list_init(&t->asking);
-    list_init(&t->asked);
+    list_init(&t->askers);
     list_init(&t->deletes);
-}
-
-static void question_free(struct question *k)
-{
-    list_remove(&k->link);
-    free(k);
 }
 
 void topology_done(struct topology *t)
 {
     struct question *k;
+    struct asker *a;
     struct map_node *n;
-    list_each(k, &t->asked, struct question, link) question_free(k);
+    list_each(a, &t->askers, struct asker, link) asker_free(a);
     list_each(k, &t->deletes, struct question, link) question_free(k);
     while ((n = map_any(&t->by_name))) {
         struct queue *q = container_of(n, struct queue, node);
@@ -91,27 +76,21 @@ void topology_doubt(struct topology *t, struct queue *q)
     if (q->state == QUEUE_KNOWN || q->state == QUEUE_REFUSED) queue_move(t, q, QUEUE_UNKNOWN);
 }
 
-static struct question *question_new(const char *name, struct queue *q)
+/* Nobody waits for what is asked about q any more. */
+static void queue_unask(struct topology *t, const struct queue *q)
 {
-    size_t n = strlen(name);
-    struct question *k = calloc(1, sizeof *k + n + 1);
-    if (!k) return NULL;
-    memcpy(k->name, name, n + 1);
-    k->queue = q;
-    list_init(&k->link);
-    return k;
+    struct asker *a;
+    struct question *k;
+    list_each(a, &t->askers, struct asker, link)
+        list_each(k, &a->asked, struct question, link)
+            if (k->queue == q) k->queue = NULL;
 }
 
 void topology_delete(struct topology *t, struct queue *q)
 {
-    struct question *k;
-    list_each(k, &t->asked, struct question, link)
-        if (k->queue == q) k->queue = NULL;
-    k = question_new(q->name, NULL);
-    if (k) {
-        k->what = ASK_DELETE;
-        list_append(&t->deletes, &k->link);
-    }
+    queue_unask(t, q);
+    struct question *k = question_new(ASK_DELETE, q->name, NULL);
+    if (k) list_append(&t->deletes, &k->link);
     map_remove(&t->by_name, &q->node);
     list_remove(&q->link);
     list_remove(&q->consumed);
@@ -120,93 +99,171 @@ void topology_delete(struct topology *t, struct queue *q)
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
 
-bool topology_pending(const struct topology *t, int64_t now)
+/* Something stands behind the first question, and not because it is about the same queue. */
+static bool asker_holds_up(const struct asker *a)
 {
-    return !list_empty(&t->todo) || !list_empty(&t->deletes) || topology_wake(t) <= now;
+    const struct question *first = asker_first(a), *k;
+    list_each(k, &a->asked, struct question, link)
+        if (k->queue && k->queue != first->queue) return true;
+    return false;
+}
+
+static int64_t asker_wake(const struct asker *a)
+{
+    const struct question *first = asker_first(a);
+    if (!first) return CLOCK_NEVER;
+    return asker_holds_up(a) ? asker_slow_at(a) : first->asked_at + ANSWER_LIMIT;
 }
 
 int64_t topology_wake(const struct topology *t)
 {
     int64_t at = CLOCK_NEVER;
     struct queue *q;
+    struct asker *a;
     list_each(q, &t->refused, struct queue, link)
         if (q->retry_at < at) at = q->retry_at;
-    if (!list_empty(&t->asked)) {
-        int64_t due = list_first(&t->asked, struct question, link)->deadline;
-        if (due < at) at = due;
-    }
+    list_each(a, &t->askers, struct asker, link)
+        if (asker_wake(a) < at) at = asker_wake(a);
     return at;
 }
 
-static bool question_write(const struct question *k, struct buf *out, uint16_t channel)
+bool topology_pending(const struct topology *t, int64_t now)
 {
-    amqp_table_entry_t expires = {amqp_text("x-expires"),
-                                  {.kind = AMQP_FIELD_KIND_I32, .value.i32 = REPLY_EXPIRES_MS}};
-    bool reply = k->queue && k->queue->kind == QUEUE_REPLY;
-    amqp_bytes_t name = amqp_text(k->name);
-    amqp_queue_declare_t look = {.queue = name, .passive = 1};
-    amqp_queue_declare_t queue = {
-        .queue = name, .durable = 1, .arguments = {reply ? 1 : 0, reply ? &expires : NULL}};
-    amqp_exchange_declare_t exchange = {
-        .exchange = name, .type = amqp_text("direct"), .durable = 1};
-    amqp_queue_bind_t bind = {.queue = name, .exchange = name, .routing_key = name};
-    amqp_queue_delete_t delete = {.queue = name};
-    switch (k->what) {
-    case ASK_LOOK: return frame_method(out, channel, AMQP_QUEUE_DECLARE_METHOD, &look);
-    case ASK_EXCHANGE: return frame_method(out, channel, AMQP_EXCHANGE_DECLARE_METHOD, &exchange);
-    case ASK_QUEUE: return frame_method(out, channel, AMQP_QUEUE_DECLARE_METHOD, &queue);
-    case ASK_BIND: return frame_method(out, channel, AMQP_QUEUE_BIND_METHOD, &bind);
-    case ASK_DELETE: return frame_method(out, channel, AMQP_QUEUE_DELETE_METHOD, &delete);
-    }
+    return !list_empty(&t->todo) || !list_empty(&t->deletes) || topology_wake(t) <= now;
+}
+
+bool topology_owns(const struct topology *t, uint16_t channel)
+{
+    struct asker *a;
+    list_each(a, &t->askers, struct asker, link)
+        if (a->channel == channel) return true;
     return false;
 }
 
-static bool ask(struct topology *t, struct queue *q, int what, struct buf *out, int64_t now)
+/* One that answers, else a new one over the highest free channel. */
+static struct asker *asker_for(struct topology *t, uint16_t channel_max, int64_t now)
 {
-    struct question *k = question_new(q->name, q);
-    if (!k) return false;
-    k->what = what;
-    k->deadline = now + ANSWER_LIMIT;
-    list_append(&t->asked, &k->link);
-    return question_write(k, out, t->channel);
+    struct asker *a;
+    list_each(a, &t->askers, struct asker, link)
+        if (!a->closing && !asker_slow(a, now)) return a;
+    while (channel_max > 0 && topology_owns(t, channel_max)) channel_max--;
+    a = channel_max > 0 ? asker_new(channel_max) : NULL;
+    if (a) list_append(&t->askers, &a->link);
+    return a;
 }
 
-static bool queue_ask(struct topology *t, struct queue *q, struct buf *out, int64_t now)
+/* What stands behind a slow question is to be asked elsewhere. */
+static void askers_relieve(struct topology *t, int64_t now)
+{
+    struct asker *a;
+    struct question *k;
+    list_each(a, &t->askers, struct asker, link) {
+        if (!asker_slow(a, now)) continue;
+        const struct queue *culprit = asker_first(a)->queue;
+        list_each(k, &a->asked, struct question, link) {
+            if (!k->queue || k->queue == culprit) continue;
+            queue_move(t, k->queue, QUEUE_UNKNOWN);
+            queue_unask(t, k->queue);
+        }
+    }
+}
+
+/* The queue's arguments live as long as the question is being written. */
+static bool queue_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    amqp_table_entry_t expires = {amqp_text("x-expires"),
+                                  {.kind = AMQP_FIELD_KIND_I32, .value.i32 = REPLY_EXPIRES_MS}};
+    bool reply = q->kind == QUEUE_REPLY;
+    amqp_queue_declare_t declare = {.queue = amqp_text(q->name),
+                                    .durable = 1,
+                                    .arguments = {reply ? 1 : 0, reply ? &expires : NULL}};
+    return asker_ask(a, question_new(ASK_QUEUE, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &declare,
+                     out, now);
+}
+
+/* With an exchange of its name, as Celery declares its queues. */
+static bool task_queue_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    amqp_bytes_t name = amqp_text(q->name);
+    amqp_exchange_declare_t exchange = {
+        .exchange = name, .type = amqp_text("direct"), .durable = 1};
+    amqp_queue_bind_t bind = {.queue = name, .exchange = name, .routing_key = name};
+    return asker_ask(a, question_new(ASK_EXCHANGE, q->name, q), AMQP_EXCHANGE_DECLARE_METHOD,
+                     &exchange, out, now) &&
+           queue_declare(a, q, out, now) &&
+           asker_ask(a, question_new(ASK_BIND, q->name, q), AMQP_QUEUE_BIND_METHOD, &bind, out,
+                     now);
+}
+
+static bool queue_look(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    amqp_queue_declare_t look = {.queue = amqp_text(q->name), .passive = 1};
+    return asker_ask(a, question_new(ASK_LOOK, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &look, out,
+                     now);
+}
+
+static bool queue_ask(struct topology *t, struct asker *a, struct queue *q, struct buf *out,
+                      int64_t now)
 {
     bool declare = q->state == QUEUE_MISSING || (q->kind == QUEUE_REPLY && !q->declared);
     queue_move(t, q, QUEUE_ASKED);
     q->created = declare;
     q->declared |= declare;
-    if (!declare) return ask(t, q, ASK_LOOK, out, now);
-    if (q->kind != QUEUE_TASK) return ask(t, q, ASK_QUEUE, out, now);
-    return ask(t, q, ASK_EXCHANGE, out, now) && ask(t, q, ASK_QUEUE, out, now) &&
-           ask(t, q, ASK_BIND, out, now);
+    if (!declare) return queue_look(a, q, out, now);
+    return q->kind == QUEUE_TASK ? task_queue_declare(a, q, out, now)
+                                 : queue_declare(a, q, out, now);
 }
 
-bool topology_ask(struct topology *t, struct buf *out, int64_t now)
+bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int64_t now)
 {
     struct queue *q;
     struct question *k;
-    bool ok = true;
     list_each(q, &t->refused, struct queue, link) {
         if (q->retry_at <= now) queue_move(t, q, QUEUE_UNKNOWN);
     }
+    askers_relieve(t, now);
+    if (list_empty(&t->todo) && list_empty(&t->deletes)) return true;
+    struct asker *a = asker_for(t, channel_max, now);
+    bool ok = a != NULL;
     list_each(q, &t->todo, struct queue, link) {
-        ok = ok && queue_ask(t, q, out, now);
+        ok = ok && queue_ask(t, a, q, out, now);
     }
     list_each(k, &t->deletes, struct question, link) {
-        list_remove(&k->link);
-        list_append(&t->asked, &k->link);
-        k->deadline = now + ANSWER_LIMIT;
-        ok = ok && question_write(k, out, t->channel);
+        amqp_queue_delete_t delete = {.queue = amqp_text(k->name)};
+        ok = ok && asker_ask(a, k, AMQP_QUEUE_DELETE_METHOD, &delete, out, now);
     }
     return ok;
 }
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
-const char *topology_answer(struct topology *t, amqp_method_number_t id, const void *method,
-                            struct queue **verdict)
+static void queue_refuse(struct topology *t, struct queue *q, struct bytes why, int64_t now)
+{
+    int64_t wait = CLOCK_SECOND << (q->refusals < 5 ? q->refusals : 5);
+    if (wait > 30 * CLOCK_SECOND) wait = 30 * CLOCK_SECOND;
+    q->refusals++;
+    q->retry_at = now + wait;
+    snprintf(q->why, sizeof q->why, "%.*s", BYTES_ARG(why));
+    queue_move(t, q, QUEUE_REFUSED);
+}
+
+/* Nothing that a asked will be answered. */
+static void asker_drop(struct topology *t, struct asker *a)
+{
+    struct question *k;
+    list_each(k, &a->asked, struct question, link) {
+        if (k->queue && k->queue->state == QUEUE_ASKED) queue_move(t, k->queue, QUEUE_UNKNOWN);
+        if (k->what != ASK_DELETE) {
+            question_free(k);
+            continue;
+        }
+        list_remove(&k->link);
+        list_append(&t->deletes, &k->link);
+    }
+}
+
+static const char *asker_answer(struct topology *t, struct asker *a, amqp_method_number_t id,
+                                const void *method, struct queue **verdict)
 {
     static const amqp_method_number_t answers[] = {
         [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,
@@ -215,9 +272,8 @@ const char *topology_answer(struct topology *t, amqp_method_number_t id, const v
         [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
         [ASK_DELETE] = AMQP_QUEUE_DELETE_OK_METHOD,
     };
-    *verdict = NULL;
-    if (list_empty(&t->asked)) return "it answers what was not asked";
-    struct question *k = list_first(&t->asked, struct question, link);
+    struct question *k = asker_first(a);
+    if (!k) return "it answers what was not asked";
     if (id != answers[k->what]) return "it answers something else than was asked";
     struct queue *q = k->queue;
     bool last = k->what == ASK_LOOK || k->what == ASK_BIND ||
@@ -235,74 +291,73 @@ const char *topology_answer(struct topology *t, amqp_method_number_t id, const v
     return NULL;
 }
 
-static void queue_refuse(struct topology *t, struct queue *q, struct bytes why, int64_t now)
+/* The broker closed the channel: that is the answer to the first question. */
+static void asker_closed(struct topology *t, struct asker *a, const amqp_channel_close_t *close,
+                         int64_t now, struct queue **verdict)
 {
-    int64_t wait = CLOCK_SECOND << (q->refusals < 5 ? q->refusals : 5);
-    if (wait > 30 * CLOCK_SECOND) wait = 30 * CLOCK_SECOND;
-    q->refusals++;
-    q->retry_at = now + wait;
-    snprintf(q->why, sizeof q->why, "%.*s", BYTES_ARG(why));
-    queue_move(t, q, QUEUE_REFUSED);
-}
-
-/* Nothing that was asked will be answered. */
-static void questions_drop(struct topology *t)
-{
-    struct question *k;
-    struct queue *q;
-    list_each(k, &t->asked, struct question, link) {
-        if (k->what != ASK_DELETE) {
-            question_free(k);
-            continue;
-        }
-        list_remove(&k->link);
-        list_append(&t->deletes, &k->link);
-    }
-    list_each(q, &t->asking, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
-}
-
-void topology_closed(struct topology *t, unsigned code, struct bytes text, int64_t now,
-                     struct queue **verdict)
-{
-    *verdict = NULL;
-    if (!list_empty(&t->asked)) {
-        struct question *k = list_first(&t->asked, struct question, link);
-        struct queue *q = k->queue;
-        bool look = k->what == ASK_LOOK;
-        question_free(k);
-        if (q && look && code == AMQP_NOT_FOUND) {
-            queue_move(t, q, QUEUE_MISSING);
-        } else if (q) {
-            queue_refuse(t, q, text, now);
-            *verdict = q;
-        }
-    }
-    questions_drop(t);
-}
-
-bool topology_overdue(struct topology *t, uint16_t channel_max, int64_t now, struct queue **verdict)
-{
-    *verdict = NULL;
-    if (list_empty(&t->asked)) return false;
-    struct question *k = list_first(&t->asked, struct question, link);
-    if (k->deadline > now) return false;
-    struct queue *q = k->queue;
-    question_free(k);
-    if (q) {
-        queue_refuse(t, q, bytes_text("the broker does not answer for it"), now);
+    struct question *k = asker_first(a);
+    struct queue *q = k ? k->queue : NULL;
+    bool look = k && k->what == ASK_LOOK;
+    if (k) question_free(k);
+    if (q && look && close->reply_code == AMQP_NOT_FOUND) {
+        queue_move(t, q, QUEUE_MISSING);
+    } else if (q) {
+        queue_refuse(t, q, bytes_amqp(close->reply_text), now);
         *verdict = q;
     }
-    questions_drop(t);
-    t->channel = t->channel == FIRST_CHANNEL ? SPARE_CHANNEL : (uint16_t)(t->channel + 1);
-    if (t->channel > channel_max) t->channel = 0;
-    return true;
+    asker_drop(t, a);
+    a->open = false;
+}
+
+const char *topology_answer(struct topology *t, uint16_t channel, amqp_method_number_t id,
+                            const void *method, struct buf *out, int64_t now,
+                            struct queue **verdict)
+{
+    amqp_channel_close_ok_t ok = {0};
+    struct asker *a;
+    *verdict = NULL;
+    list_each(a, &t->askers, struct asker, link) {
+        if (a->channel != channel) continue;
+        if (id == AMQP_CHANNEL_OPEN_OK_METHOD) return NULL;
+        if (id == AMQP_CHANNEL_CLOSE_METHOD) {
+            asker_closed(t, a, method, now, verdict);
+            return frame_method(out, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok) ? NULL
+                                                                                 : "out of memory";
+        }
+        if (!a->closing) return asker_answer(t, a, id, method, verdict);
+        if (id == AMQP_CHANNEL_CLOSE_OK_METHOD) asker_free(a); /* what comes before is late */
+        return NULL;
+    }
+    return "it answers where nothing was asked";
+}
+
+bool topology_overdue(struct topology *t, struct buf *out, int64_t now, struct queue **verdict)
+{
+    struct asker *a;
+    *verdict = NULL;
+    list_each(a, &t->askers, struct asker, link) {
+        struct question *k = asker_first(a);
+        if (!k || now - k->asked_at < ANSWER_LIMIT) continue;
+        *verdict = k->queue;
+        queue_unask(t, k->queue);
+        question_free(k);
+        asker_drop(t, a);
+        if (*verdict)
+            queue_refuse(t, *verdict, bytes_text("the broker does not answer for it"), now);
+        asker_close(a, out);
+        return true;
+    }
+    return false;
 }
 
 void topology_reset(struct topology *t)
 {
     struct queue *q;
-    questions_drop(t);
+    struct asker *a;
+    list_each(a, &t->askers, struct asker, link) {
+        asker_drop(t, a);
+        asker_free(a);
+    }
     list_each(q, &t->known, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
     list_each(q, &t->refused, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
-    t->channel = FIRST_CHANNEL;
 }

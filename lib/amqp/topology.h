@@ -1,15 +1,14 @@
 /* topology.h - the queues that somebody needs, and whether the broker has them.
  *
- * Looks and declares go over a channel of their own, many at a time; answers come in order. A look
- * is passive and a queue that exists is used as it is. RabbitMQ answers a look at a missing queue,
- * and any refusal, by closing the channel: the first unanswered question is the one meant, the
- * others are asked again. A queue that is refused is tried again after 1 to 30 s; one that is not
- * answered for is refused too, and the channel given up for a fresh one, since a channel answers
- * one question after the other. */
+ * Looks and declares go over channels of their own, many at a time (see asker.h). A look is passive
+ * and a queue that exists is used as it is. RabbitMQ answers a look at a missing queue, and any
+ * refusal, by closing the channel: the first unanswered question is the one meant, the others are
+ * asked again. So are those behind one that is not answered for within a second, over another
+ * channel. A queue that is refused, or not answered for at all, is tried again after 1 to 30 s. */
 #ifndef AMQP_TOPOLOGY_H
 #define AMQP_TOPOLOGY_H
 
-#include "amqp/frame.h"
+#include "amqp/asker.h"
 #include "amqp/types.h"
 #include "base/list.h"
 #include "base/map.h"
@@ -46,9 +45,8 @@ struct queue {
 struct topology {
     struct map by_name;
     struct list todo, known, refused, asking; /* queues by state */
-    struct list asked;                        /* questions, oldest first */
-    struct list deletes;                      /* questions to be put: queues to delete */
-    uint16_t channel;
+    struct list askers;
+    struct list deletes; /* questions to be put: queues to delete */
 };
 
 void topology_init(struct topology *t);
@@ -65,19 +63,18 @@ void topology_delete(struct topology *t, struct queue *q);
 /* There is something to ask now. */
 bool topology_pending(const struct topology *t, int64_t now);
 int64_t topology_wake(const struct topology *t);
-/* Asks it. False when memory is short. */
-bool topology_ask(struct topology *t, struct buf *out, int64_t now);
-/* An answer. *verdict: the queue that became KNOWN or REFUSED by it, or NULL. NULL, or what is
- * wrong with it; static. */
-const char *topology_answer(struct topology *t, amqp_method_number_t id, const void *method,
+/* Asks it, over channels from channel_max down. False when memory or channels are short. */
+bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int64_t now);
+/* True if this channel is one of its askers'. */
+bool topology_owns(const struct topology *t, uint16_t channel);
+/* What the broker says on it. *verdict: the queue that became KNOWN or REFUSED by it, or NULL.
+ * NULL, or what is wrong with it; static. */
+const char *topology_answer(struct topology *t, uint16_t channel, amqp_method_number_t id,
+                            const void *method, struct buf *out, int64_t now,
                             struct queue **verdict);
-/* The broker closed the channel; for whom, see verdict. */
-void topology_closed(struct topology *t, unsigned code, struct bytes text, int64_t now,
-                     struct queue **verdict);
-/* The oldest question is overdue: its queue becomes REFUSED (*verdict) and t->channel another one.
- * False when it is not. */
-bool topology_overdue(struct topology *t, uint16_t channel_max, int64_t now,
-                      struct queue **verdict);
+/* A question is overdue: its queue becomes REFUSED (*verdict), its channel is given up. False when
+ * none is. */
+bool topology_overdue(struct topology *t, struct buf *out, int64_t now, struct queue **verdict);
 /* The connection is gone: everything is to be looked at again. */
 void topology_reset(struct topology *t);
 

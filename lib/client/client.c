@@ -211,7 +211,7 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
     case BROKER_UNBLOCKED: c->flowing_since = clock_now(); break;
     case BROKER_CONSUMING: replies_consuming(c, &ev->error); break;
     case BROKER_STALE:
-        if (ev->queue) replies_consuming(c, &ev->error); /* the one it may not read */
+        if (ev->refused) replies_consuming(c, &ev->error); /* it may not read it */
         break;
     }
 }

@@ -21,15 +21,12 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->cfg.name = b->name;
     stream_init(&b->stream);
     b->publish.number = CHANNEL_PUBLISH;
-    b->consume.number = CHANNEL_CONSUME;
     outbox_init(&b->out, cfg->window ? cfg->window : WINDOW,
                 cfg->window_bytes ? cfg->window_bytes : WINDOW_BYTES);
     inbox_init(&b->returns, 0);
-    inbox_init(&b->deliveries, cfg->body_max ? cfg->body_max : BODY_MAX);
-    settle_begin(&b->settle);
+    b->cfg.body_max = cfg->body_max ? cfg->body_max : BODY_MAX;
     topology_init(&b->topology);
-    b->look.number = b->topology.channel;
-    consumers_init(&b->consumers);
+    list_init(&b->intakes);
     list_init(&b->news);
     list_init(&b->arrived);
     return b;
@@ -43,9 +40,40 @@ static void goodbye(struct broker *b)
     stream_send(&b->stream, &b->link.out);
 }
 
+/* For q; made when it is first consumed. NULL when out of memory. */
+static struct intake *intake_for(struct broker *b, const struct queue *q)
+{
+    struct intake *in;
+    uint16_t number = CHANNEL_CONSUME;
+    list_each(in, &b->intakes, struct intake, link) {
+        if (strcmp(in->queue, q->name) == 0) return in;
+        number++;
+    }
+    size_t n = strlen(q->name) + 1;
+    in = calloc(1, sizeof *in + n);
+    if (!in) return NULL;
+    memcpy(in->queue, q->name, n);
+    in->lane.number = number;
+    inbox_init(&in->deliveries, b->cfg.body_max);
+    consumers_init(&in->consumers);
+    settle_begin(&in->settle, ++b->generation);
+    list_append(&b->intakes, &in->link);
+    return in;
+}
+
+static void intake_free(struct intake *in)
+{
+    list_remove(&in->link);
+    inbox_reset(&in->deliveries);
+    settle_done(&in->settle);
+    consumers_done(&in->consumers);
+    free(in);
+}
+
 void broker_free(struct broker *b)
 {
     struct broker_event ev;
+    struct intake *in;
     if (!b) return;
     goodbye(b);
     if (b->phase == PHASE_CONNECTED) link_done(&b->link);
@@ -53,9 +81,7 @@ void broker_free(struct broker *b)
     while (broker_next(b, &ev)) envelope_free(ev.message);
     post_free(b->given);
     inbox_reset(&b->returns);
-    inbox_reset(&b->deliveries);
-    settle_done(&b->settle);
-    consumers_done(&b->consumers);
+    list_each(in, &b->intakes, struct intake, link) intake_free(in);
     outbox_done(&b->out);
     topology_done(&b->topology);
     free(b);
@@ -157,7 +183,8 @@ void broker_delete_queue(struct broker *b, const char *name)
     while (!list_empty(&q->waiting))
         outbox_ready(&b->out, list_first(&q->waiting, struct post, link));
     news_forget(b, q);
-    consumers_forget(&b->consumers, q);
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) consumers_forget(&in->consumers, q);
     topology_delete(&b->topology, q);
 }
 
@@ -165,8 +192,10 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch)
 {
     struct queue *q = name_valid(queue) ? topology_find(&b->topology, queue) : NULL;
     if (!q || prefetch > UINT16_MAX) return CTASK_EINVAL;
-    consumers_want(&b->consumers, q, prefetch);
-    session_consume(b, clock_now()); /* a stop goes before what is given back after it */
+    struct intake *in = intake_for(b, q);
+    if (!in) return CTASK_ENOMEM;
+    consumers_want(&in->consumers, q, prefetch);
+    session_consume(b, in, clock_now()); /* a stop goes before what is given back after it */
     return CTASK_OK;
 }
 
@@ -174,13 +203,15 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch)
 
 void broker_ack(struct broker *b, struct delivery d)
 {
-    settle_ack(&b->settle, d);
+    struct intake *in = route_intake(b, d);
+    if (in) settle_ack(&in->settle, d);
 }
 
 void broker_give_back(struct broker *b, struct delivery d)
 {
-    if (!b->consume.open) return;
-    if (!settle_give_back(&b->settle, d, &b->link.out, CHANNEL_CONSUME))
+    struct intake *in = route_intake(b, d);
+    if (!in || !in->lane.open) return;
+    if (!settle_give_back(&in->settle, d, &b->link.out, in->lane.number))
         link_fail(&b->link, CTASK_ENOMEM, "out of memory");
 }
 

@@ -6,10 +6,11 @@
  * queues are looked at again, consumers started again and unconfirmed messages published again
  * with the header x-ctask-again, so that a second start is visible to the task.
  *
- * Channels: 1 publishes with confirms and mandatory, 2 looks at queues and declares them, 3
- * consumes. Each is opened when first needed. A channel closed by the broker is opened again
- * without touching the others; its consumers resume, deliveries of its earlier generation can no
- * longer be settled and their settling is a no-op.
+ * Channels: one publishes with confirms and mandatory, some look at queues and declare them, and
+ * each consumed queue has one of its own, so that a queue that does not answer delays no other.
+ * Each is opened when first needed. A channel closed by the broker is opened again without touching
+ * the others; its consumers resume, deliveries of its earlier generation can no longer be settled
+ * and their settling is a no-op.
  *
  * Not thread-safe; the owner locks. Events borrow nothing but what is said. */
 #ifndef TRANSPORT_BROKER_H
@@ -114,8 +115,9 @@ enum broker_event_kind {
     BROKER_CONSUMING, /* `queue`: consume-ok */
     BROKER_CANCELLED, /* `queue`: the broker ended our consumer (queue deleted); it is declared and
                          consumed again by itself */
-    BROKER_STALE,     /* the consuming channel was closed: `error`; all deliveries so far are stale.
-                         `queue`: it may not be consumed, which is tried again later; or NULL */
+    BROKER_STALE,     /* the channel that consumes `queue` was closed: `error`; its deliveries so
+                         far are stale. `refused`: it may not be consumed, which is tried again
+                         later */
     BROKER_BLOCKED,   /* `error.text`: why; BROKER_UNBLOCKED when over */
     BROKER_UNBLOCKED,
 };
@@ -128,7 +130,7 @@ struct broker_event {
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
                                       published again; valid until the next broker_next */
     const char *queue;             /* valid until the queue is deleted */
-    bool created;
+    bool created, refused;
     uint32_t messages, consumers;
 };
 

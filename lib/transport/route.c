@@ -68,11 +68,23 @@ void route_unroutable(struct broker *b)
 
 /* ---- Channels closed by the broker ----------------------------------------------------------- */
 
-void route_stale(struct broker *b)
+void route_stale(struct broker *b, struct intake *in)
 {
-    settle_begin(&b->settle);
-    inbox_reset(&b->deliveries);
-    while (!list_empty(&b->arrived)) envelope_free(envelope_of(b->arrived.next));
+    for (struct list *at = b->arrived.next, *next; at != &b->arrived; at = next) {
+        struct envelope *m = envelope_of(at);
+        next = at->next;
+        if (m->delivery.generation == in->settle.generation) envelope_free(m);
+    }
+    settle_begin(&in->settle, ++b->generation);
+    inbox_reset(&in->deliveries);
+}
+
+struct intake *route_intake(const struct broker *b, struct delivery d)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (in->settle.generation == d.generation) return in;
+    return NULL;
 }
 
 /* One that does not live for a second is not reopened at once. */
@@ -101,24 +113,19 @@ static void publish_closed(struct broker *b, const amqp_channel_close_t *close)
     route_unroutable(b);
 }
 
-static void look_closed(struct broker *b, const amqp_channel_close_t *close, int64_t now)
-{
-    struct queue *verdict;
-    topology_closed(&b->topology, close->reply_code, bytes_amqp(close->reply_text), now, &verdict);
-    b->look.retry_at = 0; /* each close answers one question */
-    route_verdict(b, verdict);
-}
-
-static void consume_closed(struct broker *b, const amqp_channel_close_t *close, int64_t now)
+static void consume_closed(struct broker *b, struct intake *in, const amqp_channel_close_t *close,
+                           int64_t now)
 {
     bool refused = close_blames(close, AMQP_BASIC_CONSUME_METHOD);
-    struct queue *q = consumers_reset(&b->consumers, refused, now);
-    if (q && close->reply_code == AMQP_NOT_FOUND) topology_doubt(&b->topology, q);
-    route_stale(b);
-    struct broker_event *ev = news_add(b, BROKER_STALE, q);
-    if (ev)
-        error_set(&ev->error, CTASK_EREFUSED, "the broker closed the consuming channel: %.*s",
-                  BYTES_ARG(bytes_amqp(close->reply_text)));
+    struct queue *culprit = consumers_reset(&in->consumers, refused, now);
+    struct queue *q = topology_find(&b->topology, in->queue);
+    if (culprit && close->reply_code == AMQP_NOT_FOUND) topology_doubt(&b->topology, culprit);
+    route_stale(b, in);
+    struct broker_event *ev = q ? news_add(b, BROKER_STALE, q) : NULL;
+    if (!ev) return;
+    ev->refused = culprit != NULL;
+    error_set(&ev->error, CTASK_EREFUSED, "the broker closed the channel that consumes %s: %.*s",
+              in->queue, BYTES_ARG(bytes_amqp(close->reply_text)));
 }
 
 /* ---- Methods by channel ---------------------------------------------------------------------- */
@@ -151,51 +158,51 @@ static const char *publish_method(struct broker *b, amqp_method_number_t id, con
     }
 }
 
-static const char *look_method(struct broker *b, amqp_method_number_t id, const void *m,
-                               int64_t now)
+static const char *look_method(struct broker *b, uint16_t channel, amqp_method_number_t id,
+                               const void *m, int64_t now)
 {
     struct queue *verdict;
-    if (id == AMQP_CHANNEL_OPEN_OK_METHOD) return NULL;
-    if (id == AMQP_CHANNEL_CLOSE_METHOD) {
-        if (!lane_closed(b, &b->look, now)) return "out of memory";
-        look_closed(b, m, now);
-        return NULL;
-    }
-    const char *wrong = topology_answer(&b->topology, id, m, &verdict);
+    const char *wrong = topology_answer(&b->topology, channel, id, m, &b->link.out, now, &verdict);
     route_verdict(b, verdict);
     return wrong;
 }
 
-static const char *delivered(struct broker *b, const amqp_basic_deliver_t *d)
+static bool spool_free(const struct broker *b)
+{
+    const struct intake *in = route_intake(b, b->spooled);
+    return !in || !settle_is_open(&in->settle, b->spooled);
+}
+
+static const char *delivered(struct broker *b, struct intake *in, const amqp_basic_deliver_t *d)
 {
     uint32_t window;
-    struct queue *q = consumers_find(&b->consumers, bytes_amqp(d->consumer_tag), &window);
+    struct queue *q = consumers_find(&in->consumers, bytes_amqp(d->consumer_tag), &window);
     if (window == 0) return "a delivery for a consumer that we do not have";
-    const char *wrong = settle_add(&b->settle, d->delivery_tag);
+    const char *wrong = settle_add(&in->settle, d->delivery_tag);
     if (wrong) return wrong;
     struct inbox_head head = {
-        .delivery = {d->delivery_tag, b->settle.generation},
+        .delivery = {d->delivery_tag, in->settle.generation},
         .redelivered = d->redelivered,
-        .spool = !settle_is_open(&b->settle, b->spooled),
+        .spool = spool_free(b),
         .window = window,
         .exchange = bytes_amqp(d->exchange),
         .routing_key = bytes_amqp(d->routing_key),
         .queue = bytes_text(q ? q->name : ""),
     };
-    return inbox_method(&b->deliveries, &head);
+    return inbox_method(&in->deliveries, &head);
 }
 
 /* A consumer that ended without our asking: its queue was deleted, or moved. */
-static void consumer_ended(struct broker *b, struct bytes tag)
+static void consumer_ended(struct broker *b, struct intake *in, struct bytes tag)
 {
-    struct queue *q = consumers_ended(&b->consumers, tag);
+    struct queue *q = consumers_ended(&in->consumers, tag);
     if (!q) return;
     topology_doubt(&b->topology, q);
     news_add(b, BROKER_CANCELLED, q);
 }
 
-static const char *consume_method(struct broker *b, amqp_method_number_t id, const void *m,
-                                  int64_t now)
+static const char *consume_method(struct broker *b, struct intake *in, amqp_method_number_t id,
+                                  const void *m, int64_t now)
 {
     const amqp_basic_consume_ok_t *started = m;
     const amqp_basic_cancel_t *cancel = m;
@@ -204,20 +211,22 @@ static const char *consume_method(struct broker *b, amqp_method_number_t id, con
     switch (id) {
     case AMQP_CHANNEL_OPEN_OK_METHOD:
     case AMQP_BASIC_QOS_OK_METHOD: return NULL;
-    case AMQP_BASIC_DELIVER_METHOD: return delivered(b, m);
+    case AMQP_BASIC_DELIVER_METHOD: return delivered(b, in, m);
     case AMQP_BASIC_CONSUME_OK_METHOD:
-        q = consumers_started(&b->consumers, bytes_amqp(started->consumer_tag));
+        q = consumers_started(&in->consumers, bytes_amqp(started->consumer_tag));
         if (q) news_add(b, BROKER_CONSUMING, q);
         return NULL;
-    case AMQP_BASIC_CANCEL_METHOD: consumer_ended(b, bytes_amqp(cancel->consumer_tag)); return NULL;
+    case AMQP_BASIC_CANCEL_METHOD:
+        consumer_ended(b, in, bytes_amqp(cancel->consumer_tag));
+        return NULL;
     case AMQP_BASIC_CANCEL_OK_METHOD:
-        consumers_ended(&b->consumers, bytes_amqp(cancelled->consumer_tag));
+        consumers_ended(&in->consumers, bytes_amqp(cancelled->consumer_tag));
         return NULL;
     case AMQP_CHANNEL_CLOSE_METHOD:
-        if (!lane_closed(b, &b->consume, now)) return "out of memory";
-        consume_closed(b, m, now);
+        if (!lane_closed(b, &in->lane, now)) return "out of memory";
+        consume_closed(b, in, m, now);
         return NULL;
-    default: return "an unexpected method on the consuming channel";
+    default: return "an unexpected method on a consuming channel";
     }
 }
 
@@ -232,10 +241,10 @@ static const char *return_content(struct broker *b, const struct frame *f)
     return wrong;
 }
 
-static const char *delivery_content(struct broker *b, const struct frame *f)
+static const char *delivery_content(struct broker *b, struct intake *in, const struct frame *f)
 {
     struct envelope *m;
-    const char *wrong = inbox_content(&b->deliveries, f, &m);
+    const char *wrong = inbox_content(&in->deliveries, f, &m);
     if (!m) return wrong;
     if (m->spool >= 0) b->spooled = m->delivery;
     if (*m->queue) {
@@ -247,23 +256,29 @@ static const char *delivery_content(struct broker *b, const struct frame *f)
     return NULL;
 }
 
+static struct intake *intake_at(const struct broker *b, uint16_t channel)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (in->lane.number == channel && in->lane.open) return in;
+    return NULL;
+}
+
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
 {
     bool publish = f->channel == CHANNEL_PUBLISH && b->publish.open;
-    bool consume = f->channel == CHANNEL_CONSUME && b->consume.open;
-    bool look = f->channel == b->look.number && b->look.open;
-    if (!publish && !consume && !look)
-        return f->channel > CHANNEL_CONSUME || f->channel == 2 ? NULL : "a frame of no channel";
+    struct intake *in = intake_at(b, f->channel);
+    if (!publish && !in && !topology_owns(&b->topology, f->channel)) return "a frame of no channel";
     if (f->type != AMQP_FRAME_METHOD)
-        return publish   ? return_content(b, f)
-               : consume ? delivery_content(b, f)
-                         : "a message on the channel for looks";
-    if ((publish && inbox_busy(&b->returns)) || (consume && inbox_busy(&b->deliveries)))
+        return publish ? return_content(b, f)
+               : in    ? delivery_content(b, in, f)
+                       : "a message on a channel for looks";
+    if ((publish && inbox_busy(&b->returns)) || (in && inbox_busy(&in->deliveries)))
         return "a message was cut short by a method";
     amqp_method_number_t id;
     const void *m = method_read(&b->link.pool, f->payload, &id);
     if (!m) return "an unknown or malformed method";
-    return publish   ? publish_method(b, id, m, now)
-           : consume ? consume_method(b, id, m, now)
-                     : look_method(b, id, m, now);
+    return publish ? publish_method(b, id, m, now)
+           : in    ? consume_method(b, in, id, m, now)
+                   : look_method(b, f->channel, id, m, now);
 }

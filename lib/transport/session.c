@@ -56,12 +56,15 @@ static void session_end(struct broker *b, const struct ctask_error *e, int64_t n
     }
     stream_close(&b->stream);
     inbox_reset(&b->returns);
-    consumers_reset(&b->consumers, false, now);
     topology_reset(&b->topology);
     route_unroutable(b);
-    route_stale(b);
-    b->publish.open = b->look.open = b->consume.open = false;
-    b->publish.retry_at = b->look.retry_at = b->consume.retry_at = 0;
+    b->publish = (struct lane){.number = b->publish.number};
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) {
+        in->lane = (struct lane){.number = in->lane.number};
+        consumers_reset(&in->consumers, false, now);
+        route_stale(b, in);
+    }
     if (was_up && now - b->up_at >= SETTLED_AFTER) b->failures = 0;
     b->retry_at = now + backoff(b->failures++, refused);
     b->up_at = 0;
@@ -191,14 +194,17 @@ static bool lane_open(struct broker *b, struct lane *lane, int64_t now)
 }
 
 /* What each room would write now. */
-static bool looks_due(const struct broker *b, int64_t now)
+static bool consumers_due(const struct intake *in, int64_t now)
 {
-    return lane_usable(&b->look, now) && topology_pending(&b->topology, now);
+    return lane_usable(&in->lane, now) && consumers_pending(&in->consumers, now);
 }
 
-static bool consumers_due(const struct broker *b, int64_t now)
+static bool intakes_due(const struct broker *b, int64_t now)
 {
-    return lane_usable(&b->consume, now) && consumers_pending(&b->consumers, now);
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (in->settle.acked > 0 || consumers_due(in, now)) return true;
+    return false;
 }
 
 static bool posts_due(const struct broker *b, int64_t now)
@@ -207,43 +213,50 @@ static bool posts_due(const struct broker *b, int64_t now)
            (!b->link.blocked || b->out.begun);
 }
 
-static bool consumers_write(struct broker *b, int64_t now)
+static bool consumers_write(struct broker *b, struct intake *in, int64_t now)
 {
-    return lane_open(b, &b->consume, now) &&
-           consumers_ask(&b->consumers, &b->link.out, CHANNEL_CONSUME, now);
+    return lane_open(b, &in->lane, now) &&
+           consumers_ask(&in->consumers, &b->link.out, in->lane.number, now);
 }
 
-void session_consume(struct broker *b, int64_t now)
+void session_consume(struct broker *b, struct intake *in, int64_t now)
 {
-    if (session_up(b) && consumers_due(b, now) && !consumers_write(b, now))
+    if (session_up(b) && consumers_due(in, now) && !consumers_write(b, in, now))
         link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+}
+
+/* Acks go first: they free the broker's memory. */
+static bool intakes_write(struct broker *b, int64_t now)
+{
+    struct intake *in;
+    bool ok = true;
+    list_each(in, &b->intakes, struct intake, link)
+        ok = ok && settle_flush(&in->settle, &b->link.out, in->lane.number);
+    list_each(in, &b->intakes, struct intake, link)
+        if (ok && consumers_due(in, now)) ok = consumers_write(b, in, now);
+    return ok;
 }
 
 static bool write_due(const struct broker *b, int64_t now)
 {
     return session_up(b) &&
-           (b->settle.acked > 0 || looks_due(b, now) || consumers_due(b, now) || posts_due(b, now));
+           (topology_pending(&b->topology, now) || intakes_due(b, now) || posts_due(b, now));
 }
 
 static bool looks_write(struct broker *b, int64_t now)
 {
     struct queue *verdict;
-    if (topology_overdue(&b->topology, b->link.channel_max, now, &verdict)) {
-        b->look = (struct lane){.number = b->topology.channel};
-        route_verdict(b, verdict);
-        if (b->look.number == 0) return false;
-    }
-    return lane_open(b, &b->look, now) && topology_ask(&b->topology, &b->link.out, now);
+    while (topology_overdue(&b->topology, &b->link.out, now, &verdict)) route_verdict(b, verdict);
+    return topology_ask(&b->topology, &b->link.out, b->link.channel_max, now);
 }
 
-/* Puts what is due into the link's buffer. Acks go first: they free the broker's memory. */
+/* Puts what is due into the link's buffer. */
 static bool session_fill(struct broker *b, int64_t now)
 {
     struct buf *out = &b->link.out;
     if (!session_up(b) || out->len >= OUT_FULL) return true;
-    if (b->settle.acked > 0 && !settle_flush(&b->settle, out, CHANNEL_CONSUME)) return false;
-    if (looks_due(b, now) && !looks_write(b, now)) return false;
-    if (consumers_due(b, now) && !consumers_write(b, now)) return false;
+    if (!intakes_write(b, now)) return false;
+    if (topology_pending(&b->topology, now) && !looks_write(b, now)) return false;
     if (posts_due(b, now) &&
         (!lane_open(b, &b->publish, now) ||
          !outbox_write(&b->out, out, CHANNEL_PUBLISH, b->link.frame_max, OUT_FULL, b->link.sent)))
@@ -315,18 +328,23 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* Only what is still to come: what is due already leaves as soon as the socket takes it. */
+static int64_t to_come(int64_t at, int64_t t, int64_t now)
+{
+    return t > now ? earlier(at, t) : at;
+}
+
 static int64_t connected_wake(const struct broker *b, int64_t now)
 {
-    const int64_t times[] = {
-        topology_wake(&b->topology), consumers_wake(&b->consumers),
-        b->publish.retry_at,         b->look.retry_at,
-        b->consume.retry_at,
-    };
     int64_t at = link_wake(&b->link);
     if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
     if (!session_up(b)) return at;
-    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
-        if (times[i] > now) at = earlier(at, times[i]);
+    at = to_come(at, topology_wake(&b->topology), now);
+    at = to_come(at, b->publish.retry_at, now);
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) {
+        at = to_come(at, consumers_wake(&in->consumers), now);
+        at = to_come(at, in->lane.retry_at, now);
+    }
     return at;
 }
 

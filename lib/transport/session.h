@@ -13,13 +13,26 @@
 #include "amqp/topology.h"
 #include "transport/broker.h"
 
-enum { CHANNEL_PUBLISH = 1, CHANNEL_CONSUME = 3 };
+/* Numbers: 1 publishes, those from 2 on consume, one queue each; the topology's come from the other
+ * end. A channel does one thing after the other, so what has to wait for a queue that does not
+ * answer must not share one with anything else. */
+enum { CHANNEL_PUBLISH = 1, CHANNEL_CONSUME = 2 };
 
-/* A channel of ours. Questions follow channel.open without awaiting its answer. */
+/* A channel of ours. What is asked follows channel.open without awaiting its answer. */
 struct lane {
     uint16_t number;
     bool open;
     int64_t opened_at, retry_at;
+};
+
+/* A queue that is consumed, and the channel that does it. */
+struct intake {
+    struct list link;
+    struct lane lane;
+    struct consumers consumers;
+    struct inbox deliveries;
+    struct settle settle; /* its generation is this intake's and nobody else's */
+    char queue[];
 };
 
 enum phase {
@@ -45,12 +58,12 @@ struct broker {
     size_t read_size;
     struct ctask_error error;
 
-    struct lane publish, look, consume;
+    struct lane publish;
     struct outbox out;
-    struct inbox returns, deliveries;
-    struct settle settle;
+    struct inbox returns;
     struct topology topology;
-    struct consumers consumers;
+    struct list intakes;
+    uint32_t generation;     /* the last one given out */
     struct delivery spooled; /* the last one in a file; one at a time is unsettled */
 
     struct list news, arrived;
@@ -71,7 +84,7 @@ void session_turn(struct broker *b, int64_t now);
 /* Writes without reading. True if nothing is left to write. */
 bool session_flush(struct broker *b, int64_t now);
 /* Says now what changed about consuming, so that it is said before what follows. */
-void session_consume(struct broker *b, int64_t now);
+void session_consume(struct broker *b, struct intake *in, int64_t now);
 void session_kick(struct broker *b);
 void session_close(struct broker *b, int64_t now);
 
@@ -84,7 +97,9 @@ bool route_post(struct broker *b, struct post *p);
 /* What came back although its queue was known: the queue is looked at again, once per message. To
  * be called after whatever ends posts. */
 void route_unroutable(struct broker *b);
-/* The consuming channel is gone: nothing that came over it can be settled. */
-void route_stale(struct broker *b);
+/* A consuming channel is gone: nothing that came over it can be settled. */
+void route_stale(struct broker *b, struct intake *in);
+/* The one that brought d and can settle it, or NULL. */
+struct intake *route_intake(const struct broker *b, struct delivery d);
 
 #endif

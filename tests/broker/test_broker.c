@@ -258,7 +258,7 @@ START_TEST(a_consuming_channel_that_is_closed_resumes_and_its_deliveries_are_sta
     peer_wait_messages(p, 1);
     struct delivery old = p->messages[0]->delivery;
     /* The broker answers an ack of what it never sent by closing the channel. */
-    ck_assert_ptr_null(settle_add(&p->b->settle, 999));
+    ck_assert_ptr_null(settle_add(&route_intake(p->b, old)->settle, 999));
     broker_ack(p->b, (struct delivery){999, old.generation});
     peer_wait(p, BROKER_STALE, 1);
     ck_assert_ptr_nonnull(strstr(p->last[BROKER_STALE].error.text, "unknown delivery tag 999"));

@@ -22,7 +22,7 @@ static void setup(void)
     memset(outstanding, 0, sizeof outstanding);
     frames = 0;
     init_amqp_pool(&pool, 512);
-    settle_begin(&s);
+    settle_begin(&s, s.generation + 1);
 }
 
 static void teardown(void)
@@ -133,7 +133,7 @@ START_TEST(a_delivery_of_an_earlier_channel_is_never_settled_on_this_one)
 {
     deliver(1);
     struct delivery old = delivery(1);
-    settle_begin(&s);
+    settle_begin(&s, s.generation + 1);
     memset(outstanding, 0, sizeof outstanding);
     deliver(1); /* another message */
     ck_assert(!settle_is_open(&s, old));
@@ -149,7 +149,7 @@ START_TEST(acks_that_did_not_leave_die_with_the_channel)
 {
     deliver(1);
     settle_ack(&s, delivery(1));
-    settle_begin(&s);
+    settle_begin(&s, s.generation + 1);
     flush();
     ck_assert_uint_eq(frames, 0);
 }

@@ -9,12 +9,14 @@
 #include <stdlib.h>
 
 #define T0 (1000 * CLOCK_SECOND)
+#define CHANNELS 100
 
 static struct topology t;
 static struct consumers c;
 static struct buf out;
 static amqp_pool_t pool;
 static struct queue *verdict;
+static uint16_t channel; /* of the last question */
 
 static void setup(void)
 {
@@ -42,6 +44,7 @@ static const char *asked(void)
     while ((n = frame_next(buf_bytes(&out), FRAME_MAX, &f)) > 0) {
         const uint8_t *p = f.payload.p;
         void *m = NULL;
+        channel = f.channel;
         amqp_method_number_t id = (amqp_method_number_t)p[1] << 16 | p[3];
         recycle_amqp_pool(&pool);
         amqp_bytes_t args = {f.payload.n - 4, (void *)(uintptr_t)(p + 4)};
@@ -71,6 +74,9 @@ static const char *asked(void)
             snprintf(at, room, "bind %.*s; ", BYTES_ARG(bytes_amqp(bind->queue)));
             break;
         case AMQP_QUEUE_DELETE_METHOD: snprintf(at, room, "delete; "); break;
+        case AMQP_CHANNEL_OPEN_METHOD:
+        case AMQP_CHANNEL_CLOSE_OK_METHOD: break;
+        case AMQP_CHANNEL_CLOSE_METHOD: snprintf(at, room, "close; "); break;
         case AMQP_BASIC_QOS_METHOD:
             ck_assert(!((const amqp_basic_qos_t *)m)->global);
             snprintf(at, room, "qos %u; ", ((const amqp_basic_qos_t *)m)->prefetch_count);
@@ -92,19 +98,26 @@ static const char *asked(void)
 
 static const char *ask(int64_t now)
 {
-    ck_assert(topology_ask(&t, &out, now));
+    ck_assert(topology_ask(&t, &out, CHANNELS, now));
     return asked();
+}
+
+/* NULL, or what is wrong with it. */
+static const char *answer(amqp_method_number_t id, const void *method)
+{
+    return topology_answer(&t, channel, id, method, &out, T0, &verdict);
 }
 
 static void there(uint32_t messages)
 {
     amqp_queue_declare_ok_t ok = {.message_count = messages, .consumer_count = 2};
-    ck_assert_ptr_null(topology_answer(&t, AMQP_QUEUE_DECLARE_OK_METHOD, &ok, &verdict));
+    ck_assert_ptr_null(answer(AMQP_QUEUE_DECLARE_OK_METHOD, &ok));
 }
 
-static void closed(unsigned code, const char *text)
+static void closed(uint16_t code, const char *text)
 {
-    topology_closed(&t, code, bytes_text(text), T0, &verdict);
+    amqp_channel_close_t close = {.reply_code = code, .reply_text = amqp_text(text)};
+    ck_assert_ptr_null(answer(AMQP_CHANNEL_CLOSE_METHOD, &close));
 }
 
 START_TEST(a_queue_that_exists_is_used_as_it_is)
@@ -124,11 +137,11 @@ END_TEST
 
 static void declared(void)
 {
-    ck_assert_ptr_null(topology_answer(&t, AMQP_EXCHANGE_DECLARE_OK_METHOD, NULL, &verdict));
+    ck_assert_ptr_null(answer(AMQP_EXCHANGE_DECLARE_OK_METHOD, NULL));
     ck_assert_ptr_null(verdict);
     there(0);
     ck_assert_ptr_null(verdict);
-    ck_assert_ptr_null(topology_answer(&t, AMQP_QUEUE_BIND_OK_METHOD, NULL, &verdict));
+    ck_assert_ptr_null(answer(AMQP_QUEUE_BIND_OK_METHOD, NULL));
 }
 
 START_TEST(a_missing_one_is_declared_as_celery_does)
@@ -238,17 +251,48 @@ START_TEST(a_queue_that_is_not_answered_for_holds_up_no_other)
     struct queue *stuck = topology_add(&t, "stuck", QUEUE_TASK);
     topology_add(&t, "fine", QUEUE_TASK);
     ask(T0);
-    uint16_t before = t.channel;
-    int64_t due = topology_wake(&t);
-    ck_assert_int_gt(due, T0);
-    ck_assert(!topology_overdue(&t, 100, due - 1, &verdict));
-    ck_assert(topology_overdue(&t, 100, due, &verdict));
-    ck_assert_ptr_eq(verdict, stuck);
-    ck_assert_uint_ne(t.channel, before);
-    ck_assert_uint_ne(t.channel, 3); /* which consumes */
-    ck_assert_str_eq(ask(due), "look fine(0); ");
+    uint16_t before = channel;
+    int64_t slow = topology_wake(&t);
+    ck_assert_int_eq(slow, T0 + CLOCK_SECOND);
+    ck_assert_str_eq(ask(slow), "look fine(0); ");
+    ck_assert_uint_ne(channel, before);
     there(0);
     ck_assert_str_eq(verdict->name, "fine");
+    topology_add(&t, "late", QUEUE_TASK);
+    ck_assert_str_eq(ask(slow), "look late(0); ");
+    ck_assert_uint_ne(channel, before);
+    there(0);
+    channel = before;
+    there(0);
+    ck_assert_ptr_eq(verdict, stuck); /* after all */
+    there(0);
+    ck_assert_ptr_null(verdict); /* what had been asked there before is known */
+    ck_assert_int_eq(topology_wake(&t), CLOCK_NEVER);
+}
+END_TEST
+
+START_TEST(a_queue_that_is_never_answered_for_is_refused_and_its_channel_given_up)
+{
+    amqp_queue_declare_ok_t late = {0};
+    struct queue *stuck = topology_add(&t, "stuck", QUEUE_TASK);
+    ask(T0);
+    uint16_t before = channel;
+    int64_t due = topology_wake(&t);
+    ck_assert(!topology_overdue(&t, &out, due - 1, &verdict));
+    ck_assert(topology_overdue(&t, &out, due, &verdict));
+    ck_assert_ptr_eq(verdict, stuck);
+    ck_assert_int_eq(stuck->state, QUEUE_REFUSED);
+    ck_assert_str_eq(asked(), "close; ");
+    ck_assert_str_eq(ask(stuck->retry_at), "look stuck(0); ");
+    ck_assert_uint_ne(channel, before);
+    there(0);
+    ck_assert_ptr_eq(verdict, stuck);
+    channel = before;
+    ck_assert_ptr_null(answer(AMQP_QUEUE_DECLARE_OK_METHOD, &late));
+    ck_assert_ptr_null(verdict);
+    ck_assert(topology_owns(&t, before));
+    ck_assert_ptr_null(answer(AMQP_CHANNEL_CLOSE_OK_METHOD, NULL));
+    ck_assert(!topology_owns(&t, before));
 }
 END_TEST
 
@@ -267,10 +311,10 @@ END_TEST
 START_TEST(answers_out_of_turn_are_refused)
 {
     amqp_queue_declare_ok_t ok = {0};
-    ck_assert_ptr_nonnull(topology_answer(&t, AMQP_QUEUE_DECLARE_OK_METHOD, &ok, &verdict));
+    ck_assert_ptr_nonnull(answer(AMQP_QUEUE_DECLARE_OK_METHOD, &ok));
     topology_add(&t, "a", QUEUE_TASK);
     ask(T0);
-    ck_assert_ptr_nonnull(topology_answer(&t, AMQP_QUEUE_BIND_OK_METHOD, NULL, &verdict));
+    ck_assert_ptr_nonnull(answer(AMQP_QUEUE_BIND_OK_METHOD, NULL));
 }
 END_TEST
 
@@ -283,7 +327,7 @@ START_TEST(a_queue_deleted_while_asked_for_is_forgotten)
     ck_assert_str_eq(ask(T0), "delete; ");
     there(0);
     ck_assert_ptr_null(verdict);
-    ck_assert_ptr_null(topology_answer(&t, AMQP_QUEUE_DELETE_OK_METHOD, NULL, &verdict));
+    ck_assert_ptr_null(answer(AMQP_QUEUE_DELETE_OK_METHOD, NULL));
     ck_assert(!topology_pending(&t, T0));
 }
 END_TEST
@@ -413,6 +457,7 @@ int main(void)
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_queue);
     tcase_add_test(k, a_queue_that_is_not_answered_for_holds_up_no_other);
+    tcase_add_test(k, a_queue_that_is_never_answered_for_is_refused_and_its_channel_given_up);
     tcase_add_test(k, after_a_loss_all_are_looked_at_again);
     tcase_add_test(k, answers_out_of_turn_are_refused);
     tcase_add_test(k, a_queue_deleted_while_asked_for_is_forgotten);
