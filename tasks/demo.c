@@ -98,6 +98,27 @@ static ctask_outcome spin(struct ctask_call *t)
     return task_return(t, rounds);
 }
 
+/* Works until it is asked to end, and says so. */
+static ctask_outcome obey(struct ctask_call *t)
+{
+    double seconds;
+    if (!task_args(t, &seconds)) return ctask_failed(t);
+    double start = now();
+    while (now() < start + seconds) {
+        if (task_cancelled(t))
+            return task_fail(t, "SoftTimeLimitExceeded", "asked after %.1f s", now() - start);
+        pause_for(0.001);
+    }
+    return task_return(t, seconds);
+}
+
+/* As a debugger or a user may stop it. */
+static ctask_outcome stop(struct ctask_call *t)
+{
+    raise(SIGSTOP);
+    return task_return_null(t);
+}
+
 static ctask_outcome progress(struct ctask_call *t)
 {
     int64_t steps;
@@ -225,6 +246,11 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
           {TASK_CALL_AS("demo.sleep", sleep_for), .params = "seconds", .help = "waits"},
           {TASK_CALL_AS("demo.spin", spin), .params = "seconds", .max_retries = -1,
            .help = "computes"},
+          {TASK_CALL_AS("demo.brief", sleep_for), .params = "seconds", .hard_limit = 0.2,
+           .soft_limit = 0.1, .help = "waits, for at most 0.2 s"},
+          {TASK_CALL_AS("demo.obey", obey), .params = "seconds",
+           .help = "works until it is asked to end"},
+          {TASK_CALL_AS("demo.stop", stop), .help = "stops its process"},
           {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
            .help = "tells its progress after each step"},
           {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",

@@ -1,6 +1,7 @@
 /* consumer.c - deliveries become requests. Everything that can be decided from a message's head is
  * decided here, without its body: whether it can be read, is known, expired, too big, or has to
  * wait. */
+#include "worker/limits.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -124,6 +125,8 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     w->counters.received++;
     bool sound = head_sound(w, r, &m, &why);
     r->id = m.id;
+    r->task = sound ? registry_find(&w->registry, m.task) : NULL;
+    r->limits = limits_of(w, r->task, &m);
     double now = clock_wall();
     if (w->drain > DRAIN_RUN) {
         request_give_back(w, r);
@@ -134,7 +137,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     } else if (m.expires > 0 && m.expires < now) {
         fault_set(&why, "TaskRevokedError", "expired");
         request_bury(w, r, STATE_REVOKED, &why);
-    } else if (!(r->task = registry_find(&w->registry, m.task))) {
+    } else if (!r->task) {
         unknown_task(w, r, &m);
     } else if (handed_out_too_often(&m)) {
         finish_again(w, r, &m);

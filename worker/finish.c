@@ -220,16 +220,22 @@ static bool is_orphan(const struct request *r)
     return r->window == 0 && r->m->delivery.generation != 0;
 }
 
-void finish_death(struct worker *w, struct request *r, const struct fault *why)
+void finish_condemned(struct worker *w, struct request *r, const struct fault *why)
 {
     if (is_orphan(r))
         request_drop(w, r);
-    else if (w->drain >= DRAIN_NOW)
-        request_give_back(w, r);
     else if (r->burial)
         bury_here(w, r);
     else
         request_bury(w, r, STATE_FAILURE, why);
+}
+
+void finish_death(struct worker *w, struct request *r, const struct fault *why)
+{
+    if (w->drain >= DRAIN_NOW && !is_orphan(r))
+        request_give_back(w, r);
+    else
+        finish_condemned(w, r, why);
 }
 
 /* ---- Messages that go round ------------------------------------------------------------------ */

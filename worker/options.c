@@ -7,7 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_PREFETCH = 256, KEY_GRACE, KEY_MAX_TASKS, KEY_UNKNOWN, KEY_REPLY, KEY_BODY };
+enum {
+    KEY_PREFETCH = 256,
+    KEY_GRACE,
+    KEY_MAX_TASKS,
+    KEY_UNKNOWN,
+    KEY_REPLY,
+    KEY_BODY,
+    KEY_HARD,
+    KEY_SOFT
+};
 
 static const struct argp_option table[] = {
     {"app", 'A', "APP[,APP]", 0,
@@ -29,6 +38,12 @@ static const struct argp_option table[] = {
      "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "
      "(default 30)",
      2},
+    {"time-limit", KEY_HARD, "SECONDS", 0,
+     "Kill a task that runs for longer: it fails with TimeLimitExceeded and is kept in QUEUE.dead "
+     "(default: none). A message's own limit and the task table's go before this one",
+     2},
+    {"soft-time-limit", KEY_SOFT, "SECONDS", 0,
+     "Ask a task that runs for longer to end, by task_cancelled (default: none)", 2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
     {"unknown", KEY_UNKNOWN, "delay|dead", 0,
      "A task that this worker does not know goes back over a delay, ten times, for one that does "
@@ -67,6 +82,15 @@ static long number(struct argp_state *state, const char *name, const char *text,
     return v;
 }
 
+static double seconds(struct argp_state *state, const char *name, const char *text)
+{
+    char *end;
+    double v = strtod(text, &end);
+    if (*text == 0 || *end != 0 || !isfinite(v) || v < 0)
+        argp_error(state, "%s takes seconds, not \"%s\"", name, text);
+    return v;
+}
+
 static size_t split(struct argp_state *state, const char *name, const char *text, size_t longest,
                     const char *out[NAMES_MAX])
 {
@@ -96,7 +120,6 @@ static void broker(struct argp_state *state, struct options *o, char *text)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
-    char *end;
     switch (key) {
     case 'A': o->app_count = split(state, "-A", arg, 4096, o->apps); break;
     case 'Q': o->queue_count = split(state, "-Q", arg, 250, o->queues); break;
@@ -112,11 +135,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->prefetch =
             strcmp(arg, "auto") == 0 ? 0 : (unsigned)number(state, "--prefetch", arg, 1, 65535);
         break;
-    case KEY_GRACE:
-        o->grace = strtod(arg, &end);
-        if (*arg == 0 || *end != 0 || !isfinite(o->grace) || o->grace < 0)
-            argp_error(state, "--grace takes seconds, not \"%s\"", arg);
-        break;
+    case KEY_GRACE: o->grace = seconds(state, "--grace", arg); break;
+    case KEY_HARD: o->limits.hard = seconds(state, "--time-limit", arg); break;
+    case KEY_SOFT: o->limits.soft = seconds(state, "--soft-time-limit", arg); break;
     case KEY_MAX_TASKS:
         o->max_tasks_per_child =
             (unsigned)number(state, "--max-tasks-per-child", arg, 1, 1000000000);

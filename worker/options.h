@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/url.h"
+#include "wire/message.h"
 
 #include <ctask/task.h>
 
@@ -24,6 +25,7 @@ struct options {
     unsigned prefetch; /* 0: auto */
     double grace;
     unsigned max_tasks_per_child; /* 0: no limit */
+    struct limits limits;         /* of tasks that have none of their own */
     uint64_t body_max;
     bool unknown_dead; /* --unknown=dead */
     const char *reply_pattern;

@@ -49,7 +49,7 @@ static void lose(struct worker *w, struct child *k, struct bytes payload)
 static void rest(struct worker *w, struct child *k)
 {
     unsigned max = w->options->max_tasks_per_child;
-    if ((max > 0 && k->jobs >= max) || w->pool.size > w->pool.want) {
+    if (k->asked || (max > 0 && k->jobs >= max) || w->pool.size > w->pool.want) {
         child_move(w, k, CHILD_RETIRING);
         shutdown(k->fd, SHUT_WR);
     } else {
@@ -310,6 +310,22 @@ void pool_turn(struct worker *w)
         if (got & POLLOUT) child_write(k);
         if (got & (POLLIN | POLLHUP | POLLERR)) child_read(w, k, READ_PER_TURN);
     }
+}
+
+void pool_ask(struct child *k)
+{
+    k->asked = true;
+    kill(k->pid, SIGTERM);
+}
+
+void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
+{
+    child_read(w, k, READ_PER_TURN); /* more than fits its socket */
+    if (k->state != CHILD_BUSY) return;
+    struct request *r = k->request;
+    k->request = NULL;
+    lose(w, k, bytes_of(NULL, 0));
+    finish_condemned(w, r, why);
 }
 
 void pool_reap(struct worker *w)

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <sys/types.h>
 
+struct fault;
 struct worker;
 struct request;
 
@@ -31,6 +32,7 @@ struct child {
     pid_t pid;
     int fd;
     unsigned jobs; /* begun */
+    bool asked;    /* to end its job early; it is not to meet another */
     int64_t started, since;
     struct request *request;
     struct buf in, out;
@@ -57,6 +59,11 @@ void pool_give(struct worker *w, struct child *k, struct request *r);
 unsigned pool_poll(struct pool *p, struct pollfd *fds);
 /* Hears what children said, writes what they are to hear. */
 void pool_turn(struct worker *w);
+/* Asks the task that k runs to end early (task_cancelled); k is replaced afterwards. */
+void pool_ask(struct child *k);
+/* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
+ * its request is buried for this reason, at once and for good. */
+void pool_condemn(struct worker *w, struct child *k, const struct fault *why);
 /* Concludes the children that have exited. */
 void pool_reap(struct worker *w);
 /* Kills and frees all that are left. */

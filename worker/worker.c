@@ -1,6 +1,7 @@
 /* worker.c - start, the loop, the end. The loop is one screen: what to wait for is computed from
  * state each turn, and each part does what it can without waiting (design decision 8). */
 #include "worker/worker.h"
+#include "worker/limits.h"
 
 #include "task/loader.h"
 
@@ -52,6 +53,7 @@ static int64_t next_wake(struct worker *w)
     const struct heap_node *due = heap_first(&w->due);
     int64_t at = due ? due->at : CLOCK_NEVER;
     at = earliest(at, pool_next(&w->pool));
+    at = earliest(at, limits_next(w));
     at = earliest(at, repost_next(w));
     at = earliest(at, window_next(w));
     return w->drain > DRAIN_RUN ? earliest(at, w->drain_until) : at;
@@ -89,6 +91,7 @@ int worker_run(struct worker *w)
         consumer_read(w);
         consumer_due(w);
         pool_turn(w);
+        limits_turn(w);
         dispatch(w);
         repost_due(w);
         broker_turn(w->out, w->now);

@@ -8,6 +8,7 @@
  *   request.c   the states of a request
  *   pool.c      the children: start, give, hear, bury
  *   child.c     what runs in a child
+ *   limits.c    what a running job may use up
  *   finish.c    results out, confirmed, then the ack
  *   repost.c    what the broker did not take, again
  *   drain.c     signals and the way out
@@ -111,6 +112,8 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload);
 bool finish_publish(struct worker *w, struct request *r, struct bytes payload);
 /* The child that had r is gone. */
 void finish_death(struct worker *w, struct request *r, const struct fault *why);
+/* r ends without a result of its own and is not tried again. */
+void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
 /* A copy goes back to the queue: the task was not known here. */
 void finish_pass_on(struct worker *w, struct request *r);
 /* The same for a message that a quorum queue has handed out too often. */

@@ -17,10 +17,15 @@ double clock_wall(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-int64_t clock_in(double seconds)
+int64_t clock_after(int64_t start, double seconds)
 {
     if (!(seconds >= 0 && seconds < 100.0 * 365 * 86400)) return CLOCK_NEVER;
-    return clock_now() + (int64_t)(seconds * 1e9);
+    return start + (int64_t)(seconds * 1e9);
+}
+
+int64_t clock_in(double seconds)
+{
+    return clock_after(clock_now(), seconds);
 }
 
 int clock_poll_ms(int64_t deadline, int64_t now)

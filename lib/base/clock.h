@@ -13,6 +13,8 @@ int64_t clock_now(void);
 double clock_wall(void);
 /* The point in time `seconds` from now: CLOCK_NEVER when negative, NaN or beyond a century. */
 int64_t clock_in(double seconds);
+/* The same from `start`. */
+int64_t clock_after(int64_t start, double seconds);
 /* What poll(2) takes to sleep until `deadline`, but for a minute at most: -1 for CLOCK_NEVER, 0
  * when it has passed, rounded up so that nobody spins through the last millisecond. */
 int clock_poll_ms(int64_t deadline, int64_t now);

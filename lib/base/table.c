@@ -2,6 +2,7 @@
 #include "base/table.h"
 
 #include <assert.h>
+#include <math.h>
 
 #define DEPTH_MAX 16
 #define ENTRIES_MAX 256
@@ -156,6 +157,12 @@ bool table_next(struct bytes *rest, struct field *f)
     return rest->n > 0 && !entry_take(rest, f);
 }
 
+bool table_item_next(struct bytes *rest, struct field *f)
+{
+    *f = (struct field){0};
+    return rest->n > 0 && !value_take(rest, f);
+}
+
 bool table_find(struct bytes table, const char *key, struct field *f)
 {
     struct bytes name = bytes_text(key);
@@ -189,4 +196,31 @@ bool table_put_bool(struct buf *b, const char *key, bool v)
 bool table_put_null(struct buf *b, const char *key)
 {
     return key_put(b, key, 'V');
+}
+
+static void number_put(struct buf *b, double v)
+{
+    uint64_t bits;
+    if (isnan(v)) {
+        buf_u8(b, 'V');
+    } else if (v >= INT32_MIN && v <= INT32_MAX && v == trunc(v)) {
+        buf_u8(b, 'I');
+        buf_u32(b, (uint32_t)(int32_t)v);
+    } else {
+        memcpy(&bits, &v, sizeof bits);
+        buf_u8(b, 'd');
+        buf_u32(b, (uint32_t)(bits >> 32));
+        buf_u32(b, (uint32_t)bits);
+    }
+}
+
+bool table_put_numbers(struct buf *b, const char *key, const double *v, size_t n)
+{
+    struct buf items = {0};
+    for (size_t i = 0; i < n; i++) number_put(&items, v[i]);
+    bool ok = !items.failed && key_put(b, key, 'A') && buf_u32(b, (uint32_t)items.len) &&
+              buf_bytes_append(b, buf_bytes(&items));
+    if (items.failed) b->failed = true;
+    buf_done(&items);
+    return ok;
 }

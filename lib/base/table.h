@@ -5,7 +5,7 @@
  * understood: S I l L i s u b B t f d V A F T D x (AMQP 0-9-1 as RabbitMQ reads it:
  * https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
  *
- * The writer emits only what Celery's reader takes as meant: I, S, t and V. */
+ * The writer emits only what Celery's reader takes as meant: I, S, t, V, and A of I, d and V. */
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
 
@@ -26,6 +26,8 @@ struct field {
 const char *table_check(struct bytes table);
 /* Takes the next entry off the front of *rest. False at the end (or at the first unsound entry). */
 bool table_next(struct bytes *rest, struct field *f);
+/* The same for the items of an array, which have no key. */
+bool table_item_next(struct bytes *rest, struct field *f);
 /* The first entry of that name; false if there is none. */
 bool table_find(struct bytes table, const char *key, struct field *f);
 
@@ -34,5 +36,7 @@ bool table_put_text(struct buf *b, const char *key, struct bytes v);
 bool table_put_int(struct buf *b, const char *key, int32_t v);
 bool table_put_bool(struct buf *b, const char *key, bool v);
 bool table_put_null(struct buf *b, const char *key);
+/* An array of n numbers; whole ones as integers, NaN as null. */
+bool table_put_numbers(struct buf *b, const char *key, const double *v, size_t n);
 
 #endif

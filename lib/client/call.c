@@ -81,6 +81,10 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
     if (v->id && name_check("task's id", v->id, e) != CTASK_OK) return e->code;
     if (delay_check("countdown", v->countdown, e) != CTASK_OK) return e->code;
     if (delay_check("expires", v->expires, e) != CTASK_OK) return e->code;
+    if (delay_check("time_limit", v->time_limit, e) != CTASK_OK) return e->code;
+    if (delay_check("soft_time_limit", v->soft_time_limit, e) != CTASK_OK) return e->code;
+    if (v->time_limit > 0 && v->soft_time_limit > v->time_limit)
+        return error_set(e, CTASK_EINVAL, "soft_time_limit is over time_limit");
     if (args && !json_is_array(args)) return error_set(e, CTASK_EINVAL, "args is not an array");
     if (kwargs && !json_is_object(kwargs))
         return error_set(e, CTASK_EINVAL, "kwargs is not an object");
@@ -104,6 +108,7 @@ static int call_encode(const struct ctask_client *c, const struct ctask_result *
         .origin = c->origin,
         .eta = v->countdown > 0 ? now + v->countdown : 0,
         .expires = v->expires > 0 ? now + v->expires : 0,
+        .limits = {.hard = v->time_limit, .soft = v->soft_time_limit},
         .ignore_result = r->no_result,
     };
     if (!message_write(&s, props)) return error_set(e, CTASK_ENOMEM, "out of memory");

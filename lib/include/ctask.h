@@ -152,6 +152,10 @@ struct ctask_options {
     /* Nobody will ask: the worker sends none. The handle is ready, a success without a value, when
      * the broker has confirmed the task; so is the item of a map. */
     bool no_result;
+    /* How long it may run, in seconds: then its process is killed and the handle fails with
+     * TimeLimitExceeded; and when it is asked to end (task_cancelled), which is not after that.
+     * 0: what its table or its worker says, by default no limit. */
+    double time_limit, soft_time_limit;
 };
 #define TASK_OPTIONS(...) \
     (&(struct ctask_options){.size = sizeof(struct ctask_options), __VA_ARGS__})

@@ -7,18 +7,20 @@
 
 #include <ctype.h>
 #include <fnmatch.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-enum kind { TEXT, DATE, COUNT, FLAG };
+enum kind { TEXT, DATE, COUNT, FLAG, LIMITS };
 
 static const char *const kind_said[] = {
     [TEXT] = "text of at most 255 bytes without control characters",
     [DATE] = "an ISO 8601 date",
     [COUNT] = "a count",
     [FLAG] = "true or false",
+    [LIMITS] = "two times in seconds, the hard and the soft limit, each of which may be null",
 };
 
 static const struct header {
@@ -39,6 +41,7 @@ static const struct header {
     HEADER("origin", TEXT, false, origin),
     HEADER("eta", DATE, true, eta),
     HEADER("expires", DATE, true, expires),
+    HEADER("timelimit", LIMITS, true, limits),
     HEADER("retries", COUNT, true, retries),
     HEADER("ignore_result", FLAG, true, ignore_result),
     HEADER("x-ctask-again", FLAG, false, again),
@@ -53,6 +56,27 @@ static const struct header *header_named(struct bytes name)
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
         if (bytes_equal(headers[i].name, name)) return &headers[i];
     return NULL;
+}
+
+/* 0 is no limit, as null is: that is how Celery means it. */
+static bool limit_read(struct bytes *rest, double *seconds)
+{
+    struct field f;
+    if (!table_item_next(rest, &f)) return false;
+    if (f.kind == 'V') return true;
+    if (!f.is_int && f.kind != 'd' && f.kind != 'f') return false;
+    *seconds = f.is_int ? (double)f.i : f.d;
+    return *seconds >= 0; /* NaN is none */
+}
+
+static bool limits_read(const struct field *f, struct limits *limits)
+{
+    struct limits l = {0};
+    struct bytes rest = f->text;
+    if (f->kind != 'A' || !limit_read(&rest, &l.hard) || !limit_read(&rest, &l.soft) || rest.n > 0)
+        return false;
+    *limits = l;
+    return true;
 }
 
 /* False if the value is not of the kind, and then nothing is stored. */
@@ -76,6 +100,7 @@ static bool value_read(enum kind kind, const struct field *f, void *value)
         if (!f->is_int) return false;
         *(bool *)value = f->i != 0;
         return true;
+    case LIMITS: return limits_read(f, value);
     }
     return false;
 }
@@ -189,6 +214,13 @@ static void date_header(struct buf *b, const char *name, double t)
     if (t != 0) table_put_text(b, name, bytes_text(date_write(t, date)));
 }
 
+/* Always both: a Python worker dies of any other number. */
+static void limits_header(struct buf *b, const struct limits *l)
+{
+    const double pair[] = {l->hard > 0 ? l->hard : NAN, l->soft > 0 ? l->soft : NAN};
+    if (l->hard > 0 || l->soft > 0) table_put_numbers(b, "timelimit", pair, 2);
+}
+
 bool message_write(const struct send *s, struct buf *props)
 {
     struct buf table = {0};
@@ -199,6 +231,7 @@ bool message_write(const struct send *s, struct buf *props)
     text_header(&table, "parent_id", s->parent_id);
     date_header(&table, "eta", s->eta);
     date_header(&table, "expires", s->expires);
+    limits_header(&table, &s->limits);
     if (s->ignore_result) table_put_bool(&table, "ignore_result", true);
     text_header(&table, "origin", s->origin);
     struct props p = {

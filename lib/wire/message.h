@@ -9,6 +9,12 @@
 
 /* ---- Headers --------------------------------------------------------------------------------- */
 
+/* How long a task may run, in seconds; 0: as long as it likes. */
+struct limits {
+    double hard; /* then it is killed */
+    double soft; /* then it is asked to end */
+};
+
 /* One task message's head. Borrows from the property bytes. Absent or null: empty, 0, false. */
 struct message {
     struct bytes task, id;
@@ -16,6 +22,7 @@ struct message {
     struct bytes reply_to, correlation_id; /* properties; correlation_id falls back to id */
     struct bytes origin;
     double eta, expires; /* seconds since 1970; 0: none */
+    struct limits limits;
     int64_t retries;
     bool ignore_result;
     bool again;             /* x-ctask-again: a copy of it may have been started before */
@@ -51,6 +58,7 @@ struct send {
     const char *root_id, *parent_id; /* NULL outside of a task */
     const char *origin;              /* "gen<pid>@<host>" */
     double eta, expires;             /* seconds since 1970; 0: none */
+    struct limits limits;
     bool ignore_result;
 };
 

@@ -4,6 +4,7 @@
 #include "wire/message.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- Heads made for a test ------------------------------------------------------------------- */
@@ -282,6 +283,102 @@ START_TEST(odd_counters_are_no_reason_to_refuse_a_task)
 }
 END_TEST
 
+/* Any table entry with this name and these bytes, kind first. */
+static void put_raw(struct buf *table, const char *key, const void *value, size_t n)
+{
+    buf_u8(table, (uint8_t)strlen(key));
+    buf_append(table, key, strlen(key));
+    buf_append(table, value, n);
+}
+
+static struct limits limits_read_from(struct head *h)
+{
+    struct buf raw = head_bytes(h);
+    struct message m;
+    struct fault f = {0};
+    ck_assert_msg(message_read(buf_bytes(&raw), &m, &f), "%s", f.text);
+    buf_done(&raw);
+    return m.limits;
+}
+
+START_TEST(time_limits_are_read_hard_one_first)
+{
+    static const struct {
+        double said[2];
+        struct limits meant;
+    } cases[] = {{{5, 2}, {5, 2}},     {{0.25, NAN}, {0.25, 0}}, {{NAN, 1e300}, {0, 1e300}},
+                 {{NAN, NAN}, {0, 0}}, {{0, 0.0}, {0, 0}},       {{INFINITY, 3}, {INFINITY, 3}},
+                 {{1, 100}, {1, 100}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct head h = head_of("add", "1");
+        ck_assert(table_put_numbers(&h.table, "timelimit", cases[i].said, 2));
+        struct limits l = limits_read_from(&h);
+        ck_assert(l.hard == cases[i].meant.hard && l.soft == cases[i].meant.soft);
+    }
+    static const char single[] = "A\0\0\0\6f\x3f\0\0\0V"; /* 0.5f and null */
+    struct head h = head_of("add", "1");
+    put_raw(&h.table, "timelimit", single, sizeof single - 1);
+    ck_assert_double_eq(limits_read_from(&h).hard, 0.5);
+}
+END_TEST
+
+START_TEST(a_time_limit_that_cannot_be_meant_is_refused)
+{
+    static const double numbers[][3] = {{-1, 5}, {5, -0.5}, {-INFINITY, 5}, {1, 2, 3}};
+    for (size_t n = 0; n < 4; n++) {
+        for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+            if (n == 2 && i == 3) continue; /* that one is sound */
+            struct head h = head_of("add", "1");
+            table_put_numbers(&h.table, "timelimit", numbers[i], n);
+            refused(&h, "InvalidTaskError", "'timelimit'");
+        }
+    }
+#define RAW(s)            \
+    {                     \
+        s, sizeof(s) - 1, \
+    }
+    static const struct {
+        const char *value;
+        size_t n;
+    } odd[] = {
+        RAW("S\0\0\0\1"
+            "5"),               /* a text */
+        RAW("I\0\0\0\5"),       /* one number */
+        RAW("F\0\0\0\4\1aI\0"), /* a table, and cut short */
+        RAW("A\0\0\0\7VS\0\0\0\1"
+            "5"),                                /* a text as a limit */
+        RAW("A\0\0\0\7VD\0\0\0\0\5"),            /* a decimal as a limit */
+        RAW("A\0\0\0\6VA\0\0\0\0"),              /* an array as a limit */
+        RAW("A\0\0\0\12Vd\x7f\xf8\0\0\0\0\0\0"), /* NaN */
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct head h = head_of("add", "1");
+        put_raw(&h.table, "timelimit", odd[i].value, odd[i].n);
+        refused(&h, i == 2 ? "DecodeError" : "InvalidTaskError", i == 2 ? "table" : "'timelimit'");
+    }
+}
+END_TEST
+
+START_TEST(time_limits_are_written_as_celery_reads_them)
+{
+    static const struct limits all[] = {{5, 2.5}, {5, 0}, {0, 2.5}, {0, 0}};
+    for (size_t i = 0; i < 4; i++) {
+        struct buf props = {0};
+        struct message m;
+        struct fault f;
+        struct field header, item;
+        ck_assert(message_write(&(struct send){.task = "add", .id = ID, .limits = all[i]}, &props));
+        ck_assert(message_read(buf_bytes(&props), &m, &f));
+        ck_assert(m.limits.hard == all[i].hard && m.limits.soft == all[i].soft);
+        bool there = table_find(m.props.headers, "timelimit", &header);
+        ck_assert(there == (i < 3));
+        for (int n = 0; there && n < 2; n++) ck_assert(table_item_next(&header.text, &item));
+        ck_assert(!there || header.text.n == 0);
+        buf_done(&props);
+    }
+}
+END_TEST
+
 START_TEST(the_epoch_is_a_date_and_not_none)
 {
     struct head h = head_of("add", "1");
@@ -417,11 +514,14 @@ int main(void)
     tcase_add_test(odd, headers_of_the_wrong_kind_are_refused);
     tcase_add_test(odd, null_headers_count_as_absent);
     tcase_add_test(odd, odd_counters_are_no_reason_to_refuse_a_task);
+    tcase_add_test(odd, time_limits_are_read_hard_one_first);
+    tcase_add_test(odd, a_time_limit_that_cannot_be_meant_is_refused);
     tcase_add_test(odd, the_epoch_is_a_date_and_not_none);
     tcase_add_test(odd, an_unsound_table_still_lets_the_asker_be_told);
     tcase_add_test(odd, results_go_to_reply_queues_only);
     tcase_add_test(write, a_lean_task_is_what_python_was_shown_to_read);
     tcase_add_test(write, a_full_task_is_what_python_was_shown_to_read);
+    tcase_add_test(write, time_limits_are_written_as_celery_reads_them);
     tcase_add_test(write, without_memory_nothing_is_half_written);
     suite_add_tcase(suite, read);
     suite_add_tcase(suite, odd);

@@ -5,6 +5,7 @@
 #include "support/golden.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -273,6 +274,24 @@ START_TEST(what_is_written_is_read_the_same_here_and_by_librabbitmq)
 }
 END_TEST
 
+START_TEST(an_array_of_numbers_is_read_as_it_was_written)
+{
+    const double v[] = {5, -0.5, NAN, 3e9, INT32_MIN};
+    const char kinds[] = {'I', 'd', 'V', 'd', 'I'};
+    struct field f, item;
+    ck_assert(table_put_numbers(&b, "numbers", v, 5) && table_put_numbers(&b, "none", NULL, 0));
+    assert_sound(buf_bytes(&b));
+    ck_assert(table_find(buf_bytes(&b), "none", &f) && f.kind == 'A' && f.text.n == 0);
+    ck_assert(table_find(buf_bytes(&b), "numbers", &f) && f.kind == 'A');
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert(table_item_next(&f.text, &item));
+        ck_assert_int_eq(item.kind, kinds[i]);
+        if (!isnan(v[i])) ck_assert_double_eq(item.is_int ? (double)item.i : item.d, v[i]);
+    }
+    ck_assert(!table_item_next(&f.text, &item));
+}
+END_TEST
+
 START_TEST(a_buffer_too_small_is_said)
 {
     for (size_t max = 1; max < 12; max++) {
@@ -326,6 +345,7 @@ int main(void)
     tcase_add_test(t, a_cut_at_any_byte_is_noticed_unless_it_is_between_entries);
     tcase_add_test(t, find_gives_the_first_of_that_name);
     tcase_add_test(t, what_is_written_is_read_the_same_here_and_by_librabbitmq);
+    tcase_add_test(t, an_array_of_numbers_is_read_as_it_was_written);
     tcase_add_test(t, a_buffer_too_small_is_said);
     tcase_add_test(t, any_bytes_get_a_verdict_that_librabbitmq_shares);
     Suite *s = suite_create("table");

@@ -71,8 +71,8 @@ CTASK_API void ctask_call_because(struct ctask_call *t, const char *type, const 
 /* Tells the caller how far it is (result_progress). Any value; takes over a CTASK_TAKE one. Returns
  * a code; losing one is harmless. */
 CTASK_API int ctask_call_progress(struct ctask_call *t, struct ctask_arg value);
-/* True once the worker wants this task to end early (second SIGTERM, or its grace is over). Poll it
- * in long loops; any thread may. */
+/* True once the worker wants this task to end early: its soft time limit is over, or the worker has
+ * to go (second SIGTERM, or its grace is over). Poll it in long loops; any thread may. */
 CTASK_API bool ctask_call_cancelled(const struct ctask_call *t);
 
 CTASK_API const char *ctask_call_id(const struct ctask_call *t);
@@ -90,8 +90,9 @@ struct ctask_task {
     ctask_outcome (*run)(struct ctask_call *t);
     const char *params; /* "path, width=640": names; those with a default are optional */
     const char *help;
-    /* Seconds until the child is killed, and until the task is asked to end; 0: none. Enforced from
-     * a later version. */
+    /* Seconds until its process is killed, which fails it with TimeLimitExceeded, and until it is
+     * asked to end (task_cancelled). A message may name its own; 0: the worker's --time-limit and
+     * --soft-time-limit, by default none. */
     double hard_limit, soft_limit;
     int max_retries;    /* 0: 3; negative: without limit */
     enum ctask_ack ack; /* CTASK_ACK_EARLY: acknowledged before it runs: at most once */

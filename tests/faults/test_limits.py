@@ -1,0 +1,116 @@
+"""What a running job may use up: time. A limit ends a job once, whatever its child does at that
+moment, and what was finished in time counts."""
+import os
+import re
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from harness import BrokerTest, main  # noqa: E402
+
+
+def exceptions(results):
+    return {task_id: body["result"]["exc_type"] for task_id, body in results.items()
+            if body["status"] == "FAILURE"}
+
+
+class TimeLimits(BrokerTest):
+    def limited(self, hard, soft, task="demo.sleep", args=(60,)):
+        return self.bus.send(self.queue, task, args, headers={"timelimit": [hard, soft]})
+
+    def test_a_task_over_its_hard_limit_is_killed_and_kept(self):
+        worker = self.worker("-c", "2")
+        doomed = self.limited(0.2, None)
+        beside = self.bus.send(self.queue, "demo.sleep", [0.5])
+        results = self.bus.results(doomed, beside)
+        failure = results[doomed]["result"]
+        self.assertEqual(failure["exc_type"], "TimeLimitExceeded")
+        self.assertEqual(failure["exc_module"], "billiard.exceptions")
+        self.assertIn("0.2 s", failure["exc_message"][0])
+        self.assertEqual(results[beside]["status"], "SUCCESS")
+        dead = self.bus.take(self.queue + ".dead")
+        self.assertEqual(dead.headers["id"], doomed)
+        self.assertEqual(dead.headers["x-ctask-dead-type"], "TimeLimitExceeded")
+        after = self.bus.send(self.queue, "demo.add", [1, 2])
+        self.assertEqual(self.bus.result(after)["result"], 3)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.queue), 0)
+
+    def test_the_message_goes_before_the_table_and_the_table_before_the_worker(self):
+        self.worker("-c", "3", "--time-limit", "0.3")
+        sent = {
+            "worker": self.bus.send(self.queue, "demo.sleep", [60]),
+            "table": self.bus.send(self.queue, "demo.brief", [60]),
+            "message": self.limited(0.4, None, "demo.brief"),
+            "longer": self.limited(60, None, "demo.sleep", [0.5]),
+            "null": self.limited(None, None, "demo.brief", [60]),
+        }
+        results = self.bus.results(*sent.values())
+        self.assertEqual(results[sent["longer"]]["status"], "SUCCESS")
+        for name, limit in (("worker", "0.3 s"), ("table", "0.2 s"), ("message", "0.4 s"),
+                            ("null", "0.2 s")):
+            self.assertIn(limit, results[sent[name]]["result"]["exc_message"][0], name)
+
+    def test_a_limit_that_says_nothing_sensible_is_refused(self):
+        self.worker()
+        sent = [self.bus.send(self.queue, headers={"timelimit": odd})
+                for odd in ([], [1], [1, 2, 3], [-1, None], ["5", None], "5", [None, [1]])]
+        self.assertEqual(list(exceptions(self.bus.results(*sent)).values()),
+                         ["InvalidTaskError"] * len(sent))
+
+    def test_a_stopped_child_is_killed_at_its_limit(self):
+        worker = self.worker("-c", "1")
+        result = self.bus.result(self.limited(0.5, 0.1, "demo.stop", ()))
+        self.assertEqual(result["result"]["exc_type"], "TimeLimitExceeded")
+        after = self.bus.send(self.queue, "demo.add", [1, 2])
+        self.assertEqual(self.bus.result(after)["result"], 3)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_task_over_its_soft_limit_is_asked_once_and_its_child_replaced(self):
+        worker = self.worker("-c", "1")
+        first = worker.children()
+        result = self.bus.result(self.limited(None, 0.2, "demo.obey"))
+        self.assertEqual(result["result"]["exc_type"], "SoftTimeLimitExceeded")
+        worker.expect(r"task id=\S+ demo.obey runs for over 0.2 s, its soft time limit")
+        # The next task of the same worker is not asked: it meets another process.
+        after = self.bus.send(self.queue, "demo.obey", [0.3])
+        self.assertEqual(self.bus.result(after)["status"], "SUCCESS")
+        self.assertNotEqual(worker.children(), first)
+        # One that does not listen runs on.
+        deaf = self.limited(None, 0.1, "demo.sleep", [0.5])
+        self.assertEqual(self.bus.result(deaf)["status"], "SUCCESS")
+        self.assertEqual(worker.log().count("its soft time limit"), 2)
+
+    def test_limits_hold_while_the_worker_leaves(self):
+        worker = self.worker("-c", "1", "-l", "debug")
+        doomed = self.limited(1, None)
+        worker.expect("ready -> running")
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(self.bus.result(doomed)["result"]["exc_type"], "TimeLimitExceeded")
+        self.assertEqual(worker.wait(), 0)
+
+    def test_limit_and_completion_race_to_exactly_one_end(self):
+        """The tasks take as long as they may. Each ends once, here or there, and none of those that
+        succeeded is also kept dead."""
+        runs = 2000
+        worker = self.worker("-c", "8")
+        sent = [self.bus.send(self.queue, "demo.sleep", [0.02],
+                              headers={"timelimit": [0.0195 + i % 10 * 0.0002, None]})
+                for i in range(runs)]
+        results = self.bus.results(*sent)  # which fails at a second result of one task
+        killed = exceptions(results)
+        self.assertEqual(set(killed.values()), {"TimeLimitExceeded"})
+        self.assertLess(len(killed), runs, "no task was in time: that is no race")
+        self.assertEqual(worker.stop(), 0)
+        dead = [self.bus.take(self.queue + ".dead").headers["id"] for _ in killed]
+        self.assertEqual(sorted(dead), sorted(killed))
+        for queue in self.queue, self.queue + ".dead", self.bus.reply_to:
+            self.assertEqual(self.bus.depth(queue), 0, queue)
+        counts = re.search(r"received (\d+), succeeded (\d+), failed (\d+)", worker.log())
+        self.assertEqual([int(n) for n in counts.groups()],
+                         [runs, runs - len(killed), len(killed)])
+        print("%d of %d were killed" % (len(killed), runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+/* limits.c - see limits.h. Decides when a job is over; ending it is the pool's. */
+#include "worker/limits.h"
+
+#include "worker/worker.h"
+
+/* A last result takes milliseconds; a child that is stopped over one must not keep it. */
+#define BURIAL_MAX 30.0
+
+/* ---- Time ------------------------------------------------------------------------------------ */
+
+static double first_of(double a, double b, double c)
+{
+    return a > 0 ? a : b > 0 ? b : c;
+}
+
+struct limits limits_of(const struct worker *w, const struct ctask_task *t, const struct message *m)
+{
+    const struct limits *o = &w->options->limits;
+    return (struct limits){
+        .hard = first_of(m->limits.hard, t ? t->hard_limit : 0, o->hard),
+        .soft = first_of(m->limits.soft, t ? t->soft_limit : 0, o->soft),
+    };
+}
+
+static int64_t limit_at(const struct child *k, double seconds)
+{
+    return seconds > 0 ? clock_after(k->since, seconds) : CLOCK_NEVER;
+}
+
+static double hard_limit(const struct request *r)
+{
+    return r->burial ? BURIAL_MAX : r->limits.hard;
+}
+
+static int64_t hard_at(const struct child *k)
+{
+    return limit_at(k, hard_limit(k->request));
+}
+
+static int64_t soft_at(const struct child *k)
+{
+    return k->asked || k->request->burial ? CLOCK_NEVER : limit_at(k, k->request->limits.soft);
+}
+
+static void hard_over(struct worker *w, struct child *k)
+{
+    struct fault why;
+    fault_set(&why, "TimeLimitExceeded", "the hard time limit of %g s is over",
+              hard_limit(k->request));
+    pool_condemn(w, k, &why);
+}
+
+static void soft_over(struct child *k)
+{
+    const struct request *r = k->request;
+    log_warn("task id=%.*s %s runs for over %g s, its soft time limit: child pid=%d is asked to "
+             "end it",
+             BYTES_ARG(r->id), r->task->name, r->limits.soft, (int)k->pid);
+    pool_ask(k);
+}
+
+/* ---- All of them ----------------------------------------------------------------------------- */
+
+void limits_turn(struct worker *w)
+{
+    struct child *k;
+    if (w->drain >= DRAIN_NOW) return; /* they are killed already */
+    list_each(k, &w->pool.all, struct child, link) {
+        if (k->state != CHILD_BUSY) continue;
+        if (w->now >= hard_at(k))
+            hard_over(w, k);
+        else if (w->now >= soft_at(k))
+            soft_over(k);
+    }
+}
+
+int64_t limits_next(const struct worker *w)
+{
+    int64_t next = CLOCK_NEVER;
+    struct child *k;
+    if (w->drain >= DRAIN_NOW) return next;
+    list_each(k, &w->pool.all, struct child, link) {
+        if (k->state != CHILD_BUSY) continue;
+        int64_t hard = hard_at(k), soft = soft_at(k);
+        if (hard < next) next = hard;
+        if (soft < next) next = soft;
+    }
+    return next;
+}

@@ -1,0 +1,24 @@
+/* limits.h - what a running job may use up.
+ *
+ * Time: a hard and a soft limit, none by default. A job's deadlines are its start and its limits,
+ * nothing is remembered. At the soft one its task is asked to end, at the hard one its child is
+ * killed, also if it is stopped: the caller gets TimeLimitExceeded, the message is kept in
+ * <queue>.dead and not tried again. A result that is there when the time is over counts. */
+#ifndef WORKER_LIMITS_H
+#define WORKER_LIMITS_H
+
+#include "wire/message.h"
+
+#include <ctask/task.h>
+
+struct worker;
+
+/* The limits of a run of t (or NULL) for this message: each of the message's own, else the task's,
+ * else the worker's. */
+struct limits limits_of(const struct worker *w, const struct ctask_task *t,
+                        const struct message *m);
+/* Enforces what is due. */
+void limits_turn(struct worker *w);
+int64_t limits_next(const struct worker *w);
+
+#endif
