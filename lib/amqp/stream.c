@@ -3,11 +3,15 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define CONNECT_LIMIT (5 * CLOCK_SECOND)
+#define SILENCE (20 * CLOCK_SECOND)
+#define UNANSWERED 3 /* a lost packet or two are no sign */
 
 void stream_init(struct stream *s)
 {
@@ -19,6 +23,7 @@ void stream_close(struct stream *s)
     if (s->fd >= 0) close(s->fd);
     s->fd = -1;
     s->connecting = false;
+    s->sent = s->taken = 0;
 }
 
 static void socket_prepare(int fd)
@@ -106,8 +111,30 @@ long stream_send(struct stream *s, const struct buf *out)
     ssize_t put;
     do put = send(s->fd, buf_head(out), out->len, MSG_NOSIGNAL);
     while (put < 0 && errno == EINTR);
-    if (put >= 0) return put;
+    if (put >= 0) {
+        s->sent += (uint64_t)put;
+        return put;
+    }
     if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
     s->reason = errno;
     return -1;
+}
+
+/* tcpi_retransmits and tcpi_probes start over when something is acknowledged; while a peer says
+ * that it has no room the kernel counts neither. */
+enum stream_pulse stream_pulse(struct stream *s, int64_t now)
+{
+    int left = 0;
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    if (ioctl(s->fd, SIOCOUTQ, &left) < 0 || left == 0) return STREAM_CALM;
+    uint64_t taken = s->sent - (uint64_t)left;
+    if (taken != s->taken) {
+        s->taken = taken;
+        s->taken_at = now;
+    }
+    if (now - s->taken_at <= SILENCE) return STREAM_WAITS;
+    if (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0) return STREAM_WAITS;
+    bool unanswered = info.tcpi_retransmits >= UNANSWERED || info.tcpi_probes >= UNANSWERED;
+    return unanswered ? STREAM_GONE : STREAM_WAITS;
 }

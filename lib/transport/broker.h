@@ -27,7 +27,7 @@ struct broker;
 struct broker_config {
     const struct url *url; /* copied */
     const char *name;      /* connection_name, as rabbitmqctl list_connections shows it; copied */
-    unsigned heartbeat;    /* seconds; 0: none (clients, which rely on TCP keepalive 10/5/3) */
+    unsigned heartbeat;    /* seconds; 0: none (clients, which rely on the kernel: see stream.h) */
     unsigned window;       /* unconfirmed messages before CTASK_EAGAIN; 0: 1,024 */
     size_t window_bytes;   /* their bytes; 0: 64 MiB */
     uint64_t body_max;     /* deliveries above it are spooled to a file; 0: 4 MiB */

@@ -10,6 +10,7 @@
 #define HANDSHAKE_LIMIT (10 * CLOCK_SECOND)
 #define CLOSE_LIMIT (5 * CLOCK_SECOND)
 #define SETTLED_AFTER CLOCK_SECOND /* up that long: the next failure counts as the first */
+#define PULSE_EACH (2 * CLOCK_SECOND)
 #define READ_SMALL ((size_t)16 << 10)
 #define READ_LARGE ((size_t)128 << 10)
 #define READ_ROUNDS 4
@@ -121,6 +122,7 @@ static void dial_check(struct broker *b, int64_t now)
     b->phase = PHASE_CONNECTED;
     b->deadline = now + HANDSHAKE_LIMIT;
     b->read_size = READ_SMALL;
+    b->pulse_at = CLOCK_NEVER;
     link_init(&b->link, &b->url, b->name, b->cfg.heartbeat, now);
 }
 
@@ -207,10 +209,18 @@ static bool intakes_due(const struct broker *b, int64_t now)
     return false;
 }
 
+static bool replies_awaited(const struct broker *b, int64_t now)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (consumers_awaited(&in->consumers, now)) return true;
+    return false;
+}
+
 static bool posts_due(const struct broker *b, int64_t now)
 {
     return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
-           (!b->link.blocked || b->out.begun);
+           (b->out.begun || (!b->link.blocked && !replies_awaited(b, now)));
 }
 
 static bool consumers_write(struct broker *b, struct intake *in, int64_t now)
@@ -265,6 +275,14 @@ static bool session_fill(struct broker *b, int64_t now)
     return true;
 }
 
+/* A client has no heartbeats, and keepalive is silent while data is under way. */
+static void pulse_expect(struct broker *b, int64_t now)
+{
+    if (b->pulse_at != CLOCK_NEVER) return;
+    b->pulse_at = now + PULSE_EACH;
+    b->stream.taken_at = now;
+}
+
 /* False when the link is dead. */
 static bool session_write(struct broker *b, int64_t now)
 {
@@ -282,6 +300,7 @@ static bool session_write(struct broker *b, int64_t now)
             return false;
         }
         if (n > 0) link_sent(&b->link, (size_t)n, now);
+        if (n > 0) pulse_expect(b, now);
         if (b->link.out.len > 0) break;
     }
     bool idle = b->link.out.len == 0 && b->link.sent - before < IDLE_BYTES;
@@ -301,9 +320,21 @@ bool session_flush(struct broker *b, int64_t now)
 
 /* ---- A turn ---------------------------------------------------------------------------------- */
 
+/* False when the link is dead. */
+static bool pulse_felt(struct broker *b, int64_t now)
+{
+    if (now < b->pulse_at) return true;
+    enum stream_pulse pulse = stream_pulse(&b->stream, now);
+    b->pulse_at = pulse == STREAM_CALM ? CLOCK_NEVER : now + PULSE_EACH;
+    if (pulse == STREAM_GONE)
+        link_fail(&b->link, CTASK_ECONN,
+                  "its machine does not acknowledge what is sent: it is gone, or cut off");
+    return pulse != STREAM_GONE;
+}
+
 static void connected_turn(struct broker *b, int64_t now)
 {
-    bool alive = session_read(b, now) && link_tick(&b->link, now);
+    bool alive = session_read(b, now) && link_tick(&b->link, now) && pulse_felt(b, now);
     if (alive && b->link.state < LINK_UP && now >= b->deadline) {
         link_fail(&b->link, CTASK_ECONN, "the broker does not finish the handshake");
         alive = false;
@@ -335,7 +366,7 @@ static int64_t to_come(int64_t at, int64_t t, int64_t now)
 
 static int64_t connected_wake(const struct broker *b, int64_t now)
 {
-    int64_t at = link_wake(&b->link);
+    int64_t at = earlier(link_wake(&b->link), b->pulse_at);
     if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
