@@ -191,8 +191,11 @@ static void lost(struct worker *w, struct source *s)
     each_unstarted(w, s, request_drop);
     for (size_t i = 0; i < REQUEST_STATES; i++) {
         struct request *r;
-        list_each(r, &w->requests[i], struct request, link)
-            if (r->source == s) r->window = 0;
+        list_each(r, &w->requests[i], struct request, link) {
+            if (r->source != s) continue;
+            lease_orphan(w, r);
+            r->window = 0;
+        }
     }
     s->taken = 0;
     s->consuming = false;

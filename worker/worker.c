@@ -55,6 +55,7 @@ static int64_t next_wake(struct worker *w)
     at = earliest(at, pool_next(&w->pool));
     at = earliest(at, limits_next(w));
     at = earliest(at, repost_next(w));
+    at = earliest(at, lease_next(w));
     at = earliest(at, window_next(w));
     return w->drain > DRAIN_RUN ? earliest(at, w->drain_until) : at;
 }
@@ -94,6 +95,7 @@ int worker_run(struct worker *w)
         limits_turn(w);
         dispatch(w);
         repost_due(w);
+        lease_turn(w);
         broker_turn(w->out, w->now);
         finish_read(w);
         window_adjust(w);
@@ -197,6 +199,7 @@ static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
     list_init(&w->reposts);
+    lease_init(w);
     w->pid = getpid();
     w->now = clock_now();
     w->run_time = 0.1; /* until tasks have shown theirs */

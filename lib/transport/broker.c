@@ -166,6 +166,19 @@ int broker_queue(struct broker *b, const char *name, enum queue_kind kind)
     return CTASK_OK;
 }
 
+int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl)
+{
+    if (!name_valid(name) || !name_valid(home)) return CTASK_EINVAL;
+    struct queue *q = topology_find(&b->topology, name);
+    if (q)
+        topology_doubt(&b->topology, q);
+    else
+        q = topology_add_lease(&b->topology, name, home, ttl);
+    if (!q) return CTASK_ENOMEM;
+    q->wanted = true;
+    return CTASK_OK;
+}
+
 static void news_forget(struct broker *b, const struct queue *q)
 {
     struct news *n;

@@ -74,6 +74,10 @@ size_t broker_unconfirmed(const struct broker *b);
 /* Makes sure that the queue exists, now and after each reconnect. The name is copied. Asking again
  * is cheap. Outcome: BROKER_QUEUE. */
 int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
+/* Makes sure that there is a queue of ours, now and after each reconnect, whose messages go to
+ * queue `home` after `ttl` seconds (1 to 1,000,000). Asking again looks at it anew. Outcome:
+ * BROKER_QUEUE. */
+int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl);
 /* Deletes a queue that is ours and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 
