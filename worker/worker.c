@@ -2,6 +2,7 @@
  * state each turn, and each part does what it can without waiting (design decision 8). */
 #include "worker/worker.h"
 #include "worker/limits.h"
+#include "worker/watch.h"
 
 #include "task/loader.h"
 
@@ -54,6 +55,7 @@ static int64_t next_wake(struct worker *w)
     int64_t at = due ? due->at : CLOCK_NEVER;
     at = earliest(at, pool_next(&w->pool));
     at = earliest(at, limits_next(w));
+    at = earliest(at, watch_next(w));
     at = earliest(at, repost_next(w));
     at = earliest(at, lease_next(w));
     at = earliest(at, window_next(w));
@@ -93,6 +95,7 @@ int worker_run(struct worker *w)
         consumer_due(w);
         pool_turn(w);
         limits_turn(w);
+        watch_turn(w);
         dispatch(w);
         repost_due(w);
         lease_turn(w);

@@ -9,6 +9,8 @@
  *   pool.c      the children: start, give, hear, bury
  *   child.c     what runs in a child
  *   limits.c    what a running job may use up
+ *   watch.c     children that get nowhere
+ *   proc.c      what the kernel says of them
  *   finish.c    results out, confirmed, then the ack
  *   repost.c    what the broker did not take, again
  *   lease.c     jobs that run for longer than a delivery may stay unsettled
@@ -150,6 +152,7 @@ void resolver_free(struct resolver *v);
 int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *out,
                  struct ctask_error *e);
 void resolver_poll(const struct resolver *v, struct pollfd *p);
+void resolver_reap(struct resolver *v); /* after SIGCHLD */
 bool resolver_read(struct resolver *v); /* true: an answer has come, kick the brokers */
 
 #endif
