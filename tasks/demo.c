@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 static double now(void)
 {
@@ -116,6 +118,21 @@ static ctask_outcome obey(struct ctask_call *t)
 static ctask_outcome stop(struct ctask_call *t)
 {
     raise(SIGSTOP);
+    return task_return_null(t);
+}
+
+static void never_return(int sig)
+{
+    (void)sig;
+    for (;;) pause();
+}
+
+/* Leaves a timer behind that hangs its process as soon as that is idle. */
+static ctask_outcome haunt(struct ctask_call *t)
+{
+    const struct itimerval soon = {.it_value.tv_usec = 50000};
+    signal(SIGALRM, never_return);
+    setitimer(ITIMER_REAL, &soon, NULL);
     return task_return_null(t);
 }
 
@@ -251,6 +268,7 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
           {TASK_CALL_AS("demo.obey", obey), .params = "seconds",
            .help = "works until it is asked to end"},
           {TASK_CALL_AS("demo.stop", stop), .help = "stops its process"},
+          {TASK_CALL_AS("demo.haunt", haunt), .help = "hangs its process when that is idle"},
           {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
            .help = "tells its progress after each step"},
           {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",

@@ -84,7 +84,10 @@ void drain_read(struct worker *w)
     ssize_t n = read(w->signals, s, sizeof s);
     for (ssize_t i = 0; i < n / (ssize_t)sizeof s[0]; i++) {
         switch (s[i].ssi_signo) {
-        case SIGCHLD: pool_reap(w); break;
+        case SIGCHLD:
+            pool_reap(w);
+            resolver_reap(w->resolver);
+            break;
         case SIGUSR1: report(w); break;
         case SIGQUIT: drain_begin(w, DRAIN_NOW); break;
         default:

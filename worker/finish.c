@@ -214,10 +214,10 @@ static void bury_here(struct worker *w, struct request *r)
     buf_done(&frame);
 }
 
-/* Its delivery is back in the queue already. */
+/* Its delivery is back in the queue already, or its lease. */
 static bool is_orphan(const struct request *r)
 {
-    return r->window == 0 && r->m->delivery.generation != 0;
+    return (r->window == 0 && r->m->delivery.generation != 0) || lease_is_over(r);
 }
 
 void finish_condemned(struct worker *w, struct request *r, const struct fault *why)
@@ -253,6 +253,12 @@ void finish_again(struct worker *w, struct request *r, const struct message *m)
     w->counters.passed_on++;
     post_copy(w, r, &(struct copy){.again = true, .attempt = m->attempt + 1}, r->source->name);
     settling(w, r);
+}
+
+void finish_give_back(struct worker *w, struct request *r)
+{
+    struct message m = message_peek(r->m->props);
+    finish_again(w, r, &m);
 }
 
 /* ---- What the broker answered ---------------------------------------------------------------- */
@@ -303,8 +309,12 @@ void finish_read(struct worker *w)
     struct broker_event ev;
     while (broker_next(w->out, &ev)) {
         switch (ev.kind) {
-        case BROKER_PUBLISHED: published(w, &ev); break;
-        case BROKER_QUEUE: consumer_dead_queue_seen(w, &ev); break;
+        case BROKER_PUBLISHED:
+            if (!lease_published(w, &ev)) published(w, &ev);
+            break;
+        case BROKER_QUEUE:
+            if (!lease_queue_seen(w, &ev)) consumer_dead_queue_seen(w, &ev);
+            break;
         case BROKER_BLOCKED:
             log_warn("the broker takes no messages (%s): results wait", ev.error.text);
             break;

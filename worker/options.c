@@ -10,6 +10,7 @@
 enum {
     KEY_PREFETCH = 256,
     KEY_GRACE,
+    KEY_LEASE,
     KEY_MAX_TASKS,
     KEY_UNKNOWN,
     KEY_REPLY,
@@ -27,9 +28,7 @@ static const struct argp_option table[] = {
     {"queues", 'Q', "QUEUE[,QUEUE]", 0,
      "Queues to take tasks from (default: $CTASK_QUEUE, else ctask)", 1},
     {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost, or amqps:// for TLS (default: $CTASK_BROKER_URL, else "
-     "amqp://localhost)",
-     1},
+     "amqp://user:password@host:port/vhost (default: $CTASK_BROKER_URL, else amqp://localhost)", 1},
     {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
     {"loglevel", 'l', "LEVEL", 0, "error, warning, info (default) or debug: a line a task", 1},
     {"prefetch", KEY_PREFETCH, "N|auto", 0,
@@ -46,6 +45,11 @@ static const struct argp_option table[] = {
      2},
     {"soft-time-limit", KEY_SOFT, "SECONDS", 0,
      "Ask a task that runs for longer to end, by task_cancelled (default: none)", 2},
+    {"lease", KEY_LEASE, "SECONDS", 0,
+     "A task that runs for longer is handed from its queue to a lease that is renewed while it "
+     "runs; if this worker is lost, the task starts again within so long. At most half of the "
+     "broker's consumer_timeout (default 600)",
+     2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
     {"unknown", KEY_UNKNOWN, "delay|dead", 0,
      "A task that this worker does not know goes back over a delay, ten times, for one that does "
@@ -73,7 +77,7 @@ static const char doc[] =
     "the reason in its headers.\n\n"
     "Exit status: 0 left as told, 2 wrong command line, 69 no broker at the start, 70 children do "
     "not "
-    "live, 77 the broker refused user, password or vhost, or cannot be trusted.";
+    "live, 77 the broker refused user, password or vhost.";
 
 static long number(struct argp_state *state, const char *name, const char *text, long min, long max)
 {
@@ -140,6 +144,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_GRACE: o->grace = seconds(state, "--grace", arg); break;
     case KEY_HARD: o->limits.hard = seconds(state, "--time-limit", arg); break;
     case KEY_SOFT: o->limits.soft = seconds(state, "--soft-time-limit", arg); break;
+    case KEY_LEASE: o->lease = (unsigned)number(state, "--lease", arg, 1, 1000000); break;
     case KEY_MAX_TASKS:
         o->max_tasks_per_child =
             (unsigned)number(state, "--max-tasks-per-child", arg, 1, 1000000000);
@@ -172,6 +177,7 @@ void options_read(struct options *o, int argc, char **argv)
         .children = cores > 0 ? (unsigned)cores : 1,
         .level = LOG_INFO,
         .grace = 30,
+        .lease = 600,
         .body_max = 4 << 20,
     };
     argp_err_exit_status = EXIT_USAGE;

@@ -24,6 +24,7 @@ struct options {
     enum log_level level;
     unsigned prefetch; /* 0: auto */
     double grace;
+    unsigned lease;               /* seconds */
     unsigned max_tasks_per_child; /* 0: no limit */
     struct limits limits;         /* of tasks that have none of their own */
     uint64_t body_max;

@@ -328,6 +328,12 @@ void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
     finish_condemned(w, r, why);
 }
 
+void pool_lose(struct worker *w, struct child *k, const char *why)
+{
+    log_warn("child pid=%d %s: it is killed", (int)k->pid, why);
+    lose(w, k, bytes_of(NULL, 0));
+}
+
 void pool_reap(struct worker *w)
 {
     struct child *k;
@@ -361,10 +367,11 @@ double pool_oldest(const struct pool *p, int64_t now)
 
 void pool_end(struct pool *p)
 {
+    int64_t deadline = clock_now() + CLOCK_SECOND;
     pool_kill(p, SIGKILL);
     struct child *k;
     list_each(k, &p->all, struct child, link) {
-        waitpid(k->pid, NULL, 0);
+        while (waitpid(k->pid, NULL, WNOHANG) == 0 && clock_now() < deadline) poll(NULL, 0, 1);
         child_free(k);
     }
 }

@@ -34,6 +34,8 @@ struct child {
     unsigned jobs; /* begun */
     bool asked;    /* to end its job early; it is not to meet another */
     int64_t started, since;
+    int64_t stopped;     /* since when watch.c saw it stopped; 0: not */
+    const char *trouble; /* what watch.c has reported; NULL: nothing, or it goes on */
     struct request *request;
     struct buf in, out;
     struct pollfd *polled; /* this turn's entry; NULL: born after it was laid out */
@@ -44,6 +46,7 @@ struct pool {
     unsigned size, want;   /* children there are, and there should be */
     unsigned failures;     /* children in a row that died before any job */
     int64_t spawn_at;      /* not before: back-off after such deaths */
+    int64_t looked;        /* when watch.c has last looked at children */
 };
 
 /* fork(2); here alone, so that one place answers for what a child inherits. */
@@ -64,9 +67,11 @@ void pool_ask(struct child *k);
 /* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
  * its request is buried for this reason, at once and for good. */
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why);
+/* Kills k, for this reason. What it did before counts; its job is concluded at its exit. */
+void pool_lose(struct worker *w, struct child *k, const char *why);
 /* Concludes the children that have exited. */
 void pool_reap(struct worker *w);
-/* Kills and frees all that are left. */
+/* Kills and frees all that are left; does not wait for one that the kernel cannot end. */
 void pool_end(struct pool *p);
 /* Sends all of them a signal. */
 void pool_kill(struct pool *p, int sig);

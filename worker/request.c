@@ -17,7 +17,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     r->source = s;
     r->window = m->window;
     if (r->window == s->windows) s->taken++;
-    r->since = w->now;
+    r->arrived = r->since = w->now;
     list_append(&w->requests[REQUEST_NEW], &r->link);
     w->count[REQUEST_NEW]++;
     return r;
@@ -54,13 +54,20 @@ void request_bury(struct worker *w, struct request *r, const char *state, const 
     request_move(w, r, REQUEST_BURIAL);
 }
 
+void request_leave_window(struct request *r)
+{
+    if (r->window == r->source->windows) r->source->taken--;
+    r->window = 0;
+}
+
 void request_drop(struct worker *w, struct request *r)
 {
     heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
-    if (r->window == r->source->windows) r->source->taken--;
+    request_leave_window(r);
     if (r->unconfirmed > 0) finish_forget(w, r);
+    lease_drop(w, r);
     envelope_free(r->m);
     free(r->burial);
     free(r);
@@ -68,8 +75,13 @@ void request_drop(struct worker *w, struct request *r)
 
 void request_give_back(struct worker *w, struct request *r)
 {
-    broker_give_back(w->in, r->m->delivery);
     w->counters.given_back++;
+    if (lease_holds(r)) {
+        if (r->burial) r->burial->pass_on = false;
+        finish_give_back(w, r);
+        return;
+    }
+    broker_give_back(w->in, r->m->delivery);
     request_drop(w, r);
 }
 

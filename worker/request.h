@@ -8,7 +8,8 @@
  * WAITING: for its due time. READY: for an idle child. BURIAL: for an idle child that builds the
  * last result of a message that will not run (design decision 3). RUNNING: a child has it.
  * SETTLING: the messages that follow from it are unconfirmed. It is acknowledged and freed when
- * they are; a delivery of a lost connection is settled by doing nothing. */
+ * they are; a delivery of a lost connection is settled by doing nothing. One that takes long to get
+ * there is leased meanwhile, in any state: see lease.h. */
 #ifndef WORKER_REQUEST_H
 #define WORKER_REQUEST_H
 
@@ -58,6 +59,9 @@ struct request {
     struct source *source; /* the queue it came from */
     uint32_t window;       /* which of its consumers brought it; 0: of a lost connection */
 
+    struct lease *lease; /* NULL: its delivery answers for it */
+
+    int64_t arrived;      /* when it was delivered */
     int64_t since;        /* when it entered its state */
     unsigned unconfirmed; /* messages under way that must be confirmed first */
     size_t unconfirmed_bytes;
@@ -66,6 +70,7 @@ struct request {
 };
 
 struct worker;
+struct lease;
 
 struct request *request_new(struct worker *w, struct envelope *m, struct source *s);
 void request_move(struct worker *w, struct request *r, enum request_state to);
@@ -73,7 +78,10 @@ void request_move(struct worker *w, struct request *r, enum request_state to);
 void request_wait(struct worker *w, struct request *r, int64_t at, enum request_then then);
 /* To BURIAL, for this reason. Logs it once, with id and reason, and counts it. */
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why);
-/* Back to the queue, unfinished, and freed. */
+/* Its delivery is settled: it has no place in its consumer's window any more. */
+void request_leave_window(struct request *r);
+/* Back to the queue, unfinished, and freed; if it is leased, when the copy that goes back is
+ * confirmed. */
 void request_give_back(struct worker *w, struct request *r);
 /* Acknowledges and frees it if it is finished and nothing is unconfirmed any more. */
 void request_settle(struct worker *w, struct request *r);

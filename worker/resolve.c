@@ -21,8 +21,8 @@ struct answer {
 };
 
 struct resolver {
-    pid_t pid;
-    int fd; /* -1: nothing is being asked */
+    pid_t pid; /* 0: it is gone */
+    int fd;    /* -1: nothing is being asked */
     size_t got;
     struct answer answer;
     int64_t answered; /* 0: no answer */
@@ -35,15 +35,24 @@ struct resolver *resolver_new(void)
     return v;
 }
 
+/* Whatever it does, nobody waits for it: its exit is taken over when it comes. */
+static void dismiss(struct resolver *v)
+{
+    if (v->pid > 0) kill(v->pid, SIGKILL);
+    close(v->fd);
+    v->fd = -1;
+}
+
 void resolver_free(struct resolver *v)
 {
     if (!v) return;
-    if (v->fd >= 0) {
-        kill(v->pid, SIGKILL);
-        waitpid(v->pid, NULL, 0);
-        close(v->fd);
-    }
+    if (v->fd >= 0) dismiss(v);
     free(v);
+}
+
+void resolver_reap(struct resolver *v)
+{
+    if (v->pid > 0 && waitpid(v->pid, NULL, WNOHANG) == v->pid) v->pid = 0;
 }
 
 /* It holds nothing of the parent's but its end of the pair, and does not outlive it. */
@@ -64,6 +73,7 @@ _Noreturn static void look_up(int fd, const char *host, uint16_t port)
 static int ask(struct resolver *v, const char *host, uint16_t port, struct ctask_error *e)
 {
     int pair[2];
+    resolver_reap(v);
     if (fd_pair(pair) != 0)
         return error_set(e, CTASK_ECONN, "cannot look up %s: %s", host, strerror(errno));
     pid_t pid = pool_fork();
@@ -106,8 +116,6 @@ bool resolver_read(struct resolver *v)
     if (v->got < sizeof v->answer)
         v->answer.code = error_set(&v->answer.error, CTASK_ECONN, "the name look-up failed");
     v->answered = clock_now();
-    close(v->fd);
-    v->fd = -1;
-    waitpid(v->pid, NULL, 0);
+    dismiss(v);
     return true;
 }

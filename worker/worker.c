@@ -2,6 +2,7 @@
  * state each turn, and each part does what it can without waiting (design decision 8). */
 #include "worker/worker.h"
 #include "worker/limits.h"
+#include "worker/watch.h"
 
 #include "task/loader.h"
 
@@ -54,7 +55,9 @@ static int64_t next_wake(struct worker *w)
     int64_t at = due ? due->at : CLOCK_NEVER;
     at = earliest(at, pool_next(&w->pool));
     at = earliest(at, limits_next(w));
+    at = earliest(at, watch_next(w));
     at = earliest(at, repost_next(w));
+    at = earliest(at, lease_next(w));
     at = earliest(at, window_next(w));
     return w->drain > DRAIN_RUN ? earliest(at, w->drain_until) : at;
 }
@@ -92,8 +95,10 @@ int worker_run(struct worker *w)
         consumer_due(w);
         pool_turn(w);
         limits_turn(w);
+        watch_turn(w);
         dispatch(w);
         repost_due(w);
+        lease_turn(w);
         broker_turn(w->out, w->now);
         finish_read(w);
         window_adjust(w);
@@ -197,6 +202,7 @@ static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
     list_init(&w->reposts);
+    lease_init(w);
     w->pid = getpid();
     w->now = clock_now();
     w->run_time = 0.1; /* until tasks have shown theirs */

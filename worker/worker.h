@@ -9,8 +9,11 @@
  *   pool.c      the children: start, give, hear, bury
  *   child.c     what runs in a child
  *   limits.c    what a running job may use up
+ *   watch.c     children that get nowhere
+ *   proc.c      what the kernel says of them
  *   finish.c    results out, confirmed, then the ack
  *   repost.c    what the broker did not take, again
+ *   lease.c     jobs that run for longer than a delivery may stay unsettled
  *   drain.c     signals and the way out
  *   resolve.c   host names, in a process of their own
  */
@@ -22,6 +25,7 @@
 #include "base/log.h"
 #include "task/registry.h"
 #include "wire/outcome.h"
+#include "worker/lease.h"
 #include "worker/options.h"
 #include "worker/pool.h"
 #include "worker/request.h"
@@ -71,8 +75,10 @@ struct worker {
     struct heap due;          /* WAITING, by time */
     size_t unconfirmed_bytes; /* of all requests */
     struct list reposts;      /* messages that the broker did not take, for another try */
-    double run_time;          /* moving average of a task's run time, in seconds */
-    int64_t window_since;     /* when the window was last changed */
+    struct list leases;
+    int64_t lease_at;     /* no delivery needs a lease, or is to go back for its age, before */
+    double run_time;      /* moving average of a task's run time, in seconds */
+    int64_t window_since; /* when the window was last changed */
 
     enum drain drain;
     int64_t drain_until; /* the next step */
@@ -118,6 +124,8 @@ void finish_condemned(struct worker *w, struct request *r, const struct fault *w
 void finish_pass_on(struct worker *w, struct request *r);
 /* The same for a message that a quorum queue has handed out too often. */
 void finish_again(struct worker *w, struct request *r, const struct message *m);
+/* The same for one whose delivery is settled already: its lease ends when the copy is confirmed. */
+void finish_give_back(struct worker *w, struct request *r);
 /* True while so much of r is unconfirmed that its task is to wait before it sends more. */
 bool finish_is_full(const struct request *r);
 /* No outcome of r's messages is wanted any more. */
@@ -144,6 +152,7 @@ void resolver_free(struct resolver *v);
 int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *out,
                  struct ctask_error *e);
 void resolver_poll(const struct resolver *v, struct pollfd *p);
+void resolver_reap(struct resolver *v); /* after SIGCHLD */
 bool resolver_read(struct resolver *v); /* true: an answer has come, kick the brokers */
 
 #endif

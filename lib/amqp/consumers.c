@@ -87,6 +87,16 @@ bool consumers_pending(const struct consumers *c, int64_t now)
     return false;
 }
 
+bool consumers_awaited(const struct consumers *c, int64_t now)
+{
+    struct queue *q;
+    list_each(q, &c->wanted, struct queue, consumed)
+        if (q->kind == QUEUE_REPLY && q->prefetch > 0 && q->state != QUEUE_REFUSED &&
+            q->consume_at <= now && !newest(c, q))
+            return true;
+    return false;
+}
+
 int64_t consumers_wake(const struct consumers *c)
 {
     int64_t at = CLOCK_NEVER;
@@ -105,7 +115,13 @@ static bool start(struct consumers *c, struct queue *q, struct buf *out, uint16_
     snprintf(k->tag, sizeof k->tag, "ctask.%" PRIu32, ++c->serial);
     list_append(&c->running, &k->link);
     amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)q->prefetch};
+    /* A consumer of a connection that we know to be gone, and the broker does not yet, must not get
+     * replies any more: the newest goes first. */
+    amqp_table_entry_t priority = {
+        amqp_text("x-priority"),
+        {.kind = AMQP_FIELD_KIND_I32, .value.i32 = (int32_t)(c->serial & INT32_MAX)}};
     amqp_basic_consume_t consume = {.queue = amqp_text(q->name), .consumer_tag = amqp_text(k->tag)};
+    if (q->kind == QUEUE_REPLY) consume.arguments = (amqp_table_t){1, &priority};
     return frame_method(out, channel, AMQP_BASIC_QOS_METHOD, &qos) &&
            frame_method(out, channel, AMQP_BASIC_CONSUME_METHOD, &consume);
 }

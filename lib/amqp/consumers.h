@@ -28,6 +28,11 @@ bool consumers_pending(const struct consumers *c, int64_t now);
 int64_t consumers_wake(const struct consumers *c);
 bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64_t now);
 
+/* A reply queue is to be consumed, can be as far as is known, and the broker was not asked yet.
+ * What is published before could be answered to a consumer of a connection that is gone, while the
+ * broker takes it for alive. */
+bool consumers_awaited(const struct consumers *c, int64_t now);
+
 /* The queue that a delivery with this tag belongs to, and the number of its window. NULL: nobody's;
  * with a window: of a queue that was deleted meanwhile. */
 struct queue *consumers_find(const struct consumers *c, struct bytes tag, uint32_t *window);

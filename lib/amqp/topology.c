@@ -1,12 +1,12 @@
 /* topology.c - see topology.h. */
 #include "amqp/topology.h"
+#include "amqp/arguments.h"
 #include "base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (15 * CLOCK_SECOND)
-#define REPLY_EXPIRES_MS (30 * 60 * 1000)
 
 void topology_init(struct topology *t)
 {
@@ -52,12 +52,14 @@ struct queue *topology_find(const struct topology *t, const char *name)
     return n ? container_of(n, struct queue, node) : NULL;
 }
 
-struct queue *topology_add(struct topology *t, const char *name, enum queue_kind kind)
+static struct queue *queue_add(struct topology *t, const char *name, enum queue_kind kind,
+                               const char *home)
 {
-    size_t n = strlen(name);
-    struct queue *q = calloc(1, sizeof *q + n + 1);
+    size_t n = strlen(name), rest = home ? strlen(home) + 1 : 0;
+    struct queue *q = calloc(1, sizeof *q + n + 1 + rest);
     if (!q) return NULL;
     memcpy(q->name, name, n + 1);
+    if (home) q->home = memcpy(q->name + n + 1, home, rest);
     q->node.key = bytes_of(q->name, n);
     q->kind = kind;
     list_init(&q->link);
@@ -68,6 +70,19 @@ struct queue *topology_add(struct topology *t, const char *name, enum queue_kind
         return NULL;
     }
     queue_move(t, q, QUEUE_UNKNOWN);
+    return q;
+}
+
+struct queue *topology_add(struct topology *t, const char *name, enum queue_kind kind)
+{
+    return queue_add(t, name, kind, NULL);
+}
+
+struct queue *topology_add_lease(struct topology *t, const char *name, const char *home,
+                                 unsigned ttl)
+{
+    struct queue *q = queue_add(t, name, QUEUE_LEASE, home);
+    if (q) q->ttl = ttl;
     return q;
 }
 
@@ -168,15 +183,16 @@ static void askers_relieve(struct topology *t, int64_t now)
     }
 }
 
-/* The queue's arguments live as long as the question is being written. */
+static bool is_ours(const struct queue *q)
+{
+    return q->kind == QUEUE_REPLY || q->kind == QUEUE_LEASE;
+}
+
 static bool queue_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
 {
-    amqp_table_entry_t expires = {amqp_text("x-expires"),
-                                  {.kind = AMQP_FIELD_KIND_I32, .value.i32 = REPLY_EXPIRES_MS}};
-    bool reply = q->kind == QUEUE_REPLY;
-    amqp_queue_declare_t declare = {.queue = amqp_text(q->name),
-                                    .durable = 1,
-                                    .arguments = {reply ? 1 : 0, reply ? &expires : NULL}};
+    amqp_table_entry_t entries[ARGUMENTS_MAX];
+    amqp_queue_declare_t declare = {
+        .queue = amqp_text(q->name), .durable = 1, .arguments = queue_arguments(q, entries)};
     return asker_ask(a, question_new(ASK_QUEUE, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &declare,
                      out, now);
 }
@@ -205,7 +221,7 @@ static bool queue_look(struct asker *a, struct queue *q, struct buf *out, int64_
 static bool queue_ask(struct topology *t, struct asker *a, struct queue *q, struct buf *out,
                       int64_t now)
 {
-    bool declare = q->state == QUEUE_MISSING || (q->kind == QUEUE_REPLY && !q->declared);
+    bool declare = q->state == QUEUE_MISSING || (is_ours(q) && !q->declared);
     queue_move(t, q, QUEUE_ASKED);
     q->created = declare;
     q->declared |= declare;

@@ -29,7 +29,7 @@ struct queue {
     enum queue_state state;
     bool wanted; /* its owner wants to hear of it */
     bool created;
-    bool declared; /* by us, once: a reply queue is looked at from then on, so its loss is seen */
+    bool declared; /* by us, once: one of ours is looked at from then on, so its loss is seen */
     uint32_t messages, consumers; /* as last looked at */
     unsigned refusals;
     int64_t retry_at;
@@ -38,7 +38,9 @@ struct queue {
     struct list consumed;
     int64_t consume_at;
     unsigned consume_refusals;
-    char why[256]; /* refused */
+    char why[256];    /* refused */
+    const char *home; /* QUEUE_LEASE: where its messages go, behind the name; */
+    unsigned ttl;     /* after so many seconds */
     char name[];
 };
 
@@ -55,6 +57,9 @@ void topology_done(struct topology *t);
 struct queue *topology_find(const struct topology *t, const char *name);
 /* New, QUEUE_UNKNOWN. NULL when out of memory. */
 struct queue *topology_add(struct topology *t, const char *name, enum queue_kind kind);
+/* The same for a QUEUE_LEASE, whose messages go to queue `home` after `ttl` seconds. */
+struct queue *topology_add_lease(struct topology *t, const char *name, const char *home,
+                                 unsigned ttl);
 /* Looks at it anew. */
 void topology_doubt(struct topology *t, struct queue *q);
 /* Forgets it and has it deleted; best effort. Nothing waits for it any more. */

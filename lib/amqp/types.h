@@ -13,6 +13,8 @@ enum queue_kind {
     QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
     QUEUE_REPLY, /* ours: declared durable, x-expires 30 min, looked at after a reconnect: `created`
                     then says that it was lost */
+    QUEUE_LEASE, /* ours: declared durable, with a time to live after which what it holds goes to
+                    its home queue; expires when long unused. See worker/lease.h */
 };
 
 /* A delivery's name. Settling one of an earlier generation does nothing. */

@@ -89,7 +89,7 @@ void broker_free(struct broker *b)
 
 void broker_abandon(struct broker *b)
 {
-    stream_abandon(&b->stream);
+    stream_close(&b->stream);
 }
 
 /* ---- Turns ----------------------------------------------------------------------------------- */
@@ -163,6 +163,19 @@ int broker_queue(struct broker *b, const char *name, enum queue_kind kind)
     q->wanted = true;
     q->kind = kind;
     if (q->state == QUEUE_KNOWN || q->state == QUEUE_REFUSED) route_verdict(b, q);
+    return CTASK_OK;
+}
+
+int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl)
+{
+    if (!name_valid(name) || !name_valid(home)) return CTASK_EINVAL;
+    struct queue *q = topology_find(&b->topology, name);
+    if (q)
+        topology_doubt(&b->topology, q);
+    else
+        q = topology_add_lease(&b->topology, name, home, ttl);
+    if (!q) return CTASK_ENOMEM;
+    q->wanted = true;
     return CTASK_OK;
 }
 

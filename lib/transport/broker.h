@@ -27,7 +27,7 @@ struct broker;
 struct broker_config {
     const struct url *url; /* copied */
     const char *name;      /* connection_name, as rabbitmqctl list_connections shows it; copied */
-    unsigned heartbeat;    /* seconds; 0: none (clients, which rely on TCP keepalive 10/5/3) */
+    unsigned heartbeat;    /* seconds; 0: none (clients, which rely on the kernel: see stream.h) */
     unsigned window;       /* unconfirmed messages before CTASK_EAGAIN; 0: 1,024 */
     size_t window_bytes;   /* their bytes; 0: 64 MiB */
     uint64_t body_max;     /* deliveries above it are spooled to a file; 0: 4 MiB */
@@ -74,6 +74,10 @@ size_t broker_unconfirmed(const struct broker *b);
 /* Makes sure that the queue exists, now and after each reconnect. The name is copied. Asking again
  * is cheap. Outcome: BROKER_QUEUE. */
 int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
+/* Makes sure that there is a queue of ours, now and after each reconnect, whose messages go to
+ * queue `home` after `ttl` seconds (1 to 1,000,000). Asking again looks at it anew. Outcome:
+ * BROKER_QUEUE. */
+int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl);
 /* Deletes a queue that is ours and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 

@@ -10,6 +10,7 @@
 #define HANDSHAKE_LIMIT (10 * CLOCK_SECOND)
 #define CLOSE_LIMIT (5 * CLOCK_SECOND)
 #define SETTLED_AFTER CLOCK_SECOND /* up that long: the next failure counts as the first */
+#define PULSE_EACH (2 * CLOCK_SECOND)
 #define READ_SMALL ((size_t)16 << 10)
 #define READ_LARGE ((size_t)128 << 10)
 #define READ_ROUNDS 4
@@ -83,6 +84,8 @@ static void link_broke(struct broker *b, int64_t now)
 
 static int address_find(struct broker *b, struct addrs *to, struct ctask_error *e)
 {
+    if (b->url.tls)
+        return error_set(e, CTASK_ECONN, "amqps:// needs TLS, which this version does not have");
     if (addrs_literal(b->url.host, b->url.port, to)) return CTASK_OK;
     if (!b->cfg.resolve) return addrs_resolve(b->url.host, b->url.port, to, e);
     return b->cfg.resolve(b->cfg.ctx, b->url.host, b->url.port, to, e);
@@ -99,20 +102,8 @@ static void dial(struct broker *b, int64_t now)
         session_end(b, &e, now);
         return;
     }
-    stream_dial(&b->stream, &b->url, &to, b->good, now);
+    stream_dial(&b->stream, &to, b->good, now);
     b->phase = PHASE_DIALING;
-}
-
-static void dial_explain(const struct broker *b, struct ctask_error *e)
-{
-    const struct stream *s = &b->stream;
-    char where[LINK_WHERE_SIZE];
-    link_where(&b->url, where);
-    if (s->error.code != CTASK_OK)
-        error_set(e, s->error.code, "%s: %s", where, s->error.text);
-    else
-        error_set(e, CTASK_ECONN, "cannot reach %s: %s (is RabbitMQ running there?)", where,
-                  strerror(s->reason));
 }
 
 static void dial_check(struct broker *b, int64_t now)
@@ -120,8 +111,10 @@ static void dial_check(struct broker *b, int64_t now)
     int rc = stream_connect(&b->stream, now);
     if (rc == 0) return;
     if (rc < 0) {
+        char where[LINK_WHERE_SIZE];
         struct ctask_error e;
-        dial_explain(b, &e);
+        error_set(&e, CTASK_ECONN, "cannot reach %s: %s (is RabbitMQ running there?)",
+                  link_where(&b->url, where), strerror(b->stream.reason));
         session_end(b, &e, now);
         return;
     }
@@ -129,6 +122,7 @@ static void dial_check(struct broker *b, int64_t now)
     b->phase = PHASE_CONNECTED;
     b->deadline = now + HANDSHAKE_LIMIT;
     b->read_size = READ_SMALL;
+    b->pulse_at = CLOCK_NEVER;
     link_init(&b->link, &b->url, b->name, b->cfg.heartbeat, now);
 }
 
@@ -160,15 +154,6 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     return true;
 }
 
-static void stream_broke(struct broker *b, int reason)
-{
-    const struct ctask_error *e = &b->stream.error;
-    if (e->code != CTASK_OK && b->link.state < LINK_CLOSING)
-        link_fail(&b->link, e->code, e->text);
-    else
-        link_lost(&b->link, reason);
-}
-
 /* False when the link is dead. */
 static bool session_read(struct broker *b, int64_t now)
 {
@@ -176,7 +161,7 @@ static bool session_read(struct broker *b, int64_t now)
     for (int round = 0; round < READ_ROUNDS; round++) {
         struct frame f;
         long n = stream_recv(&b->stream, &b->link.in, b->read_size);
-        if (n < 0) stream_broke(b, b->stream.reason);
+        if (n < 0) link_lost(&b->link, b->stream.reason);
         if (n <= 0) break;
         link_heard(&b->link, now);
         while (link_event_take(b, link_next(&b->link, &f), &f, now)) {
@@ -224,10 +209,18 @@ static bool intakes_due(const struct broker *b, int64_t now)
     return false;
 }
 
+static bool replies_awaited(const struct broker *b, int64_t now)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (consumers_awaited(&in->consumers, now)) return true;
+    return false;
+}
+
 static bool posts_due(const struct broker *b, int64_t now)
 {
     return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
-           (!b->link.blocked || b->out.begun);
+           (b->out.begun || (!b->link.blocked && !replies_awaited(b, now)));
 }
 
 static bool consumers_write(struct broker *b, struct intake *in, int64_t now)
@@ -282,6 +275,14 @@ static bool session_fill(struct broker *b, int64_t now)
     return true;
 }
 
+/* A client has no heartbeats, and keepalive is silent while data is under way. */
+static void pulse_expect(struct broker *b, int64_t now)
+{
+    if (b->pulse_at != CLOCK_NEVER) return;
+    b->pulse_at = now + PULSE_EACH;
+    b->stream.taken_at = now;
+}
+
 /* False when the link is dead. */
 static bool session_write(struct broker *b, int64_t now)
 {
@@ -291,15 +292,16 @@ static bool session_write(struct broker *b, int64_t now)
             link_fail(&b->link, CTASK_ENOMEM, "what is to be sent could not be put together");
             return false;
         }
-        if (b->link.out.len == 0 && !stream_unsent(&b->stream)) break;
+        if (b->link.out.len == 0) break;
         long n = stream_send(&b->stream, &b->link.out);
         if (n < 0) {
             int reason = b->stream.reason;
-            if (session_read(b, now)) stream_broke(b, reason); /* its last words first */
+            if (session_read(b, now)) link_lost(&b->link, reason); /* its last words first */
             return false;
         }
         if (n > 0) link_sent(&b->link, (size_t)n, now);
-        if (b->link.out.len > 0 || stream_unsent(&b->stream)) break;
+        if (n > 0) pulse_expect(b, now);
+        if (b->link.out.len > 0) break;
     }
     bool idle = b->link.out.len == 0 && b->link.sent - before < IDLE_BYTES;
     if (idle && b->link.out.cap > KEPT_BYTES) buf_done(&b->link.out);
@@ -313,15 +315,26 @@ bool session_flush(struct broker *b, int64_t now)
         link_broke(b, now);
         return false;
     }
-    return b->link.out.len == 0 && !stream_unsent(&b->stream) && list_empty(&b->out.ready) &&
-           !write_due(b, now);
+    return b->link.out.len == 0 && list_empty(&b->out.ready) && !write_due(b, now);
 }
 
 /* ---- A turn ---------------------------------------------------------------------------------- */
 
+/* False when the link is dead. */
+static bool pulse_felt(struct broker *b, int64_t now)
+{
+    if (now < b->pulse_at) return true;
+    enum stream_pulse pulse = stream_pulse(&b->stream, now);
+    b->pulse_at = pulse == STREAM_CALM ? CLOCK_NEVER : now + PULSE_EACH;
+    if (pulse == STREAM_GONE)
+        link_fail(&b->link, CTASK_ECONN,
+                  "its machine does not acknowledge what is sent: it is gone, or cut off");
+    return pulse != STREAM_GONE;
+}
+
 static void connected_turn(struct broker *b, int64_t now)
 {
-    bool alive = session_read(b, now) && link_tick(&b->link, now);
+    bool alive = session_read(b, now) && link_tick(&b->link, now) && pulse_felt(b, now);
     if (alive && b->link.state < LINK_UP && now >= b->deadline) {
         link_fail(&b->link, CTASK_ECONN, "the broker does not finish the handshake");
         alive = false;
@@ -353,7 +366,7 @@ static int64_t to_come(int64_t at, int64_t t, int64_t now)
 
 static int64_t connected_wake(const struct broker *b, int64_t now)
 {
-    int64_t at = link_wake(&b->link);
+    int64_t at = earlier(link_wake(&b->link), b->pulse_at);
     if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
@@ -371,14 +384,14 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
     *p = (struct pollfd){.fd = b->stream.fd};
     if (b->phase == PHASE_WAITING && !b->resolving) *wake = earlier(*wake, b->retry_at);
     if (b->phase == PHASE_DIALING) {
-        p->events = stream_events(&b->stream, false);
+        p->events = POLLOUT;
         *wake = earlier(*wake, b->stream.deadline);
     }
     if (b->phase != PHASE_CONNECTED) return;
     int64_t now = clock_now();
     bool more = b->link.out.len > 0 || write_due(b, now);
-    p->events = stream_events(&b->stream, more);
-    *wake = stream_ready(&b->stream) ? now : earlier(*wake, connected_wake(b, now));
+    p->events = (short)(POLLIN | (more ? POLLOUT : 0));
+    *wake = earlier(*wake, connected_wake(b, now));
 }
 
 void session_kick(struct broker *b)

@@ -55,6 +55,7 @@ struct broker {
     unsigned good; /* the address that answered last */
     struct stream stream;
     struct link link; /* while PHASE_CONNECTED */
+    int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     size_t read_size;
     struct ctask_error error;
 

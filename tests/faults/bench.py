@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -244,3 +245,87 @@ class PrivateBroker:
             _queue(name) + ", [{_, R}, {_, U}] = rabbit_amqqueue:info(Q, [messages_ready, "
             "messages_unacknowledged]), [R, U]")
         return tuple(int(n) for n in found.strip("[]").split(","))
+
+
+class FaultProxy:
+    """Between a client or worker and a broker; see proxy/main.c for what it can be told.
+
+    with FaultProxy(url) as proxy:
+        worker = Worker(url=proxy.url)
+        out = proxy.named(" out$")                          # the number of that connection
+        proxy("reset-after basic.publish 1 c2s", out)
+        proxy.expect("closed", out)
+    """
+
+    def __init__(self, url, query=""):
+        user, password, host, port = re.match(r"amqps?://(.*?):(.*?)@(.*?):(\d+)", url).groups()
+        program = os.path.join(os.environ.get("CTASK_BUILD", os.path.join(HERE, "../../build")),
+                               "tests/faultproxy")
+        self.process = subprocess.Popen([program, host, port], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, errors="replace")
+        self.port = int(self.process.stdout.readline().split()[1])
+        self.url = "%s://%s:%s@127.0.0.1:%d/%s" % (url.split(":")[0], user, password, self.port,
+                                                   query)
+        self.events, self.answers = [], []
+        self.news = threading.Condition()
+        self.orders = threading.Lock()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(GIVE_UP)
+        self.reader.join()
+        self.process.stdout.close()
+
+    def _read(self):
+        for line in self.process.stdout:
+            line = line.rstrip("\n")
+            with self.news:
+                (self.answers if line in ("ok", "error") else self.events).append(line)
+                self.news.notify_all()
+
+    def __call__(self, command, connection=None):
+        """Does what the command says, to one connection or to all; it is done on return."""
+        if connection:
+            command = "%d %s" % (connection, command)
+        with self.orders:
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
+            with self.news:
+                if not self.news.wait_for(lambda: self.answers, GIVE_UP):
+                    raise RuntimeError("the proxy does not answer " + command)
+                if self.answers.pop(0) != "ok":
+                    raise ValueError("the proxy does not know " + command)
+
+    def count(self, pattern, connection=None):
+        """How often such an event has been told."""
+        pattern = re.compile(("%d " % connection if connection else r"\d+ .*?") + pattern)
+        with self.news:
+            return sum(bool(pattern.match(line)) for line in self.events)
+
+    def expect(self, pattern, connection=None, times=1):
+        """Waits until such an event was told so often."""
+        end = time.monotonic() + GIVE_UP
+        while self.count(pattern, connection) < times:
+            with self.news:
+                self.news.wait(0.1)
+            if time.monotonic() > end:
+                raise AssertionError("the proxy never said %r:\n%s" % (pattern,
+                                                                       "\n".join(self.events)))
+
+    def named(self, pattern):
+        """The youngest open connection whose name is like that; waits for it."""
+        end = time.monotonic() + GIVE_UP
+        with self.news:
+            while True:
+                closed = {line.split()[0] for line in self.events if line.endswith(" closed")}
+                for line in reversed(self.events):
+                    words = line.split(" ", 2)
+                    if words[1] == "name" and words[0] not in closed and re.search(pattern, words[2]):
+                        return int(words[0])
+                if not self.news.wait(end - time.monotonic()):
+                    raise AssertionError("no connection is named like %r" % pattern)

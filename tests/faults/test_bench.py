@@ -1,13 +1,14 @@
 """The bench itself: each of its faults really happens, and ends."""
 import os
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from bench import PrivateBroker  # noqa: E402
+from bench import FaultProxy, PrivateBroker  # noqa: E402
 sys.path.insert(0, os.path.join(HERE, "../support"))
-from harness import GIVE_UP, Bus, amqp, main, unique  # noqa: E402
+from harness import GIVE_UP, URL, Bus, amqp, main, until, unique  # noqa: E402
 
 
 class Broker(unittest.TestCase):
@@ -59,6 +60,106 @@ class Broker(unittest.TestCase):
             directory = broker.dir
         self.assertIsNone(broker.pid())
         self.assertFalse(os.path.exists(directory))
+
+
+class Proxy(unittest.TestCase):
+    """On raw connections of py-amqp; what each fault does to ctask is in the other files."""
+
+    def setUp(self):
+        self.proxy = FaultProxy(URL)
+        self.addCleanup(self.proxy.__exit__)
+        self.bus = Bus(url=self.proxy.url)
+        self.queue = unique()
+        self.bus.declare(self.queue)
+        self.addCleanup(self.clean)
+
+    def clean(self):
+        bus = Bus()
+        bus.delete(self.queue)
+        bus.channel.queue_delete(self.bus.reply_to)
+        bus.close()
+
+    def silent(self):
+        self.bus.connection.transport.sock.settimeout(0.2)
+        with self.assertRaises(OSError):
+            self.bus.depth(self.queue)
+
+    def test_it_names_frames_and_counts_them(self):
+        self.proxy("trace on")
+        self.bus.send(self.queue)
+        self.bus.depth(self.queue)
+        for kind in "c2s frame basic.publish", "c2s frame header", "c2s frame body", \
+                "s2c frame queue.declare-ok":
+            self.proxy.expect(kind)
+            self.assertEqual(self.proxy.count(kind), 1)
+
+    def test_a_blackhole_takes_everything_and_gives_it_back(self):
+        self.proxy("blackhole s2c")
+        self.silent()
+        self.proxy("pass")
+        self.bus.connection.drain_events(timeout=5)
+
+    def test_reset_after_a_frame_that_arrives(self):
+        self.proxy("reset-after body 1 c2s")
+        self.bus.send(self.queue)
+        with self.assertRaises(ConnectionResetError):
+            self.bus.connection.drain_events(timeout=5)
+        self.proxy.expect("closed")
+        other = Bus()
+        until("it arrived", lambda: other.depth(self.queue) == 1)
+        other.connection.close()
+
+    def test_frames_are_held_dropped_doubled_and_late(self):
+        self.bus.channel.confirm_select()
+        confirms = []
+        self.bus.channel.events["basic_ack"].add(lambda tag, multiple: confirms.append(tag))
+        self.proxy("drop basic.ack 1 s2c")
+        self.proxy("double basic.ack 2 s2c")
+        self.proxy("late basic.ack 3 s2c")
+        self.proxy("hold basic.ack 6 s2c")
+        for tag in 1, 2, 3, 4, 5, 6:
+            self.bus.send(self.queue)
+            self.proxy.expect("s2c (drop|double|late|hold)", times=min(tag, 3))
+            if tag in (2, 4, 5):  # one at a time: the broker may answer two with one
+                want = {2: [2, 2], 4: [2, 2, 4, 3], 5: [2, 2, 4, 3, 5]}[tag]
+                while confirms != want:
+                    self.bus.connection.drain_events(timeout=5)
+        self.proxy.expect("s2c hold")
+        self.proxy("pass")
+        self.bus.connection.drain_events(timeout=5)
+        self.assertEqual(confirms, [2, 2, 4, 3, 5, 6])
+
+    def test_pace_segments_and_corruption(self):
+        self.proxy("delay 300 s2c")
+        start = time.monotonic()
+        self.bus.depth(self.queue)
+        self.assertGreaterEqual(time.monotonic() - start, 0.3)
+        self.proxy("pass")
+        self.proxy("rate 10000 c2s")
+        self.proxy("split 1")
+        start = time.monotonic()
+        self.bus.send(self.queue, body="x" * 5000)
+        self.bus.depth(self.queue)
+        self.assertGreaterEqual(time.monotonic() - start, 0.45)
+        self.proxy("pass")
+        self.assertEqual(self.bus.take(self.queue).body, "x" * 5000)
+        self.proxy("corrupt 1 c2s")
+        with self.assertRaises(OSError):
+            Bus(url=self.proxy.url)
+        self.proxy.expect("c2s corrupt 1")
+
+    def test_the_door(self):
+        self.proxy("accept reset")
+        with self.assertRaises(ConnectionResetError):
+            Bus(url=self.proxy.url)
+        self.proxy("accept yes")
+        other = Bus(url=self.proxy.url)
+        self.proxy("fin", 1)
+        with self.assertRaises(OSError):
+            self.bus.connection.drain_events(timeout=5)
+        other.close()
+        with self.assertRaises(ValueError):
+            self.proxy("fly")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What a running job may use up: time. A limit ends a job once, whatever its child does at that
+"""What a running job may use up, and children that get nowhere. A limit ends a job once, whatever its child does at that
 moment, and what was finished in time counts."""
 import os
 import re
 import signal
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BrokerTest, main  # noqa: E402
+from harness import BrokerTest, main, until  # noqa: E402
 
 
 def exceptions(results):
@@ -110,6 +111,55 @@ class TimeLimits(BrokerTest):
         self.assertEqual([int(n) for n in counts.groups()],
                          [runs, runs - len(killed), len(killed)])
         print("%d of %d were killed" % (len(killed), runs))
+
+
+class Watch(BrokerTest):
+    def alarm_is_blocked(self, pid):
+        with open("/proc/%d/status" % pid) as f:
+            mask = int(re.search(r"SigBlk:\s+(\w+)", f.read()).group(1), 16)
+        return bool(mask & 1 << signal.SIGALRM - 1)
+
+    def test_children_that_get_nowhere_are_reported_once_and_again_when_they_go_on(self):
+        worker = self.worker("-c", "2")
+        self.bus.result(self.bus.send(self.queue, "demo.haunt", []))
+        until("it hangs", lambda: any(map(self.alarm_is_blocked, worker.children())))
+        hung, = filter(self.alarm_is_blocked, worker.children())
+        stopped, = set(worker.children()) - {hung}
+        unread = self.bus.send(self.queue, "demo.add", [1, 2])  # to the last used one
+        start = time.monotonic()
+        held = self.bus.send(self.queue, "demo.stop", [])
+        worker.expect("child pid=%d is stopped .SIGSTOP.. while task id=%s" % (stopped, held))
+        self.assertLess(time.monotonic() - start, 10)
+        worker.expect("child pid=%d has not read its job while task id=%s" % (hung, unread))
+        os.kill(stopped, signal.SIGCONT)
+        self.assertEqual(self.bus.result(held)["status"], "SUCCESS")
+        worker.expect("child pid=%d goes on again" % stopped)
+        os.kill(hung, signal.SIGKILL)
+        self.bus.result(unread)
+        self.assertEqual(worker.log().count("is stopped"), 1)
+        self.assertEqual(worker.log().count("has not read"), 1)
+
+    def test_a_child_that_is_to_leave_and_does_not_gives_its_place_to_another(self):
+        worker = self.worker("-c", "1", "--max-tasks-per-child", "1", "-l", "debug")
+        first, = worker.children()
+        if not self.hears(first):
+            self.skipTest("this kernel does not tell what a process waits for")
+        task = self.bus.send(self.queue, "demo.sleep", [0.3])
+        worker.expect("ready -> running")
+        # The child says that it is done while nobody hears it, and is stopped before it is told.
+        worker.signal(signal.SIGSTOP)
+        until("it waits for more", lambda: self.hears(first))
+        os.kill(first, signal.SIGSTOP)
+        worker.signal(signal.SIGCONT)
+        self.bus.result(task)
+        worker.expect("child pid=%d was told to leave and did not" % first)
+        self.assertEqual(
+            self.bus.result(self.bus.send(self.queue, "demo.add", [1, 2]))["result"], 3)
+
+    def hears(self, pid):
+        """True if a child sleeps over its socket, as it does between jobs."""
+        with open("/proc/%d/wchan" % pid) as f:
+            return "unix_stream" in f.read()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include "base/url.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -176,6 +177,20 @@ void proxy_freeze(struct proxy *p, bool frozen)
     pthread_mutex_lock(&p->lock);
     p->frozen = frozen;
     ring(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* A filter that lets nothing pass is asked before TCP sees a segment. */
+void proxy_swallow(struct proxy *p, bool swallow)
+{
+    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog filter = {.len = 1, .filter = &nothing};
+    int option = swallow ? SO_ATTACH_FILTER : SO_DETACH_FILTER;
+    pthread_mutex_lock(&p->lock);
+    for (struct pair *k = p->pairs; k < p->pairs + PAIRS_MAX; k++)
+        if (k->client >= 0)
+            must(setsockopt(k->client, SOL_SOCKET, option, &filter, sizeof filter) == 0 ||
+                 !swallow);
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -18,6 +18,9 @@ void proxy_cut(struct proxy *p);
 void proxy_close(struct proxy *p, bool closed);
 /* While frozen, bytes from the broker stay here. */
 void proxy_freeze(struct proxy *p, bool frozen);
+/* While it is a black hole, nothing that clients send on the connections there are is seen here,
+ * not even by the kernel: no acknowledgement, no reset, as when a machine is gone. */
+void proxy_swallow(struct proxy *p, bool swallow);
 /* How many connections were made. */
 unsigned proxy_connections(struct proxy *p);
 void proxy_stop(struct proxy *p);

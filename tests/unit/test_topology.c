@@ -1,5 +1,6 @@
 /* test_topology.c - queues are looked at, declared as Celery does when missing, and one that is
  * refused or not answered for holds up no other; consumers follow what is wanted. */
+#include "amqp/arguments.h"
 #include "amqp/consumers.h"
 #include "amqp/topology.h"
 #include "base/clock.h"
@@ -187,6 +188,50 @@ START_TEST(a_reply_queue_that_was_lost_is_said_to_be_new)
     there(0);
     ck_assert_ptr_eq(verdict, q);
     ck_assert(q->created);
+}
+END_TEST
+
+static const char *arguments(const struct queue *q)
+{
+    static char text[512];
+    amqp_table_entry_t entries[ARGUMENTS_MAX];
+    amqp_table_t table = queue_arguments(q, entries);
+    text[0] = 0;
+    for (int i = 0; i < table.num_entries; i++) {
+        amqp_field_value_t v = table.entries[i].value;
+        char *at = text + strlen(text);
+        size_t room = sizeof text - strlen(text);
+        at += snprintf(at, room, "%.*s=", BYTES_ARG(bytes_amqp(table.entries[i].key)));
+        room = sizeof text - strlen(text);
+        if (v.kind == AMQP_FIELD_KIND_UTF8)
+            snprintf(at, room, "%.*s; ", BYTES_ARG(bytes_amqp(v.value.bytes)));
+        else
+            snprintf(at, room, "%lld; ", (long long)v.value.i64);
+    }
+    return text;
+}
+
+/* It must outlive what it holds: expired, it would take the message with it. */
+START_TEST(a_lease_queue_sends_home_what_it_holds)
+{
+    struct queue *q = topology_add_lease(&t, "lease", "home", 1000000);
+    ck_assert_str_eq(arguments(q), "x-message-ttl=1000000000; x-expires=2000060000; "
+                                   "x-dead-letter-exchange=; x-dead-letter-routing-key=home; ");
+    ck_assert_str_eq(ask(T0), "queue lease(4); ");
+    there(0);
+    ck_assert(q->created);
+    topology_reset(&t);
+    ck_assert_str_eq(ask(T0), "look lease(0); ");
+    there(1);
+    ck_assert(!q->created);
+    topology_doubt(&t, q);
+    ck_assert_str_eq(ask(T0), "look lease(0); ");
+    closed(404, "NOT_FOUND");
+    ck_assert_str_eq(ask(T0), "queue lease(4); ");
+    there(0);
+    ck_assert(q->created);
+    topology_delete(&t, q);
+    ck_assert_str_eq(ask(T0), "delete; ");
 }
 END_TEST
 
@@ -453,6 +498,7 @@ int main(void)
     tcase_add_test(k, a_missing_one_is_declared_as_celery_does);
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
     tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
+    tcase_add_test(k, a_lease_queue_sends_home_what_it_holds);
     tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_queue);

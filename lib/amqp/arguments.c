@@ -1,0 +1,32 @@
+/* arguments.c - see arguments.h. */
+#include "amqp/arguments.h"
+
+#define REPLY_EXPIRES_MS (30 * 60 * 1000)
+/* A lease queue that nobody looks after goes, but long after its message has gone home: the
+ * broker's message would go with it. */
+#define LEASE_EXPIRES_MS(ttl_ms) (2 * (ttl_ms) + 60 * 1000)
+
+static amqp_table_entry_t argument_ms(const char *key, int64_t ms)
+{
+    return (amqp_table_entry_t){amqp_text(key), {.kind = AMQP_FIELD_KIND_I64, .value.i64 = ms}};
+}
+
+static amqp_table_entry_t argument_text(const char *key, const char *text)
+{
+    return (amqp_table_entry_t){amqp_text(key),
+                                {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_text(text)}};
+}
+
+amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX])
+{
+    int n = 0;
+    int64_t ttl = (int64_t)q->ttl * 1000;
+    if (q->kind == QUEUE_REPLY) entries[n++] = argument_ms("x-expires", REPLY_EXPIRES_MS);
+    if (q->kind == QUEUE_LEASE) {
+        entries[n++] = argument_ms("x-message-ttl", ttl);
+        entries[n++] = argument_ms("x-expires", LEASE_EXPIRES_MS(ttl));
+        entries[n++] = argument_text("x-dead-letter-exchange", "");
+        entries[n++] = argument_text("x-dead-letter-routing-key", q->home);
+    }
+    return (amqp_table_t){n, entries};
+}

@@ -1,0 +1,13 @@
+/* arguments.h - what a queue is declared with: the arguments by its kind. A queue that exists is
+ * used as it is, whatever its arguments; see topology.h. */
+#ifndef AMQP_ARGUMENTS_H
+#define AMQP_ARGUMENTS_H
+
+#include "amqp/topology.h"
+
+#define ARGUMENTS_MAX 4
+
+/* Points into q and to `entries`, and lives as long as they do. */
+amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX]);
+
+#endif

@@ -1,0 +1,14 @@
+/* proc.h - what the kernel says of a process: small files of /proc, read without waiting. */
+#ifndef WORKER_PROC_H
+#define WORKER_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* As ps shows it: R, S, D, T (stopped), t (traced), Z. 0 if it cannot be told. */
+char proc_state(pid_t pid);
+/* Bytes of memory that it occupies now; -1 if it cannot be told. */
+int64_t proc_rss(pid_t pid);
+
+#endif
