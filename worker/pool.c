@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #define READ_ROOM ((size_t)4096)
-#define READ_PER_TURN ((size_t)1 << 20) /* so that one talkative child does not stall the rest */
+/* So that talkative children stall nobody else. */
+#define READ_PER_TURN ((size_t)1 << 20)
+#define SPAWNS_PER_TURN 16
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
 
@@ -186,7 +188,7 @@ static bool spawn_one(struct worker *w)
 void pool_spawn(struct worker *w)
 {
     struct pool *p = &w->pool;
-    while (p->size < p->want && w->now >= p->spawn_at)
+    for (unsigned n = 0; n < SPAWNS_PER_TURN && p->size < p->want && w->now >= p->spawn_at; n++)
         if (!spawn_one(w)) p->spawn_at = w->now + CLOCK_SECOND;
 }
 
@@ -262,27 +264,28 @@ static void child_hear(struct worker *w, struct child *k)
     if (k->in.len == 0 && k->in.cap > 65536) buf_done(&k->in);
 }
 
-/* Reads at most `limit` bytes. */
-static void child_read(struct worker *w, struct child *k, size_t limit)
+/* Reads at most `limit` bytes; returns how many of them are left. */
+static size_t child_read(struct worker *w, struct child *k, size_t limit)
 {
     while (limit > 0 && k->state != CHILD_LOST) {
         uint8_t *at = buf_room(&k->in, READ_ROOM);
         size_t room = k->in.cap - k->in.off - k->in.len;
         if (!at) {
             lose(w, k, bytes_of(NULL, 0));
-            return;
+            break;
         }
         ssize_t n = recv(k->fd, at, room < limit ? room : limit, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
         if (n <= 0) {
             happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
-            return;
+            break;
         }
         buf_added(&k->in, (size_t)n);
         limit -= (size_t)n;
         child_hear(w, k);
     }
+    return limit;
 }
 
 unsigned pool_poll(struct pool *p, struct pollfd *fds)
@@ -303,12 +306,19 @@ unsigned pool_poll(struct pool *p, struct pollfd *fds)
 
 void pool_turn(struct worker *w)
 {
+    struct list *all = &w->pool.all;
+    size_t left = READ_PER_TURN;
     struct child *k;
-    list_each(k, &w->pool.all, struct child, link) {
+    list_each(k, all, struct child, link) {
         short got = k->polled ? k->polled->revents : 0;
         k->polled = NULL;
         if (got & POLLOUT) child_write(k);
-        if (got & (POLLIN | POLLHUP | POLLERR)) child_read(w, k, READ_PER_TURN);
+        if (got & (POLLIN | POLLHUP | POLLERR)) left = child_read(w, k, left);
+        if (left > 0) continue;
+        list_remove(
+            all); /* the list begins behind k from now on: those are heard first next time */
+        list_prepend(&k->link, all);
+        break;
     }
 }
 

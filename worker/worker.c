@@ -18,6 +18,7 @@
 #define UNCONFIRMED_BYTES_MAX ((size_t)64 << 20)
 #define HEARTBEAT 10 /* seconds, as RabbitMQ recommends 5 to 20 */
 #define EXIT_CHILDREN 70
+#define TURN_MAX (100 * CLOCK_MS)
 #define FAILURES_MAX 10 /* children that died at once, in a row */
 
 /* ---- The loop -------------------------------------------------------------------------------- */
@@ -70,11 +71,24 @@ static void check_children(struct worker *w)
     drain_begin(w, DRAIN_NOW);
 }
 
+/* The turn that ends here. Heartbeats, acks and limits wait for the whole of it. One that was long
+ * without computing had no processor, or waited for what it may not wait for. */
+static void measure_turn(struct worker *w, int64_t length)
+{
+    int64_t cpu = clock_cpu();
+    if (length > w->longest_turn) w->longest_turn = length;
+    if (length > TURN_MAX)
+        log_warn("a turn of the loop took %.0f ms, %.0f ms of them on a processor",
+                 (double)length / CLOCK_MS, (double)(cpu - w->cpu) / CLOCK_MS);
+    w->cpu = cpu;
+}
+
 int worker_run(struct worker *w)
 {
     enum { SIGNALS, IN, OUT, NAMES, CHILDREN };
     struct pollfd *fds = calloc(CHILDREN + w->options->children, sizeof *fds);
     if (!fds) abort();
+    w->now = clock_now();
     while (w->drain != DRAIN_DONE) {
         int64_t wake = next_wake(w);
         fds[SIGNALS] = (struct pollfd){.fd = w->signals, .events = POLLIN};
@@ -82,7 +96,9 @@ int worker_run(struct worker *w)
         broker_poll(w->out, &fds[OUT], &wake);
         resolver_poll(w->resolver, &fds[NAMES]);
         unsigned n = CHILDREN + pool_poll(&w->pool, fds + CHILDREN);
-        poll(fds, n, clock_poll_ms(wake, clock_now()));
+        int64_t now = clock_now();
+        measure_turn(w, now - w->now);
+        poll(fds, n, clock_poll_ms(wake, now));
         w->now = clock_now();
 
         drain_read(w);
@@ -216,7 +232,7 @@ static void worker_start(struct worker *w)
     message_reply_allow(w->options->reply_pattern);
     /* The first children are born before there is a socket that they could inherit. */
     pool_init(&w->pool, w->options->children);
-    pool_spawn(w);
+    while (pool_next(&w->pool) <= w->now) pool_spawn(w);
     w->in = connect_as(w, "in");
     w->out = connect_as(w, "out");
     consumer_start(w);

@@ -3,11 +3,21 @@
 
 #include <time.h>
 
-int64_t clock_now(void)
+static int64_t read_ns(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec * CLOCK_SECOND + t.tv_nsec;
+}
+
+int64_t clock_now(void)
+{
+    return read_ns(CLOCK_MONOTONIC);
+}
+
+int64_t clock_cpu(void)
+{
+    return read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 double clock_wall(void)

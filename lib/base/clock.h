@@ -11,6 +11,8 @@
 
 int64_t clock_now(void);
 double clock_wall(void);
+/* What the calling thread has used of a processor. */
+int64_t clock_cpu(void);
 /* The point in time `seconds` from now: CLOCK_NEVER when negative, NaN or beyond a century. */
 int64_t clock_in(double seconds);
 /* The same from `start`. */
