@@ -223,8 +223,12 @@ static void down(struct worker *w, const struct ctask_error *why)
     for (size_t i = 0; i < w->source_count; i++) lost(w, &w->sources[i]);
     if (w->drain >= DRAIN_BYE) return;
     if (!w->announced && !w->was_up) {
-        fprintf(stderr, "ctask-worker: %s\n", why->text);
-        w->exit_status = why->code == CTASK_EAUTH ? EXIT_REFUSED : EXIT_NO_BROKER;
+        bool url = why->code == CTASK_EAUTH || why->code == CTASK_EINVAL;
+        fprintf(stderr, "ctask-worker: %s%s\n", why->text,
+                url ? "; the broker URL is that of -b or CTASK_BROKER_URL" : "");
+        w->exit_status = why->code == CTASK_EAUTH    ? EXIT_REFUSED
+                         : why->code == CTASK_EINVAL ? EXIT_USAGE
+                                                     : EXIT_NO_BROKER;
         w->drain = DRAIN_DONE;
         return;
     }

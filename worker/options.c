@@ -28,7 +28,9 @@ static const struct argp_option table[] = {
     {"queues", 'Q', "QUEUE[,QUEUE]", 0,
      "Queues to take tasks from (default: $CTASK_QUEUE, else ctask)", 1},
     {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost (default: $CTASK_BROKER_URL, else amqp://localhost)", 1},
+     "amqp://user:password@host:port/vhost, or amqps:// for TLS (default: $CTASK_BROKER_URL, else "
+     "amqp://localhost)",
+     1},
     {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
     {"loglevel", 'l', "LEVEL", 0, "error, warning, info (default) or debug: a line a task", 1},
     {"prefetch", KEY_PREFETCH, "N|auto", 0,
@@ -77,7 +79,7 @@ static const char doc[] =
     "the reason in its headers.\n\n"
     "Exit status: 0 left as told, 2 wrong command line, 69 no broker at the start, 70 children do "
     "not "
-    "live, 77 the broker refused user, password or vhost.";
+    "live, 77 the broker refused user, password or vhost, or cannot be trusted.";
 
 static long number(struct argp_state *state, const char *name, const char *text, long min, long max)
 {

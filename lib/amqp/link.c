@@ -290,6 +290,7 @@ static const char *noise_explain(const struct link *l)
 {
     struct bytes in = buf_bytes(&l->in);
     if (l->state != LINK_GREETING) return "the stream of frames is broken";
+    if (in.n >= 2 && in.p[0] == 21 && in.p[1] == 3) return "TLS is spoken there: use amqps://";
     if (in.n >= 4 && memcmp(in.p, "AMQP", 4) == 0) return "it speaks another version of AMQP";
     return "what answers there does not speak AMQP 0-9-1";
 }

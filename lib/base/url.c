@@ -127,13 +127,41 @@ static const char *host_port_parse(struct bytes text, struct url *u)
     return host_parse(host, bracketed, u);
 }
 
+static const char *parameter_parse(struct bytes key, struct bytes value, struct url *u)
+{
+    const struct {
+        const char *key;
+        char *path;
+    } files[] = {{"cafile", u->cafile},
+                 {"capath", u->capath},
+                 {"certfile", u->certfile},
+                 {"keyfile", u->keyfile}};
+    if (bytes_is(key, "heartbeat")) {
+        if (u->heartbeat >= 0) return "has heartbeat twice";
+        u->heartbeat = number_parse(value);
+        return u->heartbeat < 0 ? "has a heartbeat that is no number from 0 to 65535" : NULL;
+    }
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        if (!bytes_is(key, files[i].key)) continue;
+        if (!u->tls) return "names files for TLS, which amqps:// has and amqp:// has not";
+        if (*files[i].path) return "has a parameter twice";
+        if (value.n == 0) return "has a parameter without a value";
+        return part_decode(value, files[i].path);
+    }
+    return "has a query other than heartbeat=SECONDS, and for amqps cafile=, capath=, certfile=, "
+           "keyfile=";
+}
+
 static const char *query_parse(struct bytes text, struct url *u)
 {
-    if (text.n == 0) return NULL;
-    struct bytes value, key = split(text, '=', &value);
-    if (!bytes_is(key, "heartbeat")) return "has a query other than heartbeat=SECONDS";
-    u->heartbeat = number_parse(value);
-    return u->heartbeat < 0 ? "has a heartbeat that is no number from 0 to 65535" : NULL;
+    while (text.n > 0) {
+        struct bytes rest, value, key = split(split(text, '&', &rest), '=', &value);
+        const char *wrong = parameter_parse(key, value, u);
+        if (wrong) return wrong;
+        if (rest.p && rest.n == 0) return "has a query that ends in &";
+        text = rest;
+    }
+    return *u->keyfile && !*u->certfile ? "has a keyfile without a certfile" : NULL;
 }
 
 static bool host_is_here(const char *host)

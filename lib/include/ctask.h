@@ -103,6 +103,10 @@ struct ctask_group;
 
 /* Opens a client: connects, and waits for the broker at most publish_timeout (5 s). url is
  * amqp://user:password@host:port/vhost; NULL means $CTASK_BROKER_URL, else amqp://localhost.
+ * amqps:// is TLS of version 1.2 or later, with the broker's certificate and name verified against
+ * the system's authorities, or those of ?cafile=FILE or ?capath=DIRECTORY; certfile=FILE and
+ * keyfile=FILE are the client's own certificate. It never falls back to plain TCP, and nothing
+ * switches verification off.
  * NULL on failure, with the reason in *e (which may be NULL) and in ctask_error(). */
 CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
 

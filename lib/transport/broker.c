@@ -89,7 +89,7 @@ void broker_free(struct broker *b)
 
 void broker_abandon(struct broker *b)
 {
-    stream_close(&b->stream);
+    stream_abandon(&b->stream);
 }
 
 /* ---- Turns ----------------------------------------------------------------------------------- */

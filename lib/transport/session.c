@@ -84,8 +84,6 @@ static void link_broke(struct broker *b, int64_t now)
 
 static int address_find(struct broker *b, struct addrs *to, struct ctask_error *e)
 {
-    if (b->url.tls)
-        return error_set(e, CTASK_ECONN, "amqps:// needs TLS, which this version does not have");
     if (addrs_literal(b->url.host, b->url.port, to)) return CTASK_OK;
     if (!b->cfg.resolve) return addrs_resolve(b->url.host, b->url.port, to, e);
     return b->cfg.resolve(b->cfg.ctx, b->url.host, b->url.port, to, e);
@@ -102,8 +100,20 @@ static void dial(struct broker *b, int64_t now)
         session_end(b, &e, now);
         return;
     }
-    stream_dial(&b->stream, &to, b->good, now);
+    stream_dial(&b->stream, &b->url, &to, b->good, now);
     b->phase = PHASE_DIALING;
+}
+
+static void dial_explain(const struct broker *b, struct ctask_error *e)
+{
+    const struct stream *s = &b->stream;
+    char where[LINK_WHERE_SIZE];
+    link_where(&b->url, where);
+    if (s->error.code != CTASK_OK)
+        error_set(e, s->error.code, "%s: %s", where, s->error.text);
+    else
+        error_set(e, CTASK_ECONN, "cannot reach %s: %s (is RabbitMQ running there?)", where,
+                  strerror(s->reason));
 }
 
 static void dial_check(struct broker *b, int64_t now)
@@ -111,10 +121,8 @@ static void dial_check(struct broker *b, int64_t now)
     int rc = stream_connect(&b->stream, now);
     if (rc == 0) return;
     if (rc < 0) {
-        char where[LINK_WHERE_SIZE];
         struct ctask_error e;
-        error_set(&e, CTASK_ECONN, "cannot reach %s: %s (is RabbitMQ running there?)",
-                  link_where(&b->url, where), strerror(b->stream.reason));
+        dial_explain(b, &e);
         session_end(b, &e, now);
         return;
     }
@@ -154,6 +162,15 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     return true;
 }
 
+static void stream_broke(struct broker *b, int reason)
+{
+    const struct ctask_error *e = &b->stream.error;
+    if (e->code != CTASK_OK && b->link.state < LINK_CLOSING)
+        link_fail(&b->link, e->code, e->text);
+    else
+        link_lost(&b->link, reason);
+}
+
 /* False when the link is dead. */
 static bool session_read(struct broker *b, int64_t now)
 {
@@ -161,7 +178,7 @@ static bool session_read(struct broker *b, int64_t now)
     for (int round = 0; round < READ_ROUNDS; round++) {
         struct frame f;
         long n = stream_recv(&b->stream, &b->link.in, b->read_size);
-        if (n < 0) link_lost(&b->link, b->stream.reason);
+        if (n < 0) stream_broke(b, b->stream.reason);
         if (n <= 0) break;
         link_heard(&b->link, now);
         while (link_event_take(b, link_next(&b->link, &f), &f, now)) {
@@ -292,16 +309,16 @@ static bool session_write(struct broker *b, int64_t now)
             link_fail(&b->link, CTASK_ENOMEM, "what is to be sent could not be put together");
             return false;
         }
-        if (b->link.out.len == 0) break;
+        if (b->link.out.len == 0 && !stream_unsent(&b->stream)) break;
         long n = stream_send(&b->stream, &b->link.out);
         if (n < 0) {
             int reason = b->stream.reason;
-            if (session_read(b, now)) link_lost(&b->link, reason); /* its last words first */
+            if (session_read(b, now)) stream_broke(b, reason); /* its last words first */
             return false;
         }
         if (n > 0) link_sent(&b->link, (size_t)n, now);
         if (n > 0) pulse_expect(b, now);
-        if (b->link.out.len > 0) break;
+        if (b->link.out.len > 0 || stream_unsent(&b->stream)) break;
     }
     bool idle = b->link.out.len == 0 && b->link.sent - before < IDLE_BYTES;
     if (idle && b->link.out.cap > KEPT_BYTES) buf_done(&b->link.out);
@@ -315,7 +332,8 @@ bool session_flush(struct broker *b, int64_t now)
         link_broke(b, now);
         return false;
     }
-    return b->link.out.len == 0 && list_empty(&b->out.ready) && !write_due(b, now);
+    return b->link.out.len == 0 && !stream_unsent(&b->stream) && list_empty(&b->out.ready) &&
+           !write_due(b, now);
 }
 
 /* ---- A turn ---------------------------------------------------------------------------------- */
@@ -384,14 +402,14 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
     *p = (struct pollfd){.fd = b->stream.fd};
     if (b->phase == PHASE_WAITING && !b->resolving) *wake = earlier(*wake, b->retry_at);
     if (b->phase == PHASE_DIALING) {
-        p->events = POLLOUT;
+        p->events = stream_events(&b->stream, false);
         *wake = earlier(*wake, b->stream.deadline);
     }
     if (b->phase != PHASE_CONNECTED) return;
     int64_t now = clock_now();
     bool more = b->link.out.len > 0 || write_due(b, now);
-    p->events = (short)(POLLIN | (more ? POLLOUT : 0));
-    *wake = earlier(*wake, connected_wake(b, now));
+    p->events = stream_events(&b->stream, more);
+    *wake = stream_ready(&b->stream) ? now : earlier(*wake, connected_wake(b, now));
 }
 
 void session_kick(struct broker *b)

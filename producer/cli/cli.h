@@ -31,7 +31,8 @@ struct options {
 
 #define OPTIONS_EXIT_HELP                                                                        \
     "Exit status: 0 fine, 1 the task failed, 2 wrong usage or input, 4 timed out, 69 no broker " \
-    "could be reached, 74 results could not be written, 77 the broker refused."
+    "could be reached, 74 results could not be written, 77 the broker refused, or cannot be "    \
+    "trusted."
 
 /* A child parser: -b, -Q, --timeout, --countdown, --no-wait; its input is a struct options. */
 extern const struct argp options_argp;

@@ -28,7 +28,9 @@ static const char doc[] =
 
 static const struct argp_option table[] = {
     {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost; default $CTASK_BROKER_URL, else amqp://localhost", 0},
+     "amqp://user:password@host:port/vhost, or amqps:// for TLS; default $CTASK_BROKER_URL, else "
+     "amqp://localhost",
+     0},
     {0}};
 
 struct command {

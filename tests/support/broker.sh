@@ -41,10 +41,10 @@ process_end() { # file seconds: asks, waits so long, then insists
     rm -f "$1"
 }
 
-# ---- Ports: epmd's, then the node's, then the one for Erlang's distribution -----------------
+# ---- Ports: epmd's, then the node's, the one for Erlang's distribution, the node's for TLS ----
 
 ports_set() { # epmd's port
-    epmd_port=$1 node_port=$(($1 + 1)) dist_port=$(($1 + 2))
+    epmd_port=$1 node_port=$(($1 + 1)) dist_port=$(($1 + 2)) tls_port=$(($1 + 3))
 }
 
 # Prints the sockets' inodes that listen on a port.
@@ -56,7 +56,9 @@ port_listeners() {
 }
 
 ports_free() {
-    [ -z "$(port_listeners "$epmd_port")$(port_listeners "$node_port")$(port_listeners "$dist_port")" ]
+    for port in "$epmd_port" "$node_port" "$dist_port" "$tls_port"; do
+        [ -z "$(port_listeners "$port")" ] || return 1
+    done
 }
 
 port_is_held_by() { # port pid
@@ -68,7 +70,7 @@ port_is_held_by() { # port pid
     return 1
 }
 
-# Holding epmd's port is holding all three: whoever comes second sees its epmd end.
+# Holding epmd's port is holding all four: whoever comes second sees its epmd end.
 epmd_start() {
     ports_free || return 1
     setsid epmd -port "$epmd_port" -address 127.0.0.1 </dev/null >/dev/null 2>&1 &
@@ -89,14 +91,14 @@ ports_choose() {
     try=0
     while [ "$try" -lt 1000 ]; do
         # Below the range from which the kernel gives ports to connections.
-        ports_set $((20000 + ($$ * 7 + try) % 3000 * 3))
+        ports_set $((20000 + ($$ * 7 + try) % 2500 * 4))
         if epmd_start; then
             echo "$epmd_port" >"$BROKER_DIR/port"
             return
         fi
         try=$((try + 1))
     done
-    die "no three free ports between 20000 and 29000"
+    die "no four free ports between 20000 and 30000"
 }
 
 # ---- The node ------------------------------------------------------------------------------
@@ -130,6 +132,24 @@ broker_configure() {
     echo "load_definitions = $ROOT/broker-config/definitions.json" >>"$BROKER_DIR/etc/rabbitmq.conf"
 }
 
+# With CTASK_BROKER_TLS, a directory that tests/support/certs.sh made, the node also speaks TLS. With
+# CTASK_BROKER_TLS_DEMAND=1 it wants a certificate from whom it speaks to.
+broker_configure_tls() {
+    tls=$BROKER_DIR/etc/conf.d/tls.conf
+    rm -f "$tls"
+    [ -n "${CTASK_BROKER_TLS:-}" ] || return 0
+    demand=false
+    [ -z "${CTASK_BROKER_TLS_DEMAND:-}" ] || demand=true
+    cat >"$tls" <<END
+listeners.ssl.1 = 127.0.0.1:$tls_port
+ssl_options.cacertfile = $CTASK_BROKER_TLS/ca.pem
+ssl_options.certfile = $CTASK_BROKER_TLS/server.pem
+ssl_options.keyfile = $CTASK_BROKER_TLS/server.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = $demand
+END
+}
+
 # Ready is a login, not a log line: to connection.start we answer start-ok as guest, and wait for
 # connection.tune (class 10, method 30).
 broker_answers() {
@@ -158,6 +178,7 @@ broker_start() {
     broker_stop
     broker_configure
     ports_choose
+    broker_configure_tls
     (
         # shellcheck disable=SC3045 # dash has it
         ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)"
@@ -185,6 +206,12 @@ broker_stop() {
 broker_url() {
     broker_running || die "no broker runs in $BROKER_DIR; './dev broker start' starts one"
     echo "amqp://guest:guest@127.0.0.1:$node_port"
+}
+
+broker_tls_url() {
+    broker_running || die "no broker runs in $BROKER_DIR; './dev broker start' starts one"
+    [ -e "$BROKER_DIR/etc/conf.d/tls.conf" ] || die "the broker in $BROKER_DIR speaks no TLS"
+    echo "amqps://guest:guest@127.0.0.1:$tls_port/?cafile=$CTASK_BROKER_TLS/ca.pem"
 }
 
 broker_ctl() {

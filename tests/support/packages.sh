@@ -36,11 +36,13 @@ packages_for() { # what for
         want librabbitmq-dev "encodes AMQP" pkg-config --exists librabbitmq
         want libjansson-dev "reads and writes JSON" pkg-config --exists 'jansson >= 2.14'
         want uuid-dev "makes task ids" pkg-config --exists uuid
+        want libssl-dev "speaks TLS to the broker" pkg-config --exists 'openssl >= 3.0'
         want check "runs the unit tests" pkg-config --exists 'check >= 0.15'
         ;;
     broker)
         want rabbitmq-server "the broker; started as a private node, never as a service" \
             test -x /usr/lib/rabbitmq/bin/rabbitmq-server
+        want openssl "makes certificates and odd servers for the tests of TLS" has_program openssl
         ;;
     interop)
         want python3-celery "the other side of the tests with Celery" \

@@ -213,6 +213,13 @@ START_TEST(another_version_is_named_as_such)
 }
 END_TEST
 
+START_TEST(a_port_that_speaks_tls_is_named_as_such)
+{
+    ck_assert(buf_append(&l.in, "\x15\x03\x03\0\x02\x02\x0a", 7));
+    ends(CTASK_EPROTO, "use amqps://");
+}
+END_TEST
+
 START_TEST(a_greeting_that_is_cut_or_nests_badly_is_refused)
 {
     struct buf whole = {0};
@@ -428,6 +435,7 @@ END_TEST
 int main(void)
 {
     TCase *t = tcase_create("link");
+    tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, the_handshake_says_who_we_are_and_what_we_can);
     tcase_add_test(t, the_handshake_may_come_in_any_pieces);
@@ -436,6 +444,7 @@ int main(void)
     tcase_add_test(t, before_tune_a_frame_over_8_kib_is_refused);
     tcase_add_test(t, another_protocol_is_named_as_such);
     tcase_add_test(t, another_version_is_named_as_such);
+    tcase_add_test(t, a_port_that_speaks_tls_is_named_as_such);
     tcase_add_test(t, a_greeting_that_is_cut_or_nests_badly_is_refused);
     tcase_add_test(t, no_plain_login_is_said);
     tcase_add_test(t, a_wrong_password_is_a_sentence_without_the_password);

@@ -113,6 +113,8 @@ START_TEST(no_sentence_holds_a_password)
         "amqp://localhost:SECRET",
         "amqp://localhost/?heartbeat=SECRET",
         "amqp://localhost/?password=SECRET",
+        "amqps://localhost/?keyfile=SECRET",
+        "amqps://localhost/?cafile=a&cafile=SECRET",
     };
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         struct url u;
@@ -121,6 +123,22 @@ START_TEST(no_sentence_holds_a_password)
         ck_assert_msg(!strcasestr(e.text, "SECRET"), "%s", e.text);
         for (size_t at = 0; at < sizeof u; at++) ck_assert_int_eq(((const char *)&u)[at], 0);
     }
+}
+END_TEST
+
+START_TEST(files_for_tls_are_taken)
+{
+    struct url u;
+    struct ctask_error e = {0};
+    ck_assert_msg(url_parse("amqps://localhost/?cafile=/a%20b&capath=c&certfile=d&keyfile=e%26", &u,
+                            &e) == CTASK_OK,
+                  "%s", e.text);
+    ck_assert_str_eq(u.cafile, "/a b");
+    ck_assert_str_eq(u.capath, "c");
+    ck_assert_str_eq(u.certfile, "d");
+    ck_assert_str_eq(u.keyfile, "e&");
+    ck_assert_int_eq(url_parse("amqps://localhost", &u, NULL), CTASK_OK);
+    ck_assert(!*u.cafile && !*u.capath && !*u.certfile && !*u.keyfile);
 }
 END_TEST
 
@@ -177,6 +195,7 @@ int main(void)
     tcase_add_test(t, every_row_of_the_table_holds);
     tcase_add_test(t, what_is_shown_is_the_same_url_but_for_the_password);
     tcase_add_test(t, no_sentence_holds_a_password);
+    tcase_add_test(t, files_for_tls_are_taken);
     tcase_add_test(t, control_characters_are_refused_wherever_they_are);
     tcase_add_test(t, numbers_and_localhost_need_no_resolver);
     tcase_add_test(t, a_host_that_is_not_found_is_said_by_name);

@@ -1,0 +1,248 @@
+"""TLS: what works over plain TCP works over it, a goodbye in the middle loses nothing, and every
+refusal ends with its reason, the right exit status and not one byte in plain. The refusals come
+from `openssl s_server`, the rest goes through an end of TLS in this process, before the broker."""
+import os
+import select
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from harness import BIN, GIVE_UP, BrokerTest, main, skip, until, url_parts  # noqa: E402
+
+if not shutil.which("openssl"):
+    skip("needs the program openssl (Debian: openssl)")
+
+CERTS = tempfile.mkdtemp(prefix="ctask-tls-")
+PASSWORD = "5ecret-that-nobody-may-read"
+
+
+def setUpModule():
+    subprocess.run(["sh", os.path.join(os.path.dirname(__file__), "../support/certs.sh"), CERTS],
+                   check=True)
+
+
+def tearDownModule():
+    shutil.rmtree(CERTS)
+
+
+def pem(name):
+    return os.path.join(CERTS, name)
+
+
+class Terminal:
+    """The server's end of TLS, with the tests' plain broker behind it."""
+
+    def __init__(self, demand=False):
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pem("ca.pem"))
+        self.context.load_cert_chain(pem("server.pem"), pem("server.key"))
+        if demand:
+            self.context.verify_mode = ssl.CERT_REQUIRED
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.clients, self.subjects, self._leave = [], [], False
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        user, password, _, _ = url_parts()
+        self.url = "amqps://%s:%s@127.0.0.1:%d/?cafile=%s" % (
+            user, password, self.listener.getsockname()[1], pem("ca.pem"))
+
+    def _accept(self, listener):
+        while True:
+            try:
+                client = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        try:
+            client = self.context.wrap_socket(client, server_side=True)
+        except (ssl.SSLError, OSError):
+            client.close()
+            return
+        broker = socket.create_connection(url_parts()[2:])
+        self.subjects.append((client.getpeercert() or {}).get("subject"))
+        self.clients.append(client)
+        try:
+            while not self._leave:
+                # What TLS has already, select does not know about.
+                ready = [client] if client.pending() else select.select([client, broker], [], [],
+                                                                        0.01)[0]
+                for end in ready:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    (broker if end is client else client).sendall(data)
+            self.clients.remove(client)
+            client.settimeout(0)
+            client.unwrap()  # says goodbye; what the client says afterwards is not read
+        except (ssl.SSLError, OSError, ValueError):
+            pass
+        finally:
+            client.close()
+            broker.close()
+
+    def goodbye(self):
+        """close_notify on every connection there is."""
+        self._leave = True
+        until("all are closed", lambda: not self.clients)
+        self._leave = False
+
+    def close(self):
+        self._leave = True
+        self.listener.close()
+
+
+def ctask(url, *args, stdin=None):
+    return subprocess.run([os.path.join(BIN, "ctask")] + list(args), input=stdin, text=True,
+                          capture_output=True, timeout=GIVE_UP,
+                          env=dict(os.environ, CTASK_BROKER_URL=url))
+
+
+class Works(BrokerTest):
+    def terminal(self, **kwargs):
+        terminal = Terminal(**kwargs)
+        self.addCleanup(terminal.close)
+        return terminal
+
+    def test_tasks_and_results_small_and_large(self):
+        terminal = self.terminal()
+        worker = self.worker("-c", "2", url=terminal.url)
+        many = ctask(terminal.url, "map", "-q", "-Q", self.queue, "is_prime",
+                     stdin="".join("%d\n" % n for n in range(2000)))
+        self.assertEqual((many.returncode, many.stdout.count("true")), (0, 303), many.stderr)
+        large = '["%s"]\n' % ("x" * 3000000)
+        echo = ctask(terminal.url, "map", "-q", "-Q", self.queue, "demo.echo", stdin=large * 3)
+        self.assertEqual((echo.returncode, len(echo.stdout)), (0, 3 * 3000003), echo.stderr)
+        self.assertIn("amqps://", worker.log())
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_goodbye_in_the_middle_loses_nothing(self):
+        terminal = self.terminal()
+        worker = self.worker("-c", "2", url=terminal.url)
+        tasks = [self.bus.send(self.queue, "demo.sleep", [0.01]) for _ in range(150)]
+        until("some are done", lambda: self.bus.depth(self.bus.reply_to) > 20)
+        terminal.goodbye()
+        worker.expect("connection lost: the broker at 127.0.0.1:.* closed the connection")
+        worker.expect("connected again")
+        found = {}
+        while set(found) != set(tasks):
+            body = self.bus.take(self.bus.reply_to)
+            found[body.properties["correlation_id"]] = body
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_certificate_is_shown_to_who_demands_one(self):
+        terminal = self.terminal(demand=True)
+        files = "&certfile=%s&keyfile=%s" % (pem("client.pem"), pem("client.key"))
+        self.worker(url=terminal.url + files)
+        done = ctask(terminal.url + files, "call", "-Q", self.queue, "is_prime", "97")
+        self.assertEqual((done.returncode, done.stdout), (0, "true\n"), done.stderr)
+        self.assertEqual(set(terminal.subjects), {((("commonName", "client"),),)})
+
+
+class Refused(BrokerTest):
+    """Each with the worker and the command line; the reason comes from one place."""
+
+    def assert_refused(self, port, status, reason, query="cafile=" + pem("ca.pem"),
+                       host="127.0.0.1"):
+        url = "amqps://bob:%s@%s:%d/?%s" % (PASSWORD, host, port, query)
+        worker = subprocess.run([os.path.join(BIN, "ctask-worker"), "-A", "primes", "-l", "error"],
+                                text=True, capture_output=True, timeout=GIVE_UP,
+                                env=dict(os.environ, CTASK_BROKER_URL=url))
+        called = ctask(url, "call", "-Q", self.queue, "is_prime", "97")
+        for done in worker, called:
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertRegex(done.stderr, reason)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertNotIn(PASSWORD, done.stderr)
+
+    def server(self, name, *options):
+        server = subprocess.Popen(
+            ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", pem(name + ".pem"), "-key",
+             pem(name + ".key"), "-CAfile", pem("ca.pem")] + list(options),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+        def end():
+            server.kill()
+            server.communicate()
+        self.addCleanup(end)
+        for line in server.stdout:
+            if line.startswith("ACCEPT"):
+                return int(line.rsplit(":", 1)[1])
+        self.fail("openssl s_server does not listen")
+
+    def test_expired(self):
+        self.assert_refused(self.server("expired"), 77, "has expired")
+
+    def test_for_another_host(self):
+        port = self.server("misnamed")
+        self.assert_refused(port, 77, 'not for the address "127.0.0.1"')
+        self.assert_refused(port, 77, 'not for the name "localhost"', host="localhost")
+
+    def test_of_an_authority_that_is_not_trusted(self):
+        port = self.server("strange")
+        self.assert_refused(port, 77, "authority that is not trusted here: .*cafile=")
+        self.assert_refused(port, 77, "authority that is not trusted here: .*cafile=", query="")
+
+    def test_too_old(self):
+        port = self.server("server", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+        self.assert_refused(port, 69, "no TLS of version 1.2 or later")
+
+    def test_a_client_certificate_is_demanded(self):
+        self.assert_refused(self.server("server", "-Verify", "1", "-verify_return_error"), 77,
+                            "demands a client certificate: .*certfile=")
+        terminal = Terminal(demand=True)
+        self.addCleanup(terminal.close)
+        port = terminal.listener.getsockname()[1]
+        self.assert_refused(port, 77, "demands a client certificate")
+        stranger = "cafile=%s&certfile=%s&keyfile=%s" % (pem("ca.pem"), pem("strange.pem"),
+                                                         pem("strange.key"))
+        self.assert_refused(port, 77, "does not accept the certificate of certfile", stranger)
+
+    def test_files_that_are_of_no_use(self):
+        port = self.server("server")
+        self.assert_refused(port, 2, "cafile=/no/such of the broker URL: No such file",
+                            "cafile=/no/such")
+        self.assert_refused(port, 2, "is the key of another certificate", "certfile=%s&keyfile=%s"
+                            % (pem("client.pem"), pem("strange.key")))
+
+    def test_no_tls_there_and_not_one_byte_in_plain(self):
+        heard = []
+
+        def serve():
+            while True:
+                try:
+                    client = listener.accept()[0]
+                except OSError:
+                    return
+                heard.append(client.recv(65536))
+                client.sendall(b"AMQP\0\0\x09\x01")
+                client.settimeout(GIVE_UP)
+                rest = client.recv(65536)
+                while rest:
+                    heard[-1] += rest
+                    rest = client.recv(65536)
+                client.close()
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        self.assert_refused(listener.getsockname()[1], 69, "no TLS is spoken there")
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+        listener.close()
+        self.assertGreaterEqual(len(heard), 2)
+        for said in heard:
+            self.assertEqual(said[:2], b"\x16\x03")  # a handshake, and an alert at most
+            self.assertNotIn(b"AMQP", said)
+            self.assertNotIn(PASSWORD.encode(), said)
+
+    def test_the_plain_port_itself(self):
+        self.assert_refused(url_parts()[3], 69, "no TLS is spoken there")
+
+
+if __name__ == "__main__":
+    main()
