@@ -11,6 +11,7 @@ enum {
     KEY_PREFETCH = 256,
     KEY_GRACE,
     KEY_LEASE,
+    KEY_TYPE,
     KEY_MAX_TASKS,
     KEY_UNKNOWN,
     KEY_REPLY,
@@ -36,6 +37,11 @@ static const struct argp_option table[] = {
     {"prefetch", KEY_PREFETCH, "N|auto", 0,
      "Deliveries to hold at a time; auto (default) holds a tenth of a second of work, and nothing "
      "beyond what runs while tasks take longer than a second",
+     2},
+    {"queue-type", KEY_TYPE, "classic|quorum", 0,
+     "What a queue is declared as that does not exist yet; one that does is used as it is "
+     "(default: "
+     "$CTASK_QUEUE_TYPE, which producers read too, else as the broker likes)",
      2},
     {"grace", KEY_GRACE, "SECONDS", 0,
      "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "
@@ -146,6 +152,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_GRACE: o->grace = seconds(state, "--grace", arg); break;
     case KEY_HARD: o->limits.hard = seconds(state, "--time-limit", arg); break;
     case KEY_SOFT: o->limits.soft = seconds(state, "--soft-time-limit", arg); break;
+    case KEY_TYPE:
+        if (*arg == 0 || !queue_type_read(arg, &o->queue_type))
+            argp_error(state, "--queue-type takes classic or quorum, not \"%s\"", arg);
+        break;
     case KEY_LEASE: o->lease = (unsigned)number(state, "--lease", arg, 1, 1000000); break;
     case KEY_MAX_TASKS:
         o->max_tasks_per_child =
@@ -189,6 +199,11 @@ void options_read(struct options *o, int argc, char **argv)
     if (o->queue_count == 0) {
         o->queues[0] = env("CTASK_QUEUE", "ctask");
         o->queue_count = 1;
+    }
+    const char *type = env("CTASK_QUEUE_TYPE", "");
+    if (o->queue_type == QUEUE_AS_BROKER_LIKES && !queue_type_read(type, &o->queue_type)) {
+        fprintf(stderr, "ctask-worker: CTASK_QUEUE_TYPE is classic or quorum, not \"%s\"\n", type);
+        exit(EXIT_USAGE);
     }
     struct ctask_error e;
     if (o->url.host[0] == 0 &&

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/url.h"
+#include "transport/broker.h"
 #include "wire/message.h"
 
 #include <ctask/task.h>
@@ -23,6 +24,7 @@ struct options {
     struct url url;
     enum log_level level;
     unsigned prefetch; /* 0: auto */
+    enum queue_type queue_type;
     double grace;
     unsigned lease;               /* seconds */
     unsigned max_tasks_per_child; /* 0: no limit */

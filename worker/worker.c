@@ -180,6 +180,7 @@ static struct broker *connect_as(struct worker *w, const char *role)
         .window = UINT32_MAX,
         .window_bytes = SIZE_MAX,
         .body_max = w->options->body_max,
+        .queue_type = w->options->queue_type,
         .resolve = resolver_ask,
         .ctx = w->resolver,
     });

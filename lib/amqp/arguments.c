@@ -17,10 +17,20 @@ static amqp_table_entry_t argument_text(const char *key, const char *text)
                                 {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_text(text)}};
 }
 
+bool queue_type_read(const char *text, enum queue_type *out)
+{
+    bool any = !text || !*text, quorum = text && strcmp(text, "quorum") == 0;
+    *out = any ? QUEUE_AS_BROKER_LIKES : quorum ? QUEUE_QUORUM : QUEUE_CLASSIC;
+    return any || quorum || strcmp(text, "classic") == 0;
+}
+
 amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX])
 {
     int n = 0;
     int64_t ttl = (int64_t)q->ttl * 1000;
+    if (q->kind == QUEUE_TASK && q->type != QUEUE_AS_BROKER_LIKES)
+        entries[n++] =
+            argument_text("x-queue-type", q->type == QUEUE_QUORUM ? "quorum" : "classic");
     if (q->kind == QUEUE_REPLY) entries[n++] = argument_ms("x-expires", REPLY_EXPIRES_MS);
     if (q->kind == QUEUE_LEASE) {
         entries[n++] = argument_ms("x-message-ttl", ttl);

@@ -62,6 +62,7 @@ static struct queue *queue_add(struct topology *t, const char *name, enum queue_
     if (home) q->home = memcpy(q->name + n + 1, home, rest);
     q->node.key = bytes_of(q->name, n);
     q->kind = kind;
+    q->type = t->type;
     list_init(&q->link);
     list_init(&q->waiting);
     list_init(&q->consumed);

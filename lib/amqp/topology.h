@@ -26,6 +26,7 @@ struct queue {
     struct list link;    /* its state's */
     struct list waiting; /* of its owner: what waits for it */
     enum queue_kind kind;
+    enum queue_type type; /* QUEUE_TASK */
     enum queue_state state;
     bool wanted; /* its owner wants to hear of it */
     bool created;
@@ -45,6 +46,7 @@ struct queue {
 };
 
 struct topology {
+    enum queue_type type; /* of the task queues that it declares */
     struct map by_name;
     struct list todo, known, refused, asking; /* queues by state */
     struct list askers;

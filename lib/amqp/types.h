@@ -17,6 +17,11 @@ enum queue_kind {
                     its home queue; expires when long unused. See worker/lease.h */
 };
 
+/* What a task queue is declared as when it is missing; one that exists is used as it is. */
+enum queue_type { QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM };
+/* "classic" or "quorum"; NULL and "": as the broker likes. False for anything else. */
+bool queue_type_read(const char *text, enum queue_type *out);
+
 /* A delivery's name. Settling one of an earlier generation does nothing. */
 struct delivery {
     uint64_t tag;

@@ -58,6 +58,10 @@ static int connection_new(struct ctask_client *c, const struct url *u, struct ct
         .heartbeat = u->heartbeat > 0 ? (unsigned)u->heartbeat : 0,
         .body_max = RESULT_MAX,
     };
+    const char *type = getenv("CTASK_QUEUE_TYPE");
+    if (!queue_type_read(type, &cfg.queue_type))
+        return error_set(e, CTASK_EINVAL, "CTASK_QUEUE_TYPE is classic or quorum, not \"%s\"",
+                         type);
     if (!pump_init(c)) return error_set(e, CTASK_EAGAIN, "no file descriptor is left");
     c->x = transport_amqp(&cfg);
     return c->x ? CTASK_OK : error_set(e, CTASK_ENOMEM, "out of memory");

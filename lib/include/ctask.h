@@ -148,7 +148,8 @@ CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds)
 /* How a task is sent. Zero everywhere is the default; use TASK_OPTIONS(.countdown = 5). */
 struct ctask_options {
     size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
-    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes */
+    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes. One that is missing is
+                          declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set */
     const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
     double countdown;  /* seconds to wait before the task starts, at most 2^28 - 1 (8.5 years) */
     double expires; /* seconds from now after which it must not start, at most 2^28 - 1 (8.5 years);

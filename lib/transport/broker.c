@@ -26,6 +26,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     inbox_init(&b->returns, 0);
     b->cfg.body_max = cfg->body_max ? cfg->body_max : BODY_MAX;
     topology_init(&b->topology);
+    b->topology.type = cfg->queue_type;
     list_init(&b->intakes);
     list_init(&b->news);
     list_init(&b->arrived);

@@ -75,6 +75,24 @@ class LeaseTest(unittest.TestCase):
 
 
 class Lease(LeaseTest):
+    @unittest.skipUnless(os.environ.get("CTASK_TEST_LONG"), "takes five minutes: CTASK_TEST_LONG=1")
+    def test_a_job_of_five_minutes_under_a_consumer_timeout_of_one_starts_once(self):
+        broker.consumer_timeout(60)
+        self.addCleanup(broker.consumer_timeout, TIMEOUT)
+        worker = self.worker("-c", "1", lease=20)
+        since = time.monotonic()
+        task = self.bus.send(self.queue, "demo.sleep", [300])
+        worker.expect("is renewed", 1)
+        while not self.bus.depth(self.bus.reply_to):
+            self.assertLess(time.monotonic() - since, 300 + GIVE_UP)
+            time.sleep(1)
+        print("a result after %.1f s, %d start, %d renewals" % (
+            time.monotonic() - since, self.starts(task),
+            len(re.findall("is renewed", worker.log()))))
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertEqual(self.starts(task), 1)
+        self.assertNotIn("closed", worker.log())
+
     def test_a_job_longer_than_consumer_timeout_starts_once(self):
         worker = self.worker("-c", "2")
         long = self.bus.send(self.queue, "demo.sleep", [8])
@@ -117,6 +135,36 @@ class Lease(LeaseTest):
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
         self.assertEqual(self.starts(task), 1)
 
+    def test_a_lease_that_went_home_is_not_taken_anew(self):
+        """No copy can be renewed under an alarm. The other run answers for the task from then on: a
+        crash of this one is nobody's concern."""
+        first, second = self.worker("-c", "1"), self.worker("-c", "1")
+        task = self.bus.send(self.queue, "demo.sleep", [5])
+        until("it starts", lambda: self.starts(task) == 1)
+        if self.starts(task) == 1 and "ready -> running" in second.log():
+            first, second = second, first
+        self.leased(first, task)
+        broker.memory_alarm(True)
+        second.expect("id=%s ready -> running" % task)
+        broker.memory_alarm(False)
+        first.expect("id=%s: its lease has ended" % task)
+        os.kill(first.children()[0], signal.SIGKILL)
+        first.expect("child .* is gone")
+        self.leased(second, task)
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertEqual(self.starts(task), 2)
+        until("no lease is left", lambda: not leases())
+        self.assertEqual(self.bus.depth(self.bus.reply_to), 0)
+
+    def test_what_waits_behind_a_long_job_is_not_held_against_the_broker(self):
+        worker = self.worker("-c", "1", "--prefetch", "10")
+        long = self.bus.send(self.queue, "demo.sleep", [6])
+        until("it starts", lambda: self.starts(long) == 1)
+        short = [self.bus.send(self.queue, "demo.sleep", [0.01]) for _ in range(9)]
+        self.bus.results(long, *short)
+        self.assertNotIn("closed", worker.log())
+        self.assertEqual([self.starts(task) for task in [long] + short], [1] * 10)
+
     def test_told_to_leave_it_gives_a_leased_job_back(self):
         worker = self.worker("-c", "1", "--grace", "0")
         task = self.bus.send(self.queue, "demo.sleep", [60])
@@ -134,6 +182,25 @@ class Lease(LeaseTest):
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
         self.assertEqual(self.starts(task), 1)
+
+
+class Stale(LeaseTest):
+    def test_a_late_settle_after_a_406_changes_nothing(self):
+        """The channel is closed under a living connection, and the new one counts its deliveries
+        from 1 again: the late ack of the first run must not settle the second."""
+        worker = self.worker("-c", "2", lease=1000)
+        task = self.bus.send(self.queue, "demo.sleep", [6])
+        worker.expect("the broker closed the .*channel.*PRECONDITION_FAILED")
+        worker.expect("id=%s ready -> running" % task, 2)
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.bus.result(self.bus.send(self.queue))  # what was settled before has reached the broker
+        self.assertEqual(broker.depth(self.queue), (0, 1))
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        self.assertEqual(len(re.findall("the broker closed", worker.log())), 1)
+        self.assertNotIn("connection lost", worker.log())
+        self.worker("-c", "1")
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
 
 
 if __name__ == "__main__":

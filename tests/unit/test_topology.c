@@ -211,6 +211,26 @@ static const char *arguments(const struct queue *q)
     return text;
 }
 
+START_TEST(a_task_queue_is_declared_as_asked_for_and_only_then)
+{
+    enum queue_type types[] = {QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM};
+    const char *words[] = {"", "classic", "quorum"};
+    const char *said[] = {"", "x-queue-type=classic; ", "x-queue-type=quorum; "};
+    for (int i = 0; i < 3; i++) {
+        char name[] = {'q', (char)('0' + i), 0};
+        ck_assert(queue_type_read(words[i], &t.type));
+        ck_assert_int_eq(t.type, types[i]);
+        ck_assert_str_eq(arguments(topology_add(&t, name, QUEUE_TASK)), said[i]);
+    }
+    ck_assert_str_eq(arguments(topology_add(&t, "q.dead", QUEUE_DEAD)), "");
+    ck_assert(queue_type_read(NULL, &t.type));
+    ck_assert(!queue_type_read("Quorum", &t.type));
+    ck_assert(!queue_type_read("stream", &t.type));
+    topology_add(&t, "x", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "look q0(0); look q1(0); look q2(0); look q.dead(0); look x(0); ");
+}
+END_TEST
+
 /* It must outlive what it holds: expired, it would take the message with it. */
 START_TEST(a_lease_queue_sends_home_what_it_holds)
 {
@@ -498,6 +518,7 @@ int main(void)
     tcase_add_test(k, a_missing_one_is_declared_as_celery_does);
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
     tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
+    tcase_add_test(k, a_task_queue_is_declared_as_asked_for_and_only_then);
     tcase_add_test(k, a_lease_queue_sends_home_what_it_holds);
     tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
