@@ -4,7 +4,9 @@
  * poll and until when (broker_poll), lets it work (broker_turn), and takes what happened one event
  * at a time (broker_next). A lost connection is made again after 0.1 to 5 s with full jitter;
  * queues are looked at again, consumers started again and unconfirmed messages published again
- * with the header x-ctask-again, so that a second start is visible to the task.
+ * with the header x-ctask-again, so that a second start is visible to the task. So is one over which
+ * the oldest message stayed unconfirmed for 30 s while the broker took messages (twice as long each
+ * time, at most 16 min, until it is confirmed).
  *
  * Channels: one publishes with confirms and mandatory, some look at queues and declare them, and
  * each consumed queue has one of its own, so that a queue that does not answer delays no other.

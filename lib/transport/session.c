@@ -131,6 +131,7 @@ static void dial_check(struct broker *b, int64_t now)
     b->deadline = now + HANDSHAKE_LIMIT;
     b->read_size = READ_SMALL;
     b->pulse_at = CLOCK_NEVER;
+    patience_begin(&b->patience);
     link_init(&b->link, &b->url, b->name, b->cfg.heartbeat, now);
 }
 
@@ -322,6 +323,7 @@ static bool session_write(struct broker *b, int64_t now)
     }
     bool idle = b->link.out.len == 0 && b->link.sent - before < IDLE_BYTES;
     if (idle && b->link.out.cap > KEPT_BYTES) buf_done(&b->link.out);
+    patience_await(b, now);
     return true;
 }
 
@@ -357,6 +359,10 @@ static void connected_turn(struct broker *b, int64_t now)
         link_fail(&b->link, CTASK_ECONN, "the broker does not finish the handshake");
         alive = false;
     }
+    if (alive && patience_over(b, now)) {
+        link_fail(&b->link, CTASK_ECONN, "a confirm does not come");
+        alive = false;
+    }
     if (alive && b->closing && now >= b->deadline) {
         link_lost(&b->link, 0);
         alive = false;
@@ -384,7 +390,7 @@ static int64_t to_come(int64_t at, int64_t t, int64_t now)
 
 static int64_t connected_wake(const struct broker *b, int64_t now)
 {
-    int64_t at = earlier(link_wake(&b->link), b->pulse_at);
+    int64_t at = earlier(earlier(link_wake(&b->link), b->pulse_at), b->patience.until);
     if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);

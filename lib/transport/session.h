@@ -35,6 +35,14 @@ struct intake {
     char queue[];
 };
 
+/* How long the oldest message under way may stay unconfirmed; see patience.c. */
+struct patience {
+    uint64_t awaited; /* its number; 0: none is under way */
+    int64_t until;    /* CLOCK_NEVER: its time does not count now */
+    bool last_call;
+    unsigned strikes; /* in a row */
+};
+
 enum phase {
     PHASE_WAITING,   /* until retry_at, or for the resolver */
     PHASE_DIALING,   /* the stream is connecting */
@@ -55,6 +63,7 @@ struct broker {
     unsigned good; /* the address that answered last */
     struct stream stream;
     struct link link; /* while PHASE_CONNECTED */
+    struct patience patience;
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     size_t read_size;
     struct ctask_error error;
@@ -88,6 +97,12 @@ bool session_flush(struct broker *b, int64_t now);
 void session_consume(struct broker *b, struct intake *in, int64_t now);
 void session_kick(struct broker *b);
 void session_close(struct broker *b, int64_t now);
+
+void patience_begin(struct patience *p);
+/* After each write. */
+void patience_await(struct broker *b, int64_t now);
+/* After reading: the connection is to be made again. */
+bool patience_over(struct broker *b, int64_t now);
 
 /* NULL, or what is wrong with the frame; static. */
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now);

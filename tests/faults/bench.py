@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
 
+BUILD = os.environ.get("CTASK_BUILD", os.path.join(HERE, "../../build"))
 DEV = os.path.join(HERE, "../../dev")
 GIVE_UP = 60
 DISK_ALARM_BYTES = 10 ** 15
@@ -259,8 +261,7 @@ class FaultProxy:
 
     def __init__(self, url, query=""):
         user, password, host, port = re.match(r"amqps?://(.*?):(.*?)@(.*?):(\d+)", url).groups()
-        program = os.path.join(os.environ.get("CTASK_BUILD", os.path.join(HERE, "../../build")),
-                               "tests/faultproxy")
+        program = os.path.join(BUILD, "tests/faultproxy")
         self.process = subprocess.Popen([program, host, port], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, errors="replace")
         self.port = int(self.process.stdout.readline().split()[1])
@@ -329,3 +330,41 @@ class FaultProxy:
                         return int(words[0])
                 if not self.news.wait(end - time.monotonic()):
                     raise AssertionError("no connection is named like %r" % pattern)
+
+
+def preload(name, **env):
+    """The environment that puts tests/NAME.so before a program's calls."""
+    sanitizer = os.environ.get("ASAN_OPTIONS", "")
+    return dict(env, LD_PRELOAD=os.path.join(BUILD, "tests", name + ".so"),
+                ASAN_OPTIONS=sanitizer + ":verify_asan_link_order=0")
+
+
+class Clock:
+    """The clocks of the processes that are started with `env`, moved while they run.
+
+    with Clock() as clock:
+        worker = Worker(env=clock.env)
+        clock.move(3600, worker.pid)        # an hour passes; a worker turns its loop on SIGUSR1
+        clock.move(0, worker.pid, wall=-60) # somebody sets the wall clock back
+    """
+
+    def __init__(self):
+        self.file = tempfile.NamedTemporaryFile()
+        self.monotonic = self.wall = 0
+        self.file.write(bytes(16))
+        self.file.flush()
+        self.env = preload("timewarp", CTASK_TIMEWARP=self.file.name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def move(self, seconds, pid=None, wall=None):
+        """Both clocks by so much, or the wall clock by another amount; then wakes pid."""
+        self.monotonic += int(seconds * 1e9)
+        self.wall += int((seconds if wall is None else wall) * 1e9)
+        os.pwrite(self.file.fileno(), struct.pack("=qq", self.monotonic, self.wall), 0)
+        if pid:
+            os.kill(pid, signal.SIGUSR1)
