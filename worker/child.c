@@ -22,6 +22,20 @@ static void on_term(int sig, siginfo_t *info, void *context)
     if (info->si_pid == getppid()) task_cancel();
 }
 
+/* When memory runs out a task is to go, not the worker. Where it may not say so, so be it. */
+static void offer_to_oom_killer(void)
+{
+    char score[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (fd < 0) return;
+    if (pread(fd, score, sizeof score - 1, 0) > 0) {
+        int to = atoi(score) + 500;
+        int n = snprintf(score, sizeof score, "%d", to < 1000 ? to : 1000);
+        if (pwrite(fd, score, (size_t)n, 0) < 0) log_debug("oom_score_adj stays as it is");
+    }
+    close(fd);
+}
+
 static void detach(const struct worker *w, int fd, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -35,6 +49,8 @@ static void detach(const struct worker *w, int fd, pid_t parent)
         close(null);
     }
     prctl(PR_SET_NAME, "ctask-child");
+    offer_to_oom_killer();
+    rlimits_apply(&w->options->rlimits);
     log_open(STDERR_FILENO, w->options->level, w->node);
 
     struct sigaction term = {.sa_sigaction = on_term, .sa_flags = SA_SIGINFO};

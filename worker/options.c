@@ -17,7 +17,8 @@ enum {
     KEY_REPLY,
     KEY_BODY,
     KEY_HARD,
-    KEY_SOFT
+    KEY_SOFT,
+    KEY_RLIMIT
 };
 
 static const struct argp_option table[] = {
@@ -57,6 +58,11 @@ static const struct argp_option table[] = {
      "A task that runs for longer is handed from its queue to a lease that is renewed while it "
      "runs; if this worker is lost, the task starts again within so long. At most half of the "
      "broker's consumer_timeout (default 600)",
+     2},
+    {"rlimit", KEY_RLIMIT, "NAME=VALUE[,...]", 0,
+     "Limits of each child, see setrlimit(2): as, core (0 unless named), cpu, data, fsize, "
+     "memlock, "
+     "nofile, nproc, stack; a number, a size as 256M, or unlimited",
      2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
     {"unknown", KEY_UNKNOWN, "delay|dead", 0,
@@ -103,6 +109,12 @@ static double seconds(struct argp_state *state, const char *name, const char *te
     if (*text == 0 || *end != 0 || !isfinite(v) || v < 0)
         argp_error(state, "%s takes seconds, not \"%s\"", name, text);
     return v;
+}
+
+static void rlimits(struct argp_state *state, struct rlimits *l, const char *text)
+{
+    char why[256];
+    if (!rlimits_parse(l, text, why, sizeof why)) argp_error(state, "--rlimit %s", why);
 }
 
 static size_t split(struct argp_state *state, const char *name, const char *text, size_t longest,
@@ -157,6 +169,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--queue-type takes classic or quorum, not \"%s\"", arg);
         break;
     case KEY_LEASE: o->lease = (unsigned)number(state, "--lease", arg, 1, 1000000); break;
+    case KEY_RLIMIT: rlimits(state, &o->rlimits, arg); break;
     case KEY_MAX_TASKS:
         o->max_tasks_per_child =
             (unsigned)number(state, "--max-tasks-per-child", arg, 1, 1000000000);

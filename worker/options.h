@@ -6,6 +6,7 @@
 #include "base/url.h"
 #include "transport/broker.h"
 #include "wire/message.h"
+#include "worker/rlimits.h"
 
 #include <ctask/task.h>
 
@@ -28,6 +29,7 @@ struct options {
     double grace;
     unsigned lease;               /* seconds */
     unsigned max_tasks_per_child; /* 0: no limit */
+    struct rlimits rlimits;       /* of each child */
     struct limits limits;         /* of tasks that have none of their own */
     uint64_t body_max;
     bool unknown_dead; /* --unknown=dead */

@@ -9,6 +9,7 @@
  *   pool.c      the children: start, give, hear, bury
  *   child.c     what runs in a child
  *   limits.c    what a running job may use up
+ *   rlimits.c   what the kernel lets a child have
  *   watch.c     children that get nowhere
  *   proc.c      what the kernel says of them
  *   finish.c    results out, confirmed, then the ack

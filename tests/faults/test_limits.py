@@ -3,11 +3,13 @@ moment, and what was finished in time counts."""
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BrokerTest, main, unique, until  # noqa: E402
+from harness import BIN, BrokerTest, main, unique, until  # noqa: E402
 
 SANITIZED = os.environ.get("CTASK_SANITIZED")
 
@@ -162,6 +164,43 @@ class Watch(BrokerTest):
         """True if a child sleeps over its socket, as it does between jobs."""
         with open("/proc/%d/wchan" % pid) as f:
             return "unix_stream" in f.read()
+
+
+class Rlimits(BrokerTest):
+    @unittest.skipIf(SANITIZED, "a sanitizer needs terabytes of address space")
+    def test_children_have_the_limits_that_were_asked_for_and_leave_no_cores(self):
+        worker = self.worker("-c", "1", "--rlimit", "nofile=64,as=600M,cpu=7", "--rlimit",
+                             "stack=1M")
+        self.bus.result(self.bus.send(self.queue, "demo.add", [1, 2]))
+        child, = worker.children()
+        with open("/proc/%d/limits" % child) as f:
+            limits = {name.strip(): (soft, hard) for name, soft, hard in
+                      re.findall(r"^Max (.+?)  +(\S+) +(\S+)", f.read(), re.M)}
+        self.assertEqual(limits["open files"], ("64", "64"))
+        self.assertEqual(limits["address space"], (str(600 << 20),) * 2)
+        self.assertEqual(limits["stack size"], (str(1 << 20),) * 2)
+        self.assertEqual(limits["cpu time"], ("7", "8"))
+        self.assertEqual(limits["core file size"][0], "0")
+        with open("/proc/%d/oom_score_adj" % child) as f, open("/proc/self/oom_score_adj") as ours:
+            self.assertEqual(int(f.read()), min(int(ours.read()) + 500, 1000))
+        too_much = self.bus.result(self.bus.send(self.queue, "demo.leak", [700 << 20]))
+        self.assertEqual(too_much["result"]["exc_type"], "MemoryError")
+
+    def test_one_wrong_value_is_one_clear_sentence(self):
+        for option, value, says in (
+                ("--rlimit", "nofile", "takes as, core,"), ("--rlimit", "files=3", "takes as, core,"),
+                ("--rlimit", "as=1X", "sizes as 256M"), ("--rlimit", "as=", "sizes as 256M"),
+                ("--rlimit", "nofile=-1", "sizes as 256M"), ("--rlimit", "cpu=1,", "takes as, core,"),
+                ("--rlimit", "as=17179869184G", "sizes as 256M"),
+                ("--time-limit", "-1", "takes seconds"), ("--time-limit", "inf", "takes seconds"),
+                ("--soft-time-limit", "5m", "takes seconds")):
+            run = subprocess.run([os.path.join(BIN, "ctask-worker"), "-A", "demo", option, value],
+                                 capture_output=True, text=True)
+            self.assertEqual(run.returncode, 2, value)
+            first, *rest = run.stderr.splitlines()
+            self.assertIn(option + " ", first)
+            self.assertIn(says, first)
+            self.assertTrue(all(line.startswith(("Try", "Usage")) for line in rest), run.stderr)
 
 
 class Loop(BrokerTest):
