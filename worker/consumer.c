@@ -140,7 +140,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     } else if (!r->task) {
         unknown_task(w, r, &m);
     } else if (handed_out_too_often(&m)) {
-        finish_again(w, r, &m);
+        finish_again(w, r, &(struct copy){.attempt = m.attempt + 1});
     } else if (m.eta > now) {
         request_wait(w, r, clock_in(m.eta - now), THEN_RUN);
     } else {

@@ -1,6 +1,6 @@
 /* finish.c - what a child has done becomes messages; when the broker has confirmed all of them, the
  * delivery is acknowledged (design decision 4). Nothing here looks into a body. */
-#include "task/run.h"
+#include "wire/child.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -130,17 +130,16 @@ static void post_copy(struct worker *w, struct request *r, const struct copy *ho
 
 /* Keeps a message, the delivery itself or one that follows from it, in <queue>.dead. */
 static void keep_dead(struct worker *w, struct request *r, const struct fault *why,
-                      const struct publish *message)
+                      const struct death *death, const struct publish *message)
 {
     struct buf props = {0};
     struct publish p = *message;
     w->counters.buried++;
     log_warn("task id=%.*s is kept in %s: %s: %s", BYTES_ARG(r->id), r->source->dead, why->type,
              why->text);
-    if (!message_copy(
-            p.props, &(struct copy){.dead = why, .dead_by = w->node, .dead_queue = r->source->name},
-            &props))
-        abort();
+    struct copy how = {
+        .dead = why, .dead_by = w->node, .dead_queue = r->source->name, .death = death};
+    if (!message_copy(p.props, &how, &props)) abort();
     p.exchange = "";
     p.routing_key = p.ensure = r->source->dead;
     p.props = buf_bytes(&props);
@@ -178,7 +177,8 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
     while (posted_next(&d.posted, &m) == 1) post(w, r, &m);
     if (d.state == DONE_DEAD) {
         struct publish delivery = original(r);
-        keep_dead(w, r, &d.fault, &delivery);
+        bool died = r->burial && r->burial->death.attempts > 0;
+        keep_dead(w, r, &d.fault, died ? &r->burial->death : NULL, &delivery);
     }
     count(w, &d);
     if (!r->burial) {
@@ -197,47 +197,6 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload)
     return true;
 }
 
-/* A burial costs one child at most: if that one dies too, the result is made here, from the head
- * alone. */
-static void bury_here(struct worker *w, struct request *r)
-{
-    struct buf frame = {0};
-    enum child_frame_type type;
-    struct bytes payload;
-    struct job j = {.queue = bytes_text(r->m->queue),
-                    .props = r->m->props,
-                    .state = r->burial->state,
-                    .fault = r->burial->fault};
-    if (!task_bury(&j, &frame) || child_frame_next(buf_bytes(&frame), &type, &payload) != 1 ||
-        !finish_done(w, r, payload))
-        bug("a burial that cannot be read");
-    buf_done(&frame);
-}
-
-/* Its delivery is back in the queue already, or its lease. */
-static bool is_orphan(const struct request *r)
-{
-    return (r->window == 0 && r->m->delivery.generation != 0) || lease_is_over(r);
-}
-
-void finish_condemned(struct worker *w, struct request *r, const struct fault *why)
-{
-    if (is_orphan(r))
-        request_drop(w, r);
-    else if (r->burial)
-        bury_here(w, r);
-    else
-        request_bury(w, r, STATE_FAILURE, why);
-}
-
-void finish_death(struct worker *w, struct request *r, const struct fault *why)
-{
-    if (w->drain >= DRAIN_NOW && !is_orphan(r))
-        request_give_back(w, r);
-    else
-        finish_condemned(w, r, why);
-}
-
 /* ---- Messages that go round ------------------------------------------------------------------ */
 
 void finish_pass_on(struct worker *w, struct request *r)
@@ -248,17 +207,18 @@ void finish_pass_on(struct worker *w, struct request *r)
     settling(w, r);
 }
 
-void finish_again(struct worker *w, struct request *r, const struct message *m)
+void finish_again(struct worker *w, struct request *r, const struct copy *how)
 {
+    struct copy marked = *how;
+    marked.again = true;
     w->counters.passed_on++;
-    post_copy(w, r, &(struct copy){.again = true, .attempt = m->attempt + 1}, r->source->name);
+    post_copy(w, r, &marked, r->source->name);
     settling(w, r);
 }
 
 void finish_give_back(struct worker *w, struct request *r)
 {
-    struct message m = message_peek(r->m->props);
-    finish_again(w, r, &m);
+    finish_again(w, r, &(struct copy){.attempt = message_peek(r->m->props).attempt + 1});
 }
 
 /* ---- What the broker answered ---------------------------------------------------------------- */
@@ -283,7 +243,7 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
     if (strcmp(p->routing_key, r->source->dead) == 0 || ++r->refusals < REFUSALS_MAX) return false;
     struct fault why;
     fault_set(&why, "DeliveryError", "to \"%s\": %s", p->routing_key, ev->error.text);
-    keep_dead(w, r, &why, p);
+    keep_dead(w, r, &why, NULL, p);
     return true;
 }
 

@@ -3,12 +3,14 @@
 
 #include "base/fd.h"
 #include "wire/child.h"
+#include "worker/proc.h"
 #include "worker/worker.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,13 +41,24 @@ static void nothing(struct worker *w, struct child *k, struct bytes payload)
     (void)payload;
 }
 
-/* Hung up, or said what it may not say. What it did before counts; the rest is concluded at its
- * exit. */
-static void lose(struct worker *w, struct child *k, struct bytes payload)
+void pool_lose(struct worker *w, struct child *k, const char *why)
 {
-    (void)payload;
+    k->offence = why;
+    if (why) log_warn("child pid=%d %s: it is killed", (int)k->pid, why);
     kill(k->pid, SIGKILL);
     child_move(w, k, CHILD_LOST);
+}
+
+static void out_of_turn(struct worker *w, struct child *k, struct bytes payload)
+{
+    (void)payload;
+    pool_lose(w, k, "spoke out of turn");
+}
+
+static void hung_up(struct worker *w, struct child *k, struct bytes payload)
+{
+    (void)payload;
+    pool_lose(w, k, proc_is_exiting(k->pid) ? NULL : "closed its line to the worker");
 }
 
 static void rest(struct worker *w, struct child *k)
@@ -64,8 +77,7 @@ static void job_done(struct worker *w, struct child *k, struct bytes payload)
     struct request *r = k->request;
     bool heard = k->out.len == 0; /* nobody has done what is not read yet */
     if (!heard || !finish_done(w, r, payload)) {
-        log_error("child pid=%d wrote a result that cannot be read", (int)k->pid);
-        lose(w, k, payload);
+        pool_lose(w, k, "wrote a result that cannot be read");
         return;
     }
     k->request = NULL;
@@ -75,10 +87,8 @@ static void job_done(struct worker *w, struct child *k, struct bytes payload)
 
 static void job_publish(struct worker *w, struct child *k, struct bytes payload)
 {
-    if (!finish_publish(w, k->request, payload)) {
-        log_error("child pid=%d wrote a message that cannot be read", (int)k->pid);
-        lose(w, k, payload);
-    }
+    if (!finish_publish(w, k->request, payload))
+        pool_lose(w, k, "wrote a message that cannot be read");
 }
 
 static void child_free(struct child *k)
@@ -91,26 +101,14 @@ static void child_free(struct child *k)
     free(k);
 }
 
-static const char *exit_words(int status, char *out, size_t size)
-{
-    if (WIFSIGNALED(status))
-        snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    else
-        snprintf(out, size, "exit status %d", WEXITSTATUS(status));
-    return out;
-}
-
-/* payload: the wait status. */
 static void gone(struct worker *w, struct child *k, struct bytes payload)
 {
     struct pool *p = &w->pool;
-    int status;
-    memcpy(&status, payload.p, sizeof status);
-    char words[96];
-    exit_words(status, words, sizeof words);
+    char words[128];
+    (void)payload;
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
-        log_warn("child pid=%d is gone: %s", (int)k->pid, words);
+        log_warn("child pid=%d is gone: %s", (int)k->pid, death_words(k, words, sizeof words));
         /* Without a job it was not a task that killed it; of those born together one counts. */
         if (k->jobs == 0 && w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at) {
             unsigned shift = p->failures < 5 ? p->failures : 5;
@@ -118,20 +116,16 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
             p->failures++;
         }
     }
-    if (k->request) {
-        struct fault why;
-        fault_set(&why, "WorkerLostError", "the process that ran this task is gone: %s", words);
-        finish_death(w, k->request, &why);
-    }
+    if (k->request) finish_death(w, k);
     child_free(k);
     p->size--;
 }
 
 static child_action *const actions[CHILD_STATES][CHILD_EVENTS] = {
     /*                   DONE      PUBLISH      HANGUP   EXIT */
-    [CHILD_IDLE] = {lose, lose, lose, gone},
-    [CHILD_BUSY] = {job_done, job_publish, lose, gone},
-    [CHILD_RETIRING] = {lose, lose, nothing, gone},
+    [CHILD_IDLE] = {out_of_turn, out_of_turn, hung_up, gone},
+    [CHILD_BUSY] = {job_done, job_publish, hung_up, gone},
+    [CHILD_RETIRING] = {out_of_turn, out_of_turn, nothing, gone},
     [CHILD_LOST] = {nothing, nothing, nothing, gone},
 };
 
@@ -179,6 +173,7 @@ static bool spawn_one(struct worker *w)
     k->pid = pid;
     k->fd = pair[0];
     k->started = w->now;
+    k->oom_kills = proc_oom_kills();
     k->in.max = k->out.max = CHILD_FRAME_MAX + READ_ROOM;
     w->pool.size++;
     child_move(w, k, CHILD_IDLE);
@@ -257,10 +252,7 @@ static void child_hear(struct worker *w, struct child *k)
         if (rc < 0) break;
         buf_consume(&k->in, whole);
     }
-    if (rc < 0 && k->state != CHILD_LOST) {
-        log_error("child pid=%d does not speak sense any more", (int)k->pid);
-        lose(w, k, payload);
-    }
+    if (rc < 0 && k->state != CHILD_LOST) pool_lose(w, k, "does not speak sense any more");
     if (k->in.len == 0 && k->in.cap > 65536) buf_done(&k->in);
 }
 
@@ -271,7 +263,7 @@ static size_t child_read(struct worker *w, struct child *k, size_t limit)
         uint8_t *at = buf_room(&k->in, READ_ROOM);
         size_t room = k->in.cap - k->in.off - k->in.len;
         if (!at) {
-            lose(w, k, bytes_of(NULL, 0));
+            pool_lose(w, k, "wrote too much");
             break;
         }
         ssize_t n = recv(k->fd, at, room < limit ? room : limit, MSG_DONTWAIT);
@@ -334,26 +326,24 @@ void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
     if (k->state != CHILD_BUSY) return;
     struct request *r = k->request;
     k->request = NULL;
-    lose(w, k, bytes_of(NULL, 0));
+    pool_lose(w, k, NULL);
     finish_condemned(w, r, why);
-}
-
-void pool_lose(struct worker *w, struct child *k, const char *why)
-{
-    log_warn("child pid=%d %s: it is killed", (int)k->pid, why);
-    lose(w, k, bytes_of(NULL, 0));
 }
 
 void pool_reap(struct worker *w)
 {
     struct child *k;
     list_each(k, &w->pool.all, struct child, link) {
-        int status;
-        if (waitpid(k->pid, &status, WNOHANG) == k->pid) {
-            /* A finished result may still be in the socket, all of it. */
-            child_read(w, k, SIZE_MAX);
-            happen(w, k, EVENT_EXIT, bytes_of(&status, sizeof status));
-        }
+        siginfo_t exited = {0};
+        struct rusage used;
+        if (waitid(P_PID, (id_t)k->pid, &exited, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+            exited.si_pid == 0)
+            continue;
+        /* A finished result may still be in the socket, all of it. Until wait4 the pid is ours, so
+         * that no kill can hit another process. */
+        child_read(w, k, SIZE_MAX);
+        if (wait4(k->pid, &k->status, 0, &used) == k->pid) k->peak_kib = used.ru_maxrss;
+        happen(w, k, EVENT_EXIT, bytes_of(NULL, 0));
     }
 }
 

@@ -37,6 +37,10 @@ struct child {
     int64_t stopped;     /* since when watch.c saw it stopped; 0: not */
     const char *trouble; /* what watch.c has reported; NULL: nothing, or it goes on */
     struct request *request;
+    const char *offence; /* killed by us for what it did; NULL: not */
+    int64_t oom_kills;   /* of the machine, when it was born; -1: not known */
+    int status;          /* when it has exited: as waitpid says it */
+    int64_t peak_kib;    /* and the most memory it had */
     struct buf in, out;
     struct pollfd *polled; /* this turn's entry; NULL: born after it was laid out */
 };
@@ -67,7 +71,8 @@ void pool_ask(struct child *k);
 /* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
  * its request is buried for this reason, at once and for good. */
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why);
-/* Kills k, for this reason. What it did before counts; its job is concluded at its exit. */
+/* Kills k, for this reason (a literal, "wrote too much"; NULL: none worth a word). What it did
+ * before counts; its job is concluded at its exit. */
 void pool_lose(struct worker *w, struct child *k, const char *why);
 /* Concludes the children that have exited. */
 void pool_reap(struct worker *w);

@@ -7,17 +7,24 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The start of /proc/PID/`name` as a string; false if it cannot be read. */
+/* The start of a file as a string; false if it cannot be read. */
+static bool file_read(const char *path, char *out, size_t size)
+{
+    size_t n = 0;
+    ssize_t got = 1; /* the kernel hands out a page at a time */
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    while (n < size - 1 && (got = read(fd, out + n, size - 1 - n)) > 0) n += (size_t)got;
+    close(fd);
+    out[n] = 0;
+    return got >= 0 && n > 0;
+}
+
 static bool proc_read(pid_t pid, const char *name, char *out, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, out, size - 1);
-    close(fd);
-    out[n > 0 ? n : 0] = 0;
-    return n > 0;
+    return file_read(path, out, size);
 }
 
 char proc_state(pid_t pid)
@@ -26,6 +33,26 @@ char proc_state(pid_t pid)
     if (!proc_read(pid, "stat", text, sizeof text)) return 0;
     const char *name_end = strrchr(text, ')'); /* the name may hold anything */
     return name_end && name_end[1] == ' ' ? name_end[2] : 0;
+}
+
+bool proc_is_exiting(pid_t pid)
+{
+    enum { EXITING = 0x4 }; /* PF_EXITING of the kernel's task flags */
+    char text[512];
+    unsigned flags;
+    if (!proc_read(pid, "stat", text, sizeof text)) return true;
+    const char *name_end = strrchr(text, ')');
+    return !name_end || sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1 ||
+           flags & EXITING;
+}
+
+int64_t proc_oom_kills(void)
+{
+    char text[16384];
+    int64_t n;
+    if (!file_read("/proc/vmstat", text, sizeof text)) return -1;
+    const char *line = strstr(text, "\noom_kill ");
+    return line && sscanf(line, " oom_kill %" SCNd64, &n) == 1 ? n : -1;
 }
 
 int64_t proc_rss(pid_t pid)

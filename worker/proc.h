@@ -8,6 +8,10 @@
 
 /* As ps shows it: R, S, D, T (stopped), t (traced), Z. 0 if it cannot be told. */
 char proc_state(pid_t pid);
+/* True if it is exiting or gone. */
+bool proc_is_exiting(pid_t pid);
+/* How often this machine has killed for want of memory; -1 if it cannot be told. */
+int64_t proc_oom_kills(void);
 /* Bytes of memory that it occupies now; -1 if it cannot be told. */
 int64_t proc_rss(pid_t pid);
 

@@ -41,8 +41,8 @@ enum request_then {
 struct burial {
     const char *state; /* what its caller sees: STATE_FAILURE, STATE_REVOKED, STATE_RETRY */
     struct fault fault;
-    bool pass_on; /* unknown task: afterwards wait, then THEN_PASS_ON */
-    bool tried;   /* a child has died over it: not given to a second one */
+    bool pass_on;       /* unknown task: afterwards wait, then THEN_PASS_ON */
+    struct death death; /* attempts > 0: it costs its processes their lives */
 };
 
 struct request {

@@ -12,6 +12,7 @@
  *   rlimits.c   what the kernel lets a child have
  *   watch.c     children that get nowhere
  *   proc.c      what the kernel says of them
+ *   death.c     what a dead child means for its task
  *   finish.c    results out, confirmed, then the ack
  *   repost.c    what the broker did not take, again
  *   lease.c     jobs that run for longer than a delivery may stay unsettled
@@ -119,14 +120,10 @@ void finish_read(struct worker *w); /* what `out` has to say */
 bool finish_done(struct worker *w, struct request *r, struct bytes payload);
 /* A child's PUBLISH frame, of the task that it runs. */
 bool finish_publish(struct worker *w, struct request *r, struct bytes payload);
-/* The child that had r is gone. */
-void finish_death(struct worker *w, struct request *r, const struct fault *why);
-/* r ends without a result of its own and is not tried again. */
-void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
 /* A copy goes back to the queue: the task was not known here. */
 void finish_pass_on(struct worker *w, struct request *r);
-/* The same for a message that a quorum queue has handed out too often. */
-void finish_again(struct worker *w, struct request *r, const struct message *m);
+/* The same for one that may have been started here; it says so, and is counted as `how` says. */
+void finish_again(struct worker *w, struct request *r, const struct copy *how);
 /* The same for one whose delivery is settled already: its lease ends when the copy is confirmed. */
 void finish_give_back(struct worker *w, struct request *r);
 /* True while so much of r is unconfirmed that its task is to wait before it sends more. */
@@ -135,6 +132,14 @@ bool finish_is_full(const struct request *r);
 void finish_forget(struct worker *w, struct request *r);
 /* p was not taken before: it is sent again, for the same request. */
 void finish_repost(struct worker *w, const struct publish *p);
+
+/* death.c */
+/* The child k, with its request, is gone: run again, buried, given back or dropped. */
+void finish_death(struct worker *w, struct child *k);
+/* r ends without a result of its own and is not tried again. */
+void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
+/* How k went, in a few words. Returns out. */
+const char *death_words(const struct child *k, char *out, size_t size);
 
 /* repost.c */
 void repost_later(struct worker *w, const struct publish *p); /* copies it */

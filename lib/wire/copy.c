@@ -59,6 +59,17 @@ static void retry_append(const struct message *m, const struct copy *c, struct b
     if (m->parent_id.n == 0 && m->id.n > 0) table_put_text(out, "parent_id", m->id);
 }
 
+static void death_append(const struct death *d, struct buf *out)
+{
+    if (d->signal)
+        table_put_int(out, "x-ctask-dead-signal", d->signal);
+    else
+        table_put_int(out, "x-ctask-dead-exit", d->status);
+    table_put_int(out, "x-ctask-dead-attempts", (int32_t)d->attempts);
+    table_put_int(out, "x-ctask-dead-rss",
+                  d->peak_kib < INT32_MAX ? (int32_t)d->peak_kib : INT32_MAX);
+}
+
 static void dead_append(const struct copy *c, struct buf *out)
 {
     char date[DATE_SIZE];
@@ -67,6 +78,7 @@ static void dead_append(const struct copy *c, struct buf *out)
     table_put_text(out, "x-ctask-dead-at", bytes_text(date_write(clock_wall(), date)));
     table_put_text(out, "x-ctask-dead-by", bytes_text(c->dead_by));
     table_put_text(out, "x-ctask-dead-queue", bytes_text(c->dead_queue));
+    if (c->death) death_append(c->death, out);
 }
 
 static void changes_append(const struct message *m, const struct copy *c, struct buf *out)
@@ -75,6 +87,8 @@ static void changes_append(const struct message *m, const struct copy *c, struct
     bool counted = c->retry && m->attempt > 0;
     if (c->again || counted) table_put_bool(out, "x-ctask-again", true);
     if (c->attempt > 0 || counted) table_put_int(out, "x-ctask-attempt", (int32_t)c->attempt);
+    bool crashed = c->retry && m->crashes > 0;
+    if (c->crashes > 0 || crashed) table_put_int(out, "x-ctask-crashes", (int32_t)c->crashes);
     if (c->unknown > 0) table_put_int(out, "x-ctask-unknown", (int32_t)c->unknown);
     if (c->retry) retry_append(m, c, out);
     if (c->dead) dead_append(c, out);

@@ -46,6 +46,7 @@ static const struct header {
     HEADER("ignore_result", FLAG, true, ignore_result),
     HEADER("x-ctask-again", FLAG, false, again),
     HEADER("x-ctask-attempt", COUNT, false, attempt),
+    HEADER("x-ctask-crashes", COUNT, false, crashes),
     HEADER("x-ctask-unknown", COUNT, false, unknown),
     HEADER("x-delivery-count", COUNT, false, delivery_count),
 #undef HEADER

@@ -27,6 +27,7 @@ struct message {
     bool ignore_result;
     bool again;             /* x-ctask-again: a copy of it may have been started before */
     int64_t attempt;        /* x-ctask-attempt: starts before this one that did not end */
+    int64_t crashes;        /* x-ctask-crashes: those of them that were the task's own doing */
     int64_t unknown;        /* x-ctask-unknown: how often a worker did not know this task */
     int64_t delivery_count; /* x-delivery-count of quorum queues */
     struct props props;
@@ -92,18 +93,26 @@ bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *ou
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
+/* How the process died that ran it last. */
+struct death {
+    int signal, status; /* the signal that killed it; 0: it left with this exit status */
+    int64_t attempts;   /* starts in all */
+    int64_t peak_kib;   /* the most memory it had */
+};
+
 /* How a copy differs from the message it is made of; zero: not. Header bytes are kept as they came,
  * entries cut and appended. x-death and its kin, CC, BCC, expiration and user_id, which would drop,
  * double or refuse the copy, never travel on; the user goes to x-ctask-user. */
 struct copy {
-    bool again;               /* mark as maybe started before */
-    int64_t attempt, unknown; /* > 0: set these counters */
-    bool retry;               /* the task asked to run again: retries + 1, eta, parent_id; its
-                                 attempts count from 0, but it stays marked if there were any */
-    double eta;               /* with retry: when, seconds since 1970; 0: at once */
-    const struct fault *dead; /* a dead letter: why */
-    const char *dead_by;      /* node name */
-    const char *dead_queue;   /* where it was consumed */
+    bool again;                        /* mark as maybe started before */
+    int64_t attempt, crashes, unknown; /* > 0: set these counters */
+    bool retry;                /* the task asked to run again: retries + 1, eta, parent_id; its
+                                  attempts count from 0, but it stays marked if there were any */
+    double eta;                /* with retry: when, seconds since 1970; 0: at once */
+    const struct fault *dead;  /* a dead letter: why */
+    const char *dead_by;       /* node name */
+    const char *dead_queue;    /* where it was consumed */
+    const struct death *death; /* with dead: the death of its process, NULL if that was not why */
 };
 
 /* Appends the property bytes of the copy, which is always persistent. Headers beyond the limits of

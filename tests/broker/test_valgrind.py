@@ -23,7 +23,7 @@ TASKS = int(os.environ.get("CTASK_TEST_TASKS", "3000"))
 class Memory(BrokerTest):
     def test_the_parent_uses_only_its_own_memory_and_loses_none(self):
         self.bus.declare(self.queue)
-        odd = [self.bus.send(self.queue, "demo.crash", ["kill"]),
+        odd = [self.bus.send(self.queue, "demo.crash", ["abort"]),
                self.bus.send(self.queue, "demo.retry", [2, 0]),
                self.bus.send(self.queue, headers={"expires": "2020-01-01T00:00:00+00:00"}),
                self.bus.send(self.queue, "nobody.knows", headers={"x-ctask-unknown": 10})]

@@ -107,7 +107,7 @@ class Children(BrokerTest):
         self.assertEqual({results[c]["result"]["exc_type"] for c in crashes}, {"WorkerLostError"})
         until("all kept", lambda: self.bus.depth(self.queue + ".dead") == 25)
         self.assertEqual(worker.stop(), 0)
-        self.assertIn("children lost 25", worker.log())
+        self.assertIn("children lost 75", worker.log())
 
     def test_children_are_replaced_after_their_number_of_tasks(self):
         worker = self.worker("-c", "1", "--max-tasks-per-child", "10")

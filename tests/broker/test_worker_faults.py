@@ -134,7 +134,7 @@ class Rest(BrokerTest):
 class Death(BrokerTest):
     def test_a_crash_is_told_at_once(self):
         worker = self.worker("-c", "1", url=QUIET)
-        crash = self.bus.send(self.queue, "demo.crash", ["kill"])
+        crash = self.bus.send(self.queue, "demo.crash", ["abort"])
         start = time.monotonic()
         self.assertEqual(self.bus.result(crash)["result"]["exc_type"], "WorkerLostError")
         self.assertLess(time.monotonic() - start, 2.5)
@@ -142,7 +142,7 @@ class Death(BrokerTest):
 
     def test_tasks_that_crash_together_do_not_take_the_worker_with_them(self):
         self.bus.declare(self.queue)
-        crashes = [self.bus.send(self.queue, "demo.crash", ["kill"]) for _ in range(24)]
+        crashes = [self.bus.send(self.queue, "demo.crash", ["abort"]) for _ in range(24)]
         worker = self.worker("-c", "12")
         found = self.bus.results(*crashes)
         self.assertEqual({r["result"]["exc_type"] for r in found.values()}, {"WorkerLostError"})
@@ -216,7 +216,7 @@ class Signals(BrokerTest):
 
     def test_sigchld_ignored_by_who_started_it_costs_no_child(self):
         process = self.start(lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN), "-c", "1")
-        crash = self.bus.send(self.queue, "demo.crash", ["kill"])
+        crash = self.bus.send(self.queue, "demo.crash", ["abort"])
         self.assertEqual(self.bus.result(crash)["result"]["exc_type"], "WorkerLostError")
         process.terminate()
         self.assertEqual(process.wait(60), 0)
@@ -249,7 +249,7 @@ class Signals(BrokerTest):
 
     def test_closed_standard_descriptors_do_no_harm(self):
         process = self.start(lambda: [os.close(fd) for fd in (0, 1, 2)], "-c", "2", "-l", "debug")
-        crash = self.bus.send(self.queue, "demo.crash", ["kill"])
+        crash = self.bus.send(self.queue, "demo.crash", ["abort"])
         ids = [self.bus.send(self.queue) for _ in range(50)]
         self.bus.results(crash, *ids)
         process.terminate()

@@ -52,8 +52,9 @@ def unique(prefix="t"):
 class Worker:
     """A ctask-worker, and its log as events."""
 
-    def __init__(self, *args, queue=None, app="primes,demo", wait=True, url=URL, env=None):
-        command = [os.path.join(BIN, "ctask-worker"), "-A", app]
+    def __init__(self, *args, queue=None, app="primes,demo", wait=True, url=URL, env=None,
+                 under=()):
+        command = [*under, os.path.join(BIN, "ctask-worker"), "-A", app]
         if queue:
             command += ["-Q", queue]
         self.process = subprocess.Popen(

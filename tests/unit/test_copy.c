@@ -134,15 +134,19 @@ END_TEST
 START_TEST(counters_replace_those_before)
 {
     struct props p;
-    struct buf first = copied(props_of("delay"), &(struct copy){.attempt = 1, .unknown = 4}, &p);
-    struct buf out = copied(&first, &(struct copy){.again = true, .attempt = 2, .unknown = 5}, &p);
-    ck_assert_int_eq(number(&p, "x-ctask-attempt"), 2);
+    struct buf first =
+        copied(props_of("delay"), &(struct copy){.attempt = 1, .crashes = 1, .unknown = 4}, &p);
+    struct copy next = {.again = true, .attempt = 3, .crashes = 2, .unknown = 5};
+    struct buf out = copied(&first, &next, &p);
+    ck_assert_int_eq(number(&p, "x-ctask-attempt"), 3);
+    ck_assert_int_eq(number(&p, "x-ctask-crashes"), 2);
     ck_assert_int_eq(number(&p, "x-ctask-unknown"), 5);
     ck_assert_uint_eq(count(&p, "x-ctask-attempt") + count(&p, "x-ctask-unknown"), 2);
+    ck_assert_uint_eq(count(&p, "x-ctask-crashes"), 1);
     struct message m;
     struct fault f;
     ck_assert(message_read(buf_bytes(&out), &m, &f));
-    ck_assert(m.again && m.attempt == 2 && m.unknown == 5);
+    ck_assert(m.again && m.attempt == 3 && m.crashes == 2 && m.unknown == 5);
     ck_assert(bytes_is(m.task, "tasks.is_prime"));
     buf_done(&first);
     buf_done(&out);
@@ -202,13 +206,13 @@ END_TEST
 START_TEST(a_retry_of_a_doubtful_attempt_starts_its_count_anew_and_stays_doubtful)
 {
     struct props p;
-    struct buf first = copied(props_of("delay"), &(struct copy){.attempt = 2}, &p);
+    struct buf first = copied(props_of("delay"), &(struct copy){.attempt = 2, .crashes = 2}, &p);
     struct buf out = {0};
     struct message m;
     struct fault f;
     ck_assert(message_copy(buf_bytes(&first), &(struct copy){.retry = true}, &out));
     ck_assert(message_read(buf_bytes(&out), &m, &f));
-    ck_assert(m.again && m.attempt == 0 && m.retries == 1);
+    ck_assert(m.again && m.attempt == 0 && m.crashes == 0 && m.retries == 1);
     buf_done(&first);
     buf_done(&out);
 }
@@ -236,6 +240,28 @@ START_TEST(a_dead_letter_says_why_when_and_where_once)
         ck_assert_uint_eq(count(&p, key), 1);
     }
     ck_assert(bytes_is(text(&p, "task"), "tasks.is_prime"));
+    buf_done(&first);
+    buf_done(&out);
+}
+END_TEST
+
+START_TEST(a_dead_letter_tells_how_its_process_died)
+{
+    struct fault f;
+    fault_set(&f, "WorkerLostError", "gone");
+    struct death d = {.signal = 11, .attempts = 3, .peak_kib = (int64_t)1 << 40};
+    struct copy dead = {.dead = &f, .dead_by = "w", .dead_queue = "q", .death = &d};
+    struct props p;
+    struct buf first = copied(props_of("delay"), &dead, &p);
+    ck_assert_int_eq(number(&p, "x-ctask-dead-signal"), 11);
+    ck_assert_int_eq(number(&p, "x-ctask-dead-attempts"), 3);
+    ck_assert_int_eq(number(&p, "x-ctask-dead-rss"), INT32_MAX);
+    ck_assert(!has(&p, "x-ctask-dead-exit"));
+    d = (struct death){.status = 4, .attempts = 100, .peak_kib = 5120};
+    struct buf out = copied(props_of("delay"), &dead, &p);
+    ck_assert_int_eq(number(&p, "x-ctask-dead-exit"), 4);
+    ck_assert_int_eq(number(&p, "x-ctask-dead-rss"), 5120);
+    ck_assert(!has(&p, "x-ctask-dead-signal"));
     buf_done(&first);
     buf_done(&out);
 }
@@ -348,6 +374,7 @@ int main(void)
     tcase_add_test(tc, a_retry_has_the_headers_of_celerys_own);
     tcase_add_test(tc, a_retry_of_a_doubtful_attempt_starts_its_count_anew_and_stays_doubtful);
     tcase_add_test(tc, a_dead_letter_says_why_when_and_where_once);
+    tcase_add_test(tc, a_dead_letter_tells_how_its_process_died);
     tcase_add_test(tc, headers_that_cannot_be_read_are_left_out_and_the_copy_says_so);
     tcase_add_test(tc, a_copy_that_would_outgrow_the_limits_keeps_what_makes_it_a_task);
     tcase_add_test(tc, anything_can_be_copied_to_the_dead);

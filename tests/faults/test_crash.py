@@ -1,0 +1,214 @@
+"""Children that die: by their task's doing, by somebody else's, all the time. A task that ends its
+process runs three times and is then kept with what is known of its death; its caller hears of it,
+and the tasks beside it never notice."""
+import collections
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from harness import BrokerTest, main, until  # noqa: E402
+
+BUILD = os.environ.get("CTASK_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+POISON = os.path.join(BUILD, "tests/apps/poison.so")
+
+
+class CrashTest(BrokerTest):
+    def setUp(self):
+        super().setUp()
+        self.dead = self.queue + ".dead"
+        handle, self.ledger = tempfile.mkstemp(prefix="ctask-ledger-")
+        os.close(handle)
+        self.addCleanup(os.unlink, self.ledger)
+
+    def worker(self, *args, **kwargs):
+        return super().worker(*args, app="primes,demo," + POISON, **kwargs)
+
+    def starts(self):
+        """How often each line was written: by each task once at its start."""
+        with open(self.ledger) as f:
+            return collections.Counter(line.split()[0] for line in f)
+
+    def die(self, how, *last_words, task="poison.die", **kwargs):
+        return self.bus.send(self.queue, task, [self.ledger, how, *last_words], **kwargs)
+
+    def live(self, name, us=0):
+        return self.bus.send(self.queue, "poison.live", [self.ledger, name, us])
+
+    def assert_lost(self, task, result=None):
+        result = result or self.bus.result(task)
+        self.assertEqual(result["status"], "FAILURE")
+        self.assertEqual(result["result"]["exc_type"], "WorkerLostError")
+        return result["result"]["exc_message"][0]
+
+
+class Poison(CrashTest):
+    # How its process ends: by which signal, or with which status.
+    WAYS = {"segv": signal.SIGSEGV, "abort": signal.SIGABRT, "fpe": signal.SIGFPE,
+            "bus": signal.SIGBUS, "stack": signal.SIGSEGV, "term": signal.SIGTERM, "exit": 0,
+            "_exit": 3, "closefrom": signal.SIGKILL, "junk": signal.SIGKILL}
+
+    def test_each_poison_runs_three_times_and_nobody_beside_it_notices(self):
+        self.bus.declare(self.queue)
+        poison, others = {}, []
+        for how in self.WAYS:
+            poison[how] = self.die(how)
+            others += [self.live("%s-%d" % (how, i)) for i in range(30)]
+        worker = self.worker("-c", "2")
+        results = self.bus.results(*poison.values(), *others)
+        for task in others:
+            self.assertIs(results[task]["result"], False, "run again")
+        starts = self.starts()
+        self.assertEqual({how: starts.pop(how) for how in self.WAYS}, {how: 3 for how in self.WAYS})
+        self.assertEqual(set(starts.values()), {1})
+        self.assertEqual(len(starts), len(others))
+        letters = {}
+        for _ in poison:
+            letter = self.bus.take(self.dead)
+            letters[letter.headers["id"]] = letter.headers
+        for how, task in poison.items():
+            self.assert_told(how, letters[task], self.assert_lost(task, results[task]))
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.queue), 0)
+
+    def assert_told(self, how, headers, text):
+        end = self.WAYS[how]
+        if isinstance(end, signal.Signals):
+            self.assertEqual(headers["x-ctask-dead-signal"], end, how)
+        else:
+            self.assertEqual(headers["x-ctask-dead-exit"], end, how)
+        if how == "closefrom":
+            self.assertIn("closed its line", text)
+        elif how == "junk":
+            self.assertIn("does not speak sense", text)
+        else:
+            self.assertIn("signal %d " % end if end > 3 else "exit status %d" % end, text)
+        self.assertIn("3 attempts", text)
+        self.assertIn("peak memory %d KiB" % headers["x-ctask-dead-rss"], text)
+        self.assertGreater(headers["x-ctask-dead-rss"], 500)
+        self.assertEqual(headers["x-ctask-dead-attempts"], 3)
+        self.assertEqual(headers["x-ctask-dead-type"], "WorkerLostError")
+        self.assertEqual(headers["x-ctask-dead-reason"], text)
+
+    def test_one_that_is_acknowledged_early_runs_once(self):
+        worker = self.worker("-c", "1")
+        self.assertIn("1 attempt,", self.assert_lost(self.die("segv", task="poison.die_early")))
+        self.assertEqual(self.starts(), {"segv": 1})
+        self.assertEqual(self.bus.take(self.dead).headers["x-ctask-dead-attempts"], 1)
+        self.assertEqual(worker.stop(), 0)
+
+
+class Killed(CrashTest):
+    def test_a_task_whose_process_somebody_kills_runs_again(self):
+        worker = self.worker("-c", "1")
+        task = self.live("it", 300000)
+        for times in range(1, 6):  # more often than a crash is forgiven
+            until("it runs", lambda: self.starts()["it"] == times)
+            os.kill(worker.children()[0], signal.SIGKILL)
+        self.assertIs(self.bus.result(task)["result"], True)
+        self.assertEqual(self.starts(), {"it": 6})
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.dead), 0)
+
+    def test_but_not_for_ever(self):
+        self.worker("-c", "1")
+        task = self.die("kill", headers={"x-ctask-attempt": 96})
+        self.assertIn("signal 9 (Killed), after 100 attempts", self.assert_lost(task))
+        self.assertEqual(self.starts(), {"kill": 4})
+        headers = self.bus.take(self.dead).headers
+        self.assertEqual(headers["x-ctask-dead-signal"], 9)
+        self.assertNotIn("x-ctask-crashes", headers)
+
+    def test_when_the_machine_is_out_of_memory_it_was_the_task(self):
+        """The kernel's count is a file of ours, in a name space of its own."""
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
+            self.skipTest("needs the right to unshare(1) its mounts")
+        stat = tempfile.NamedTemporaryFile("w", prefix="ctask-vmstat-")
+        self.addCleanup(stat.close)
+
+        def killed(times):
+            stat.seek(0)
+            stat.write("nr_free_pages 1\noom_kill %d\nzone_reclaim 0\n" % times)
+            stat.flush()
+        killed(7)
+        worker = self.worker("-c", "1", under=[
+            "unshare", "-m", "sh", "-c", 'mount --bind "$0" /proc/vmstat && exec "$@"', stat.name])
+        task = self.live("it", 10000000)
+        for times in range(1, 4):
+            until("it runs", lambda: self.starts()["it"] == times)
+            killed(7 + times)
+            os.kill(worker.children()[0], signal.SIGKILL)
+        self.assertIn("signal 9 (Killed), after 3 attempts", self.assert_lost(task))
+        self.assertEqual(self.bus.take(self.dead).headers["x-ctask-crashes"], 2)
+
+    def test_children_killed_at_random_cost_no_task(self):
+        worker = self.worker("-c", "4")
+        tasks = {self.live("n%d" % i, 2000): "n%d" % i for i in range(2000)}
+        done = threading.Event()
+
+        def kill():
+            while not done.wait(0.02):
+                children = worker.children()
+                if children:
+                    os.kill(random.choice(children), signal.SIGKILL)
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            results = self.bus.results(*tasks)
+        finally:
+            done.set()
+            killer.join()
+        self.assertEqual({r["status"] for r in results.values()}, {"SUCCESS"})
+        starts = self.starts()
+        for task, name in tasks.items():
+            if starts[name] > 1:
+                self.assertIs(results[task]["result"], True, "run again without saying so")
+        self.assertEqual(len(starts), 2000)
+        self.assertGreater(sum(starts.values()), 2000, "none was hit")
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.dead) + self.bus.depth(self.queue), 0)
+
+    def test_one_that_dies_after_its_last_word_is_done(self):
+        worker = self.worker("-c", "1", "--max-tasks-per-child", "1")
+        for i in range(100):
+            task = self.bus.send(self.queue, "poison.last_word", [self.ledger, "n%d" % i])
+            self.assertIs(self.bus.result(task)["result"], False)
+        starts = self.starts()
+        self.assertGreater(starts.pop("hit"), 10)
+        self.assertEqual(set(starts.values()), {1})
+        self.assertEqual(len(starts), 100)
+        self.assertEqual(worker.stop(), 0)
+
+
+class Parent(CrashTest):
+    def test_a_killed_parent_leaves_nothing_and_its_tasks_run_elsewhere(self):
+        first = self.worker("-c", "3")
+        tasks = [self.live("n%d" % i, 1000000) for i in range(3)]
+        until("they run", lambda: len(self.starts()) == 3)
+        children = first.children()
+        for child in children:
+            self.assertEqual(self.tcp(child), set(), "a child holds a socket of the broker's")
+        self.worker("-c", "3")
+        first.signal(signal.SIGKILL)
+        first.wait()
+        until("all gone", lambda: not any(os.path.exists("/proc/%d" % c) for c in children))
+        until("they run again", lambda: set(self.starts().values()) == {2})
+        self.assertEqual({r["result"] for r in self.bus.results(*tasks).values()}, {True})
+
+    @staticmethod
+    def tcp(pid):
+        """The TCP sockets of a process."""
+        inodes = set()
+        for table in "tcp", "tcp6":
+            with open("/proc/%d/net/%s" % (pid, table)) as f:
+                inodes |= {"socket:[%s]" % line.split()[9] for line in f.readlines()[1:]}
+        folder = "/proc/%d/fd/" % pid
+        return inodes & {os.readlink(folder + fd) for fd in os.listdir(folder)}
+
+
+if __name__ == "__main__":
+    main()

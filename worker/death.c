@@ -1,0 +1,108 @@
+/* death.c - a child is gone: whose doing was it, and what becomes of its task? A task that ends its
+ * process itself (a crash, exit(), junk on its line to us) runs three times in all and is then
+ * buried. A SIGKILL that we did not send says nothing about the task, unless the kernel was out of
+ * memory: it runs again, within reason. Nothing here ends a process. */
+#include "task/run.h"
+#include "worker/proc.h"
+#include "worker/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define CRASHES_MAX 3    /* runs that end by the task's own doing */
+#define ATTEMPTS_MAX 100 /* runs that do not end, for whatever reason */
+
+/* ---- Whose doing ----------------------------------------------------------------------------- */
+
+static bool is_own_doing(const struct child *k)
+{
+    if (k->offence || !WIFSIGNALED(k->status) || WTERMSIG(k->status) != SIGKILL) return true;
+    return k->oom_kills >= 0 && proc_oom_kills() > k->oom_kills;
+}
+
+const char *death_words(const struct child *k, char *out, size_t size)
+{
+    if (k->offence)
+        snprintf(out, size, "%s", k->offence);
+    else if (WIFSIGNALED(k->status))
+        snprintf(out, size, "signal %d (%s)", WTERMSIG(k->status), strsignal(WTERMSIG(k->status)));
+    else
+        snprintf(out, size, "exit status %d", WEXITSTATUS(k->status));
+    return out;
+}
+
+/* ---- What becomes of the task ---------------------------------------------------------------- */
+
+/* Its delivery is back in the queue already, or its lease. */
+static bool is_orphan(const struct request *r)
+{
+    return (r->window == 0 && r->m->delivery.generation != 0) || lease_is_over(r);
+}
+
+/* A burial costs one child at most: if that one dies too, the result is made here, from the head
+ * alone. */
+static void bury_here(struct worker *w, struct request *r)
+{
+    struct buf frame = {0};
+    enum child_frame_type type;
+    struct bytes payload;
+    struct job j = {.queue = bytes_text(r->m->queue),
+                    .props = r->m->props,
+                    .state = r->burial->state,
+                    .fault = r->burial->fault};
+    if (!task_bury(&j, &frame) || child_frame_next(buf_bytes(&frame), &type, &payload) != 1 ||
+        !finish_done(w, r, payload))
+        bug("a burial that cannot be read");
+    buf_done(&frame);
+}
+
+void finish_condemned(struct worker *w, struct request *r, const struct fault *why)
+{
+    if (is_orphan(r))
+        request_drop(w, r);
+    else if (r->burial)
+        bury_here(w, r);
+    else
+        request_bury(w, r, STATE_FAILURE, why);
+}
+
+static void bury(struct worker *w, struct child *k, int64_t attempts)
+{
+    char words[128];
+    struct fault why;
+    struct death d = {
+        .signal = WIFSIGNALED(k->status) ? WTERMSIG(k->status) : 0,
+        .status = WIFEXITED(k->status) ? WEXITSTATUS(k->status) : 0,
+        .attempts = attempts,
+        .peak_kib = k->peak_kib,
+    };
+    fault_set(&why, "WorkerLostError",
+              "the process that ran this task is gone: %s, after %" PRId64
+              " attempt%s, peak memory %" PRId64 " KiB",
+              death_words(k, words, sizeof words), attempts, attempts == 1 ? "" : "s", k->peak_kib);
+    request_bury(w, k->request, STATE_FAILURE, &why);
+    k->request->burial->death = d;
+}
+
+void finish_death(struct worker *w, struct child *k)
+{
+    struct request *r = k->request;
+    struct message m = message_peek(r->m->props);
+    int64_t attempts = m.attempt + 1, crashes = m.crashes + is_own_doing(k);
+    if (is_orphan(r)) {
+        request_drop(w, r);
+    } else if (w->drain >= DRAIN_NOW) {
+        request_give_back(w, r);
+    } else if (r->burial) {
+        bury_here(w, r);
+    } else if (r->task->ack == CTASK_ACK_EARLY || crashes >= CRASHES_MAX ||
+               attempts >= ATTEMPTS_MAX) {
+        bury(w, k, attempts);
+    } else {
+        log_warn("task id=%.*s %s: its process is gone %" PRId64 " times; it runs again",
+                 BYTES_ARG(r->id), r->task->name, attempts);
+        finish_again(w, r, &(struct copy){.attempt = attempts, .crashes = crashes});
+    }
+}
