@@ -170,6 +170,15 @@ static ctask_outcome retry(struct ctask_call *t)
     return task_retry(t, seconds);
 }
 
+/* Fails by its own word; that it is tried again is said in the table. */
+static ctask_outcome flaky(struct ctask_call *t)
+{
+    int64_t times;
+    if (!task_args(t, &times)) return ctask_failed(t);
+    if (ctask_call_retries(t) >= times) return task_return(t, ctask_call_retries(t));
+    return task_fail(t, "TimeoutError", "failure %" PRId64, ctask_call_retries(t) + 1);
+}
+
 static ctask_outcome crash(struct ctask_call *t)
 {
     static const struct {
@@ -275,6 +284,8 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
            .help = "fails with that exception"},
           {TASK_CALL_AS("demo.retry", retry), .params = "times, seconds=0", .max_retries = 10,
            .help = "fails so many times, then returns"},
+          {TASK_CALL_AS("demo.flaky", flaky), .params = "times", .autoretry = "TimeoutError",
+           .retry_backoff = 0.01, .help = "fails so many times and is tried again by itself"},
           {TASK_CALL_AS("demo.crash", crash), .params = "how=abort",
            .help = "dies by abort, segv, fpe or kill"},
           {TASK_CALL_AS("demo.exit", leave), .params = "status=0", .help = "ends its process"},

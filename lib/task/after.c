@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "task/backoff.h"
 #include "task/run.h"
 #include "wire/embed.h"
 #include "wire/outcome.h"
@@ -40,6 +41,15 @@ static bool copy_add(struct buf *posted, const struct ctask_call *t)
                                                      .props = buf_bytes(&props)});
     buf_done(&props);
     return ok;
+}
+
+/* Turns a failure that its table entry has tried again into a retry. */
+static void retry_by_itself(struct ctask_call *t)
+{
+    if (!backoff_wanted(t->task, t->fault.type)) return;
+    t->because = t->fault;
+    t->delay = backoff_wait(t->task, t->m.retries);
+    call_end(t, CALL_RETRY);
 }
 
 /* Turns a retry that is one too many into the failure it is. */
@@ -96,6 +106,7 @@ bool after_call(struct ctask_call *t, struct buf *out)
     struct buf posted = {0};
     struct done d = {.state = DONE_SUCCESS, .runtime = t->runtime};
     bool ok = true;
+    if (t->end == CALL_FAILED) retry_by_itself(t);
     if (t->end == CALL_RETRY) retry_limit(t);
     if (t->end == CALL_RETRY) {
         d.state = DONE_RETRY;

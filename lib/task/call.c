@@ -4,6 +4,7 @@
 #include "task/call.h"
 
 #include "base/err.h"
+#include "task/backoff.h"
 #include "task/params.h"
 #include "task/run.h"
 #include "wire/outcome.h"
@@ -95,7 +96,7 @@ ctask_outcome ctask_call_retry(struct ctask_call *t, double seconds)
     if (!(seconds <= MESSAGE_DELAY_MAX))
         return ctask_call_fail(t, "ValueError", "%s() asks for a retry in %g s; %d is the most",
                                t->task->name, seconds, MESSAGE_DELAY_MAX);
-    t->delay = seconds > 0 ? seconds : 0;
+    t->delay = seconds < 0 ? backoff_wait(t->task, t->m.retries) : seconds;
     return call_end(t, CALL_RETRY);
 }
 

@@ -3,6 +3,7 @@
 #include "task/registry.h"
 
 #include "base/err.h"
+#include "task/backoff.h"
 #include "task/params.h"
 
 #include <stdlib.h>
@@ -60,6 +61,8 @@ static int task_check(const struct registry *g, const struct ctask_app *app, uin
     if (!t->run)
         return error_set(e, CTASK_EINVAL, "task %s of app %s has no function (.run)", t->name,
                          app->name);
+    why = backoff_check(t);
+    if (why) return error_set(e, CTASK_EINVAL, "task %s of app %s %s", t->name, app->name, why);
     why = params_check(t->params);
     if (why)
         return error_set(e, CTASK_EINVAL, "task %s of app %s has .params \"%s\": %s", t->name,

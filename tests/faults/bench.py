@@ -245,8 +245,8 @@ class PrivateBroker:
         """Messages in the queue: (ready, unacknowledged)."""
         found = self.evaluate(
             _queue(name) + ", [{_, R}, {_, U}] = rabbit_amqqueue:info(Q, [messages_ready, "
-            "messages_unacknowledged]), [R, U]")
-        return tuple(int(n) for n in found.strip("[]").split(","))
+            "messages_unacknowledged]), {R, U}")
+        return tuple(int(n) for n in found.strip("{}").split(","))
 
 
 class FaultProxy:

@@ -231,6 +231,16 @@ class Gone(ClientTest):
         before = burst(5000)
         self.assertLess(burst(n) - before, 2 << 20)
 
+    def test_a_failure_that_is_tried_again_by_itself_ends_once(self):
+        h = self.p.send("demo.flaky", 2)
+        lost = self.p.send("demo.flaky", 9)
+        self.worker()
+        self.assertEqual(h.value(), 2)
+        self.assertEqual(lost.wait(), producer.ETASK)
+        self.assertEqual((lost.error().type, lost.error().text), (b"TimeoutError", b"failure 4"))
+        h.forget()
+        lost.forget()
+
     def test_a_task_that_expired_has_an_outcome(self):
         h = self.p.send(ECHO, 1, expires=0.05)
         self.assertEqual(self.p.flush(), 0)

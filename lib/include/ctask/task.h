@@ -63,7 +63,9 @@ CTASK_API ctask_outcome ctask_call_fail(struct ctask_call *t, const char *type, 
 /* The failure that is already noted in t: wrong arguments. */
 CTASK_API ctask_outcome ctask_failed(struct ctask_call *t) CTASK_MUST_USE;
 /* Runs again after so many seconds (up to 2^28 - 1), at most .max_retries times (default 3); then
- * it fails with what ctask_call_because said in this run, or MaxRetriesExceededError. */
+ * it fails with what ctask_call_because said in this run, or MaxRetriesExceededError. Negative
+ * seconds: by the task's back-off, a random time between 0 and .retry_backoff doubled with each
+ * retry, .retry_backoff_max at most. */
 CTASK_API ctask_outcome ctask_call_retry(struct ctask_call *t, double seconds) CTASK_MUST_USE;
 /* Why the retry: shown to the caller while it waits, and at the end. */
 CTASK_API void ctask_call_because(struct ctask_call *t, const char *type, const char *fmt, ...)
@@ -94,7 +96,12 @@ struct ctask_task {
      * asked to end (task_cancelled). A message may name its own; 0: the worker's --time-limit and
      * --soft-time-limit, by default none. */
     double hard_limit, soft_limit;
-    int max_retries;    /* 0: 3; negative: without limit */
+    int max_retries;                         /* 0: 3; negative: without limit */
+    double retry_backoff, retry_backoff_max; /* seconds, see ctask_call_retry; 0: 1 and 600 */
+    /* "OSError, TimeoutError": failures of these types (task_fail) are tried again by themselves,
+     * by the back-off; the last one is the task's. Names are compared as they are, but "Exception"
+     * means all. Arguments that do not fit are never tried again. */
+    const char *autoretry;
     enum ctask_ack ack; /* CTASK_ACK_EARLY: acknowledged before it runs: at most once */
 };
 
