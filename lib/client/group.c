@@ -61,6 +61,21 @@ static bool one_client(struct ctask_result *const *r, size_t n, struct ctask_cli
     return true;
 }
 
+/* Each handle becomes the member at its place, unless it is one already, here or elsewhere: then
+ * the place stays empty and the group cannot be. */
+static bool members_claim(struct ctask_group *g, struct ctask_result *const *r)
+{
+    bool all = true;
+    for (size_t i = 0; i < g->n; i++) {
+        bool taken = r[i]->member != NULL;
+        g->members[i].index = i;
+        g->members[i].r = taken ? NULL : r[i];
+        if (!taken && r[i] != result_of_no_memory()) r[i]->member = &g->members[i];
+        all = all && !taken;
+    }
+    return all;
+}
+
 struct ctask_group *ctask_group_of(struct ctask_result *const *r, size_t n)
 {
     struct ctask_client *c;
@@ -79,14 +94,15 @@ struct ctask_group *ctask_group_of(struct ctask_result *const *r, size_t n)
     g->client = c;
     g->n = n;
     gather_init(&g->gather);
-    for (size_t i = 0; i < n; i++) {
-        g->members[i].index = i;
-        gather_add(&g->gather, &g->members[i], r[i]);
-    }
-    if (!c) return g;
-    client_ref(c);
-    client_leave(c);
-    return g;
+    sound = members_claim(g, r);
+    for (size_t i = 0; sound && i < n; i++) gather_add(&g->gather, &g->members[i], r[i]);
+    if (c && sound) client_ref(c);
+    if (c) client_leave(c);
+    if (sound) return g;
+    raise_error(CTASK_EINVAL, "a handle is given twice, or is in another group already");
+    for (size_t i = 0; i < n; i++) ctask_result_forget(g->members[i].r);
+    free(g);
+    return NULL;
 }
 
 size_t ctask_group_size(const struct ctask_group *g)

@@ -74,6 +74,7 @@ struct ctask_client {
     /* replies.c */
     bool reply_asked, reply_ready;
     struct ctask_error reply_error;
+    uint64_t dropped; /* replies that nobody waits for */
     struct map pending;
 };
 
@@ -89,7 +90,7 @@ struct ctask_result {
     struct ctask_error *trouble; /* of the last wait that did not end well, as a timeout */
     double runtime;
     _Atomic(enum ctask_state) state;
-    bool pending, unconfirmed, forgotten, no_result;
+    bool pending, unconfirmed, forgotten, no_result, redelivered;
     char id[];
 };
 

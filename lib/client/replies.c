@@ -91,6 +91,7 @@ static void progress_came(struct ctask_result *r, json_t *value)
 static void reply_apply(struct ctask_result *r, struct reply *p)
 {
     struct ctask_error e;
+    r->redelivered = p->redelivered;
     if (p->success) {
         result_succeed(r, json_incref(p->result), p->runtime);
     } else if (p->ready) {
@@ -126,9 +127,12 @@ void replies_deliver(struct ctask_client *c, const struct envelope *m)
     struct props p;
     props_read(m->props, &p); /* of an unsound one the id may still be readable */
     struct map_node *n = map_find(&c->pending, p.correlation_id);
-    if (n)
+    if (n) {
         reply_read_into(container_of(n, struct ctask_result, node), m);
-    else
-        log_debug("a reply that nobody waits for was dropped: '%.*s'", BYTES_ARG(p.correlation_id));
+    } else {
+        c->dropped++; /* forgotten, ended by an earlier one, or a stranger's */
+        log_debug("reply %" PRIu64 " that nobody waits for was dropped: '%.*s'", c->dropped,
+                  BYTES_ARG(p.correlation_id));
+    }
     broker_ack(c->x->broker, m->delivery);
 }

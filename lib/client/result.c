@@ -127,6 +127,11 @@ double ctask_result_runtime(const struct ctask_result *r)
     return result_ended(r) ? r->runtime : 0;
 }
 
+bool ctask_result_redelivered(const struct ctask_result *r)
+{
+    return result_ended(r) && r->redelivered;
+}
+
 const struct ctask_error *ctask_result_error(const struct ctask_result *r)
 {
     if (r->state == CTASK_FAILURE) return r->error;

@@ -148,8 +148,8 @@ CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds)
 /* How a task is sent. Zero everywhere is the default; use TASK_OPTIONS(.countdown = 5). */
 struct ctask_options {
     size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
-    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes. One that is missing is
-                          declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set */
+    const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes. One that is missing
+                          is declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set */
     const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
     double countdown;  /* seconds to wait before the task starts, at most 2^28 - 1 (8.5 years) */
     double expires; /* seconds from now after which it must not start, at most 2^28 - 1 (8.5 years);
@@ -183,7 +183,10 @@ CTASK_API const char *ctask_result_id(const struct ctask_result *r);
 /* What is known without any I/O. CTASK_FAILURE covers failed, revoked and never sent. */
 CTASK_API enum ctask_state ctask_result_state(const struct ctask_result *r);
 CTASK_API bool ctask_result_ready(const struct ctask_result *r);
-/* Waits for the end of the task. CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary
+/* Waits for the end of the task. The one thing that ends the wait for a result which is lost (its
+ * queue was purged by hand, a Python worker died that had acknowledged early) or for a task that no
+ * worker takes is the timeout, so give one; a worker of ours answers whatever becomes of the task.
+ * CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary
  * answer; CTASK_ETIMEDOUT: not yet, ask again; CTASK_EINTASK: a task may not wait; else what went
  * wrong with the sending. */
 CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MUST_USE;
@@ -195,6 +198,10 @@ CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
 CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);
+/* True if the task may have been started more than once, as after a worker was lost: what it does
+ * besides returning may have been done more than once. False if not ready, and of a Python worker,
+ * which does not say. When a task that ran twice answers twice, the first answer counts. */
+CTASK_API bool ctask_result_redelivered(const struct ctask_result *r);
 /* Why the handle failed; else why the last ctask_result_wait or _get on it did not return CTASK_OK,
  * as a timeout; else code CTASK_OK. Never NULL; valid until the next call on the handle. */
 CTASK_API const struct ctask_error *ctask_result_error(const struct ctask_result *r);
@@ -208,7 +215,8 @@ CTASK_API long ctask_result_wait_any(struct ctask_result *const *r, size_t n, do
 /* ---- Many ------------------------------------------------------------------------------------ */
 
 /* A group of handles of one client. They are taken over: forgotten with the group, and at once when
- * it cannot be made (NULL, see ctask_error()). The array is copied. */
+ * it cannot be made (NULL, see ctask_error()); a handle that is given twice, or is in another group
+ * already, is CTASK_EINVAL. The array is copied. */
 CTASK_API struct ctask_group *ctask_group_of(struct ctask_result *const *r,
                                              size_t n) CTASK_MUST_USE;
 /* Waits for all. CTASK_OK if all succeeded, CTASK_ETASK if one failed, for whatever reason;

@@ -11,6 +11,12 @@
 
 #define RETRIES_DEFAULT 3
 
+static struct outcome outcome_of(const struct ctask_call *t, const char *state)
+{
+    return (struct outcome){
+        .state = state, .runtime = t->runtime, .redelivered = ctask_call_redelivered(t)};
+}
+
 /* Adds the result message of m, if its sender wants one. False when it cannot be written. */
 static bool result_add(struct buf *posted, const struct message *m, const struct outcome *o)
 {
@@ -69,7 +75,8 @@ static void retry_limit(struct ctask_call *t)
 /* A returned value that cannot travel is a failure, not silence. */
 static bool value_add(struct buf *posted, struct ctask_call *t)
 {
-    struct outcome o = {.state = STATE_SUCCESS, .result = t->value, .runtime = t->runtime};
+    struct outcome o = outcome_of(t, STATE_SUCCESS);
+    o.result = t->value;
     if (result_add(posted, &t->m, &o)) return true;
     buf_clear(posted);
     const char *why = json_unfit(t->value);
@@ -81,13 +88,15 @@ static bool value_add(struct buf *posted, struct ctask_call *t)
 
 static bool fault_add(struct buf *posted, const struct ctask_call *t)
 {
-    struct outcome o = {.state = STATE_FAILURE, .fault = t->fault, .runtime = t->runtime};
+    struct outcome o = outcome_of(t, STATE_FAILURE);
+    o.fault = t->fault;
     return result_add(posted, &t->m, &o);
 }
 
 static bool retry_add(struct buf *posted, const struct ctask_call *t)
 {
-    struct outcome o = {.state = STATE_RETRY, .fault = t->because, .runtime = t->runtime};
+    struct outcome o = outcome_of(t, STATE_RETRY);
+    o.fault = t->because;
     return copy_add(posted, t) && result_add(posted, &t->m, &o);
 }
 
@@ -129,7 +138,8 @@ bool task_bury(const struct job *j, struct buf *out)
     struct message m = message_peek(j->props);
     struct buf posted = {0};
     struct done d = {.state = DONE_DEAD, .fault = j->fault};
-    struct outcome o = {.state = j->state, .fault = j->fault};
+    struct outcome o = {
+        .state = j->state, .fault = j->fault, .redelivered = message_started(&m, j->redelivered)};
     bool ok = !j->state || result_add(&posted, &m, &o);
     if (j->state && strcmp(j->state, STATE_REVOKED) == 0) d.state = DONE_FAILURE;
     if (j->state && strcmp(j->state, STATE_RETRY) == 0) d.state = DONE_RETRY;

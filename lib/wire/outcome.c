@@ -30,6 +30,7 @@ static bool body_write(struct bytes id, const struct outcome *o, struct buf *out
                   "traceback", "children", "task_id", (const char *)id.p, id.n);
     bool ok = body && (!(o->runtime > 0) ||
                        json_object_set_new(body, "runtime", json_real(o->runtime)) == 0);
+    ok = ok && (!o->redelivered || json_object_set_new(body, "redelivered", json_true()) == 0);
     ok = ok && body_append(body, MESSAGE_BODY_MAX, out);
     json_decref(body);
     return ok;

@@ -17,6 +17,7 @@ struct outcome {
     json_t *result;     /* borrowed; SUCCESS: the value, PROGRESS: the report */
     struct fault fault; /* FAILURE, REVOKED, RETRY */
     double runtime;     /* seconds in the task's function; 0: not known */
+    bool redelivered;   /* the task may have been started more than once */
 };
 
 /* True if m's sender wants a result at a sane address. */
@@ -34,6 +35,7 @@ struct reply {
     json_t *result; /* new reference; may be NULL */
     struct fault fault;
     double runtime;
+    bool redelivered;
 };
 /* The body of a result; the id is in the property correlation_id. Total. False with *f set when it
  * is no result. */

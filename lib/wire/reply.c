@@ -30,6 +30,7 @@ bool reply_read(struct bytes body, struct reply *r, struct fault *f)
     if (failed || strcmp(r->state, STATE_RETRY) == 0) fault_from_json(r->result, &r->fault);
     double runtime = json_number_value(json_object_get(whole, "runtime"));
     if (isfinite(runtime) && runtime > 0) r->runtime = runtime;
+    r->redelivered = json_is_true(json_object_get(whole, "redelivered"));
     json_decref(whole);
     return true;
 }

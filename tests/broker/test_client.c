@@ -1,5 +1,6 @@
 /* test_client.c - a client against a real broker and a worker that only answers: results come to
  * the right handles whatever their order, failures with their reasons. */
+#include "client/inside.h"
 #include "support/fixture.h"
 
 #include <math.h>
@@ -115,6 +116,7 @@ START_TEST(a_reply_for_nobody_is_dropped)
     AsyncResult *r = task_delay("stray");
     expect(r, "2");
     result_forget(r);
+    ck_assert_uint_eq(ctask_default()->dropped, 1);
 }
 END_TEST
 

@@ -48,6 +48,23 @@ START_TEST(a_group_with_a_failure_says_which)
 }
 END_TEST
 
+START_TEST(a_handle_is_in_one_group_once)
+{
+    for (int ended = 0; ended < 2; ended++) {
+        AsyncResult *a = task_delay("echo", 1), *b = task_delay("echo", 2);
+        if (ended) expect(a, "1");
+        AsyncResult *twice[] = {a, b, a}, *one[] = {task_delay("echo", 3)};
+        ck_assert_ptr_null(ctask_group_of(twice, 3));
+        ck_assert_int_eq(ctask_error()->code, CTASK_EINVAL);
+        struct ctask_group *g = ctask_group_of(one, 1);
+        ck_assert_ptr_null(ctask_group_of(one, 1));
+        ck_assert_int_eq(ctask_error()->code, CTASK_EINVAL);
+        ck_assert_int_eq(ctask_group_wait(g, WAIT), CTASK_OK);
+        ctask_group_forget(g);
+    }
+}
+END_TEST
+
 START_TEST(a_group_is_forgotten_with_its_pending_members)
 {
     AsyncResult *r[] = {task_delay("hold", 0), task_delay("drop")};
@@ -209,6 +226,7 @@ int main(void)
     tcase_add_test(tests, a_group_gives_its_members_as_they_end);
     tcase_add_test(tests, a_group_with_a_failure_says_which);
     tcase_add_test(tests, a_group_is_forgotten_with_its_pending_members);
+    tcase_add_test(tests, a_handle_is_in_one_group_once);
     tcase_add_test(tests, a_map_streams_in_bounded_memory);
     tcase_add_test(tests, a_map_tells_timeout_failure_and_a_wrong_item_apart);
     tcase_add_test(tests, what_was_put_leaves_when_the_map_is_closed);

@@ -49,6 +49,7 @@ _wait = _declare(_lib, "ctask_result_wait", ctypes.c_int, _P, _D)
 _ready = _declare(_lib, "ctask_result_ready", ctypes.c_bool, _P)
 _json = _declare(_lib, "ctask_result_json", _P, _P)
 _error = _declare(_lib, "ctask_result_error", ctypes.POINTER(_Error), _P)
+_redelivered = _declare(_lib, "ctask_result_redelivered", ctypes.c_bool, _P)
 _forget = _declare(_lib, "ctask_result_forget", None, _P)
 _loads = _declare(_jansson, "json_loads", _P, ctypes.c_char_p, ctypes.c_size_t, _P)
 _dumps = _declare(_jansson, "json_dumps", _P, _P, ctypes.c_size_t)
@@ -81,6 +82,9 @@ class Handle:
 
     def ready(self):
         return _ready(self.pointer)
+
+    def redelivered(self):
+        return _redelivered(self.pointer)
 
     def error(self):
         return _error(self.pointer).contents

@@ -241,6 +241,18 @@ class Gone(ClientTest):
         h.forget()
         lost.forget()
 
+    def test_a_second_start_is_told_to_the_caller(self):
+        once = self.p.send(ECHO, 1)
+        again = self.p.send("demo.sleep", 0.5)
+        self.assertEqual(self.p.flush(), 0)
+        self.worker()
+        self.assertEqual(once.value(), 1)
+        until("it runs", lambda: broker.depth(self.queue) == (0, 1))
+        self.workers[0].signal(signal.SIGKILL)
+        self.worker()
+        self.assertEqual(again.value(), 0.5)
+        self.assertEqual((once.redelivered(), again.redelivered()), (False, True))
+
     def test_a_task_that_expired_has_an_outcome(self):
         h = self.p.send(ECHO, 1, expires=0.05)
         self.assertEqual(self.p.flush(), 0)

@@ -267,6 +267,28 @@ static struct reply written(const char *name, const struct outcome *o)
     return r;
 }
 
+START_TEST(a_second_start_is_told)
+{
+    struct message m = {.correlation_id = bytes_text("an-id")};
+    struct fault f;
+    for (int again = 0; again < 2; again++) {
+        struct buf props = {0}, body = {0};
+        struct reply r;
+        struct outcome o = {.state = STATE_SUCCESS, .redelivered = again};
+        ck_assert(outcome_write(&m, &o, &props, &body));
+        ck_assert(reply_read(buf_bytes(&body), &r, &f));
+        ck_assert_int_eq(r.redelivered, again);
+        reply_done(&r);
+        buf_done(&props);
+        buf_done(&body);
+    }
+    struct reply r;
+    ck_assert(reply_read(bytes_text("{\"status\":\"SUCCESS\",\"redelivered\":1}"), &r, &f));
+    ck_assert(!r.redelivered);
+    reply_done(&r);
+}
+END_TEST
+
 START_TEST(a_success_is_what_python_was_shown_to_read)
 {
     json_t *value = json_pack("{s:[i,n,b], s:s}", "a", 3, 1, "z", "Zo\xc3\xab");
@@ -395,6 +417,7 @@ int main(void)
     tcase_add_test(write, a_fault_is_always_text);
     tcase_add_test(write, types_of_python_travel_with_their_module);
     tcase_add_test(write, a_success_is_what_python_was_shown_to_read);
+    tcase_add_test(write, a_second_start_is_told);
     tcase_add_test(write, a_failure_is_what_python_was_shown_to_read);
     tcase_add_test(write, progress_is_what_python_was_shown_to_read);
     tcase_add_test(write, the_body_names_the_same_id_as_the_properties);

@@ -361,6 +361,10 @@ static inline const json_t *result_progress(const AsyncResult *r)
 {
     return ctask_result_progress(r);
 }
+static inline bool result_redelivered(const AsyncResult *r)
+{
+    return ctask_result_redelivered(r);
+}
 static inline const struct ctask_error *result_error(const AsyncResult *r)
 {
     return ctask_result_error(r);
