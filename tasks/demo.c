@@ -136,6 +136,11 @@ static ctask_outcome haunt(struct ctask_call *t)
     return task_return_null(t);
 }
 
+static ctask_outcome flagged(struct ctask_call *t)
+{
+    return task_return_bool(t, ctask_call_redelivered(t));
+}
+
 static ctask_outcome progress(struct ctask_call *t)
 {
     int64_t steps;
@@ -278,6 +283,7 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
            .help = "works until it is asked to end"},
           {TASK_CALL_AS("demo.stop", stop), .help = "stops its process"},
           {TASK_CALL_AS("demo.haunt", haunt), .help = "hangs its process when that is idle"},
+          {TASK_CALL_AS("demo.flagged", flagged), .help = "may this be a second start?"},
           {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
            .help = "tells its progress after each step"},
           {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",

@@ -8,7 +8,7 @@
  *
  *     pass                      forget everything that was asked for; what was held goes on
  *     reset | fin               both ends see a reset, or an orderly end (never for those to come)
- *     blackhole WAY             nothing passes any more; nobody is told
+ *     blackhole WAY|none        nothing passes any more that way; nobody is told
  *     delay MS [WAY]  rate BYTES [WAY]  split BYTES [WAY]
  *     corrupt OFFSET WAY        turns around the bits of that byte of the stream, the first is 1
  *     hold|drop|double|late|reset-after KIND NTH WAY
@@ -157,7 +157,7 @@ static bool way_command(struct way *w, const struct command *k, int i)
     } else if (strcmp(verb, "trace") == 0 && k->count == 2) {
         w->trace = strcmp(k->words[1], "on") == 0;
     } else if (strcmp(verb, "blackhole") == 0 && k->count == 2) {
-        if (for_way(k, 1, i)) w->pace.black = true;
+        w->pace.black = for_way(k, 1, i);
     } else if (strcmp(verb, "delay") == 0 && k->count >= 2) {
         if (for_way(k, 2, i)) w->pace.delay_ms = (unsigned)n;
     } else if (strcmp(verb, "rate") == 0 && k->count >= 2) {
