@@ -253,6 +253,7 @@ void consumer_read(struct worker *w)
             log_warn("queue %s was deleted; it is declared and consumed again", ev.queue);
             break;
         case BROKER_PUBLISHED:
+        case BROKER_DELAYS:
         case BROKER_BLOCKED:
         case BROKER_UNBLOCKED: break;
         }

@@ -100,6 +100,10 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
     p.exchange = name_of(m->exchange, exchange);
     p.routing_key = routing_key;
     p.ensure = m->ensure.n ? name_of(m->ensure, ensure) : NULL;
+    if (m->delay > 0 && *exchange == 0 && !broker_undelayable(routing_key)) {
+        p.ensure = routing_key;
+        p.delay = m->delay;
+    }
     p.props = m->props;
     if (m->kind != POSTED_COPY) {
         p.body = m->body;
@@ -247,10 +251,24 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
     return true;
 }
 
+/* What the broker cannot delay goes to its queue at once: its eta holds it there. */
+static void undelayed(struct worker *w, const struct request *r, const struct broker_event *ev)
+{
+    struct publish at_once = *ev->publish;
+    log_warn("task id=%.*s: %s; it is sent without delay and waits in a worker", BYTES_ARG(r->id),
+             ev->error.text);
+    at_once.delay = 0;
+    finish_repost(w, &at_once);
+}
+
 static void published(struct worker *w, const struct broker_event *ev)
 {
     struct request *r = ev->cookie;
     if (ev->error.code != CTASK_OK) {
+        if (ev->publish->delay > 0) {
+            undelayed(w, r, ev);
+            return;
+        }
         if (ev->error.code == CTASK_EROUTE && is_result(r, ev->publish)) {
             w->counters.results_unroutable++;
             log_debug("task id=%.*s: nobody asks for its result any more", BYTES_ARG(r->id));
@@ -285,6 +303,7 @@ void finish_read(struct worker *w)
             break;
         case BROKER_UP:
         case BROKER_MESSAGE:
+        case BROKER_DELAYS:
         case BROKER_CONSUMING:
         case BROKER_CANCELLED:
         case BROKER_STALE: break;

@@ -44,6 +44,7 @@ static bool method_expected(amqp_method_number_t id)
     case AMQP_CHANNEL_CLOSE_METHOD:
     case AMQP_CHANNEL_CLOSE_OK_METHOD:
     case AMQP_EXCHANGE_DECLARE_OK_METHOD:
+    case AMQP_EXCHANGE_BIND_OK_METHOD:
     case AMQP_QUEUE_DECLARE_OK_METHOD:
     case AMQP_QUEUE_BIND_OK_METHOD:
     case AMQP_QUEUE_DELETE_OK_METHOD:

@@ -2,6 +2,7 @@
  * front; the window bounds the walk. */
 #include "amqp/outbox.h"
 #include "amqp/frame.h"
+#include "amqp/ladder.h"
 #include "base/props.h"
 #include "base/table.h"
 
@@ -52,11 +53,17 @@ void outbox_done(struct outbox *o)
     }
 }
 
+static bool delay_valid(const struct publish *p)
+{
+    return p->delay <= LADDER_DELAY_MAX && p->ensure && !*p->exchange &&
+           strcmp(p->ensure, p->routing_key) == 0 && !ladder_unfit(p->ensure);
+}
+
 static bool publish_valid(const struct publish *p)
 {
     return p->exchange && p->routing_key && strlen(p->exchange) <= NAME_MAX_BYTES &&
            strlen(p->routing_key) <= NAME_MAX_BYTES &&
-           (!p->ensure || strlen(p->ensure) <= NAME_MAX_BYTES);
+           (!p->ensure || strlen(p->ensure) <= NAME_MAX_BYTES) && (p->delay == 0 || delay_valid(p));
 }
 
 static const void *place(uint8_t **at, const void *p, size_t n)
@@ -173,10 +180,23 @@ static uint64_t body_size(const struct post *p)
     return p->what.spool_size ? p->what.spool_size : p->what.body.n;
 }
 
+/* Where it goes on the wire. */
+static const char *post_exchange(const struct post *p)
+{
+    return p->what.delay > 0 ? LADDER_TOP : p->what.exchange;
+}
+
+static const char *post_key(const struct post *p, char room[NAME_MAX_BYTES + 1])
+{
+    return p->what.delay > 0 ? ladder_key(p->what.delay, p->what.ensure, room)
+                             : p->what.routing_key;
+}
+
 static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16_t channel)
 {
-    amqp_basic_publish_t publish = {.exchange = amqp_text(p->what.exchange),
-                                    .routing_key = amqp_text(p->what.routing_key),
+    char room[NAME_MAX_BYTES + 1];
+    amqp_basic_publish_t publish = {.exchange = amqp_text(post_exchange(p)),
+                                    .routing_key = amqp_text(post_key(p, room)),
                                     .mandatory = 1};
     p->seq = ++o->seq;
     o->begun = true;
@@ -260,8 +280,9 @@ void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken)
 static bool return_matches(const struct post *p, const struct envelope *m, struct bytes correlation)
 {
     struct props props;
-    if (p->returned || body_size(p) != m->body_size || strcmp(p->what.exchange, m->exchange) != 0 ||
-        strcmp(p->what.routing_key, m->routing_key) != 0)
+    char room[NAME_MAX_BYTES + 1];
+    if (p->returned || body_size(p) != m->body_size || strcmp(post_exchange(p), m->exchange) != 0 ||
+        strcmp(post_key(p, room), m->routing_key) != 0)
         return false;
     if (bytes_equal(p->what.props, m->props)) return true;
     props_read(p->what.props, &props);

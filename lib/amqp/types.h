@@ -54,7 +54,10 @@ struct publish {
     uint64_t spool_size;
     const char *ensure; /* a task queue to look at, and to declare if missing, before this leaves;
                            NULL: none. A queue that does not answer delays only its own messages */
-    void *cookie;       /* comes back with the outcome, exactly once */
+    uint32_t delay; /* > 0: reach the queue `ensure`, which is the routing key too, after so many
+                       seconds, at most 2^28 - 1, by way of the broker's delay queues. What
+                       becomes of it there is between broker and queue */
+    void *cookie;   /* comes back with the outcome, exactly once */
 };
 
 #endif

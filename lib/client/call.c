@@ -73,13 +73,24 @@ static int delay_check(const char *what, double seconds, struct ctask_error *e)
                      MESSAGE_DELAY_MAX);
 }
 
+/* What it waits for longer than a moment it waits for in the broker, by a key of limited length. */
+static int countdown_check(const struct ctask_options *v, struct ctask_error *e)
+{
+    if (delay_check("countdown", v->countdown, e) != CTASK_OK) return e->code;
+    if (!v->queue || message_delay(v->countdown) == 0) return CTASK_OK;
+    const char *why = broker_undelayable(v->queue);
+    if (!why) return CTASK_OK;
+    return error_set(e, CTASK_EINVAL, "no task can be delayed by over %d s to this queue: %s",
+                     MESSAGE_DELAY_MIN, why);
+}
+
 int call_check(const struct ctask_options *v, const char *name, const json_t *args,
                const json_t *kwargs, struct ctask_error *e)
 {
     if (name_check("task's name", name, e) != CTASK_OK) return e->code;
     if (v->queue && name_check("queue's name", v->queue, e) != CTASK_OK) return e->code;
     if (v->id && name_check("task's id", v->id, e) != CTASK_OK) return e->code;
-    if (delay_check("countdown", v->countdown, e) != CTASK_OK) return e->code;
+    if (countdown_check(v, e) != CTASK_OK) return e->code;
     if (delay_check("expires", v->expires, e) != CTASK_OK) return e->code;
     if (delay_check("time_limit", v->time_limit, e) != CTASK_OK) return e->code;
     if (delay_check("soft_time_limit", v->soft_time_limit, e) != CTASK_OK) return e->code;
@@ -139,7 +150,8 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
     } else if (e->code == CTASK_OK) {
         r->no_result = v.no_result;
         if (call_encode(c, r, &v, name, args, kwargs, &props, &body, e) == CTASK_OK)
-            send_message(c, r, v.queue, buf_bytes(&props), buf_bytes(&body), gather, e);
+            send_message(c, r, v.queue, message_delay(v.countdown), buf_bytes(&props),
+                         buf_bytes(&body), gather, e);
     }
     buf_done(&props);
     buf_done(&body);

@@ -213,6 +213,7 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
     case BROKER_CANCELLED: c->reply_ready = false; break; /* our only consumer; it comes back */
     case BROKER_BLOCKED: c->blocked = ev->error; break;
     case BROKER_UNBLOCKED: c->flowing_since = clock_now(); break;
+    case BROKER_DELAYS: break;
     case BROKER_CONSUMING: replies_consuming(c, &ev->error); break;
     case BROKER_STALE:
         if (ev->refused) replies_consuming(c, &ev->error); /* it may not read it */

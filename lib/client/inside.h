@@ -174,8 +174,9 @@ struct ctask_options call_options(const struct ctask_options *o);
 
 /* ---- send.c ---------------------------------------------------------------------------------- */
 
-/* Hands r's message over and tracks it from there. Waits at most publish_timeout. */
-int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue,
+/* Hands r's message over and tracks it from there. Waits at most publish_timeout. The broker keeps
+ * it for `delay` seconds (message_delay) before the queue has it. */
+int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue, uint32_t delay,
                  struct bytes props, struct bytes body, bool gather, struct ctask_error *e);
 /* What was gathered leaves. */
 void send_gathered(struct ctask_client *c);

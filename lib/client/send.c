@@ -148,7 +148,7 @@ static void offer_wait(struct ctask_client *c, struct offer *o)
     if (rc == CTASK_ECLOSED) o->e = c->broken;
 }
 
-int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue,
+int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue, uint32_t delay,
                  struct bytes props, struct bytes body, bool gather, struct ctask_error *e)
 {
     struct offer o = {
@@ -160,6 +160,7 @@ int send_message(struct ctask_client *c, struct ctask_result *r, const char *que
                     .body = body,
                     .spool = -1,
                     .ensure = queue,
+                    .delay = delay,
                     .cookie = c->in_task ? NULL : r},
     };
     if (client_enter(c) != CTASK_OK) {

@@ -151,7 +151,12 @@ struct ctask_options {
     const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes. One that is missing
                           is declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set */
     const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
-    double countdown;  /* seconds to wait before the task starts, at most 2^28 - 1 (8.5 years) */
+    /* Seconds to wait before the task starts, at most 2^28 - 1 (8.5 years). Up to 3 s a worker
+     * waits; longer ones wait in the broker, in Celery's delay queues, which the first send
+     * declares if they are missing, and cost no worker anything. Then the queue's name has at most
+     * 199 bytes and no word * or # between its dots, else CTASK_EINVAL; and a queue that is deleted
+     * before the time has come loses the task, unless it was declared again by then. */
+    double countdown;
     double expires; /* seconds from now after which it must not start, at most 2^28 - 1 (8.5 years);
                        0: never expires */
     /* Nobody will ask: the worker sends none. The handle is ready, a success without a value, when

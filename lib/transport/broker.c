@@ -27,6 +27,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->cfg.body_max = cfg->body_max ? cfg->body_max : BODY_MAX;
     topology_init(&b->topology);
     b->topology.type = cfg->queue_type;
+    ladder_init(&b->ladder);
     list_init(&b->intakes);
     list_init(&b->news);
     list_init(&b->arrived);
@@ -85,6 +86,7 @@ void broker_free(struct broker *b)
     list_each(in, &b->intakes, struct intake, link) intake_free(in);
     outbox_done(&b->out);
     topology_done(&b->topology);
+    ladder_done(&b->ladder);
     free(b);
 }
 

@@ -8,11 +8,11 @@
  * the oldest message stayed unconfirmed for 30 s while the broker took messages (twice as long each
  * time, at most 16 min, until it is confirmed).
  *
- * Channels: one publishes with confirms and mandatory, some look at queues and declare them, and
- * each consumed queue has one of its own, so that a queue that does not answer delays no other.
- * Each is opened when first needed. A channel closed by the broker is opened again without touching
- * the others; its consumers resume, deliveries of its earlier generation can no longer be settled
- * and their settling is a no-op.
+ * Channels: one publishes with confirms and mandatory, some look at queues and declare them, one
+ * sees to the delay queues, and each consumed queue has one of its own, so that a queue that does
+ * not answer delays no other. Each is opened when first needed. A channel closed by the broker is
+ * opened again without touching the others; its consumers resume, deliveries of its earlier
+ * generation can no longer be settled and their settling is a no-op.
  *
  * Not thread-safe; the owner locks. Events borrow nothing but what is said. */
 #ifndef TRANSPORT_BROKER_H
@@ -81,6 +81,14 @@ int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
  * queue `home` after `ttl` seconds (1 to 1,000,000). Asking again looks at it anew. Outcome:
  * BROKER_QUEUE. */
 int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl);
+/* Sees to it that messages can be delayed to a queue that exists: binds it at the foot of the
+ * ladder (amqp/ladder.h) and, unless bind_only, looks at the ladder or declares it. True if all of
+ * that is known to be there. Otherwise BROKER_DELAYS tells; what was refused is asked for again
+ * only by another call, after 1 to 30 s. False without more for a queue that is broker_undelayable.
+ */
+bool broker_delays(struct broker *b, const char *queue, bool bind_only);
+/* NULL, or why no message can be delayed to a queue of this name; static. */
+const char *broker_undelayable(const char *queue);
 /* Deletes a queue that is ours and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 
@@ -102,7 +110,8 @@ void broker_give_back(struct broker *b, struct delivery d);
 /* ---- Messages out ---------------------------------------------------------------------------- */
 
 /* Copies everything but the spool. CTASK_OK; CTASK_EAGAIN: the window is full; CTASK_ETOOBIG:
- * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes; CTASK_ENOMEM. While
+ * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes, a delay that is none;
+ * CTASK_ENOMEM. While
  * the connection is down messages are held and leave when it is up. */
 int broker_publish(struct broker *b, const struct publish *p);
 /* Takes all messages with this cookie back: no outcome will come. Whether they were delivered is
@@ -119,6 +128,8 @@ enum broker_event_kind {
                          CTASK_ENACK; CTASK_EREFUSED: may not publish there */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` before us) or
                          was refused (`error`) and is tried again later */
+    BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK) or cannot (`error`); of queues that
+                         broker_delays was asked for */
     BROKER_CONSUMING, /* `queue`: consume-ok */
     BROKER_CANCELLED, /* `queue`: the broker ended our consumer (queue deleted); it is declared and
                          consumed again by itself */

@@ -34,7 +34,8 @@ static int relay_publish(struct transport *x, const struct publish *p)
                             .routing_key = bytes_text(p->routing_key),
                             .ensure = bytes_text(p->ensure),
                             .props = p->props,
-                            .body = p->body};
+                            .body = p->body,
+                            .delay = p->delay};
     if (p->spool >= 0) return CTASK_EINVAL;
     struct handed *h = calloc(1, sizeof *h);
     if (!h) return CTASK_ENOMEM;

@@ -19,6 +19,15 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
 
+/* Its queue is there. */
+static void post_ready(struct broker *b, struct post *p)
+{
+    if (p->what.delay > 0)
+        delays_post(b, p);
+    else
+        outbox_ready(&b->out, p);
+}
+
 void route_verdict(struct broker *b, struct queue *q)
 {
     if (!q) return;
@@ -26,7 +35,7 @@ void route_verdict(struct broker *b, struct queue *q)
     while (!list_empty(&q->waiting)) {
         struct post *p = list_first(&q->waiting, struct post, link);
         if (q->state == QUEUE_KNOWN)
-            outbox_ready(&b->out, p);
+            post_ready(b, p);
         else
             outbox_end(&b->out, p, CTASK_EREFUSED, why);
     }
@@ -46,7 +55,7 @@ bool route_post(struct broker *b, struct post *p)
     struct queue *q = name ? topology_find(&b->topology, name) : NULL;
     if (name && !q && !(q = topology_add(&b->topology, name, QUEUE_TASK))) return false;
     if (!q || q->state == QUEUE_KNOWN) {
-        outbox_ready(&b->out, p);
+        post_ready(b, p);
     } else if (q->state == QUEUE_REFUSED) {
         outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(q->why));
     } else {
@@ -62,6 +71,7 @@ void route_unroutable(struct broker *b)
     list_each(p, &b->out.unroutable, struct post, link) {
         struct queue *q = topology_find(&b->topology, p->what.ensure);
         if (q) topology_doubt(&b->topology, q);
+        if (p->what.delay > 0) delays_doubt(b, p);
         if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_EROUTE, bytes_text(NULL));
     }
 }
@@ -87,8 +97,7 @@ struct intake *route_intake(const struct broker *b, struct delivery d)
     return NULL;
 }
 
-/* One that does not live for a second is not reopened at once. */
-static bool lane_closed(struct broker *b, struct lane *lane, int64_t now)
+bool lane_closed(struct broker *b, struct lane *lane, int64_t now)
 {
     amqp_channel_close_ok_t ok = {0};
     lane->retry_at = now - lane->opened_at < CLOCK_SECOND ? now + CLOCK_SECOND / 2 : now;
@@ -268,17 +277,20 @@ const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
 {
     bool publish = f->channel == CHANNEL_PUBLISH && b->publish.open;
     struct intake *in = intake_at(b, f->channel);
-    if (!publish && !in && !topology_owns(&b->topology, f->channel)) return "a frame of no channel";
+    bool delays = f->channel == b->delays.number && b->delays.open;
+    if (!publish && !in && !delays && !topology_owns(&b->topology, f->channel))
+        return "a frame of no channel";
     if (f->type != AMQP_FRAME_METHOD)
         return publish ? return_content(b, f)
                : in    ? delivery_content(b, in, f)
-                       : "a message on a channel for looks";
+                       : "a message on a channel for questions";
     if ((publish && inbox_busy(&b->returns)) || (in && inbox_busy(&in->deliveries)))
         return "a message was cut short by a method";
     amqp_method_number_t id;
     const void *m = method_read(&b->link.pool, f->payload, &id);
     if (!m) return "an unknown or malformed method";
-    return publish ? publish_method(b, id, m, now)
-           : in    ? consume_method(b, in, id, m, now)
-                   : look_method(b, f->channel, id, m, now);
+    return publish  ? publish_method(b, id, m, now)
+           : in     ? consume_method(b, in, id, m, now)
+           : delays ? delays_method(b, id, m, now)
+                    : look_method(b, f->channel, id, m, now);
 }

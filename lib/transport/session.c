@@ -58,6 +58,7 @@ static void session_end(struct broker *b, const struct ctask_error *e, int64_t n
     stream_close(&b->stream);
     inbox_reset(&b->returns);
     topology_reset(&b->topology);
+    delays_reset(b);
     route_unroutable(b);
     b->publish = (struct lane){.number = b->publish.number};
     struct intake *in;
@@ -154,7 +155,10 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
         if (ev)
             error_set(&ev->error, CTASK_EBLOCKED, "the broker takes no messages: %s", b->link.why);
         break;
-    case LINK_UNBLOCKED: news_add(b, BROKER_UNBLOCKED, NULL); break;
+    case LINK_UNBLOCKED:
+        ladder_wait_anew(&b->ladder, now);
+        news_add(b, BROKER_UNBLOCKED, NULL);
+        break;
     case LINK_ENDED:
         if (b->link.out.len > 0) stream_send(&b->stream, &b->link.out); /* close-ok */
         return false;
@@ -201,7 +205,7 @@ static bool lane_usable(const struct lane *lane, int64_t now)
     return lane->open || lane->retry_at <= now;
 }
 
-static bool lane_open(struct broker *b, struct lane *lane, int64_t now)
+bool lane_open(struct broker *b, struct lane *lane, int64_t now)
 {
     if (lane->open) return true;
     amqp_channel_open_t open = {0};
@@ -267,15 +271,15 @@ static bool intakes_write(struct broker *b, int64_t now)
 
 static bool write_due(const struct broker *b, int64_t now)
 {
-    return session_up(b) &&
-           (topology_pending(&b->topology, now) || intakes_due(b, now) || posts_due(b, now));
+    return session_up(b) && (topology_pending(&b->topology, now) || delays_due(b, now) ||
+                             intakes_due(b, now) || posts_due(b, now));
 }
 
 static bool looks_write(struct broker *b, int64_t now)
 {
     struct queue *verdict;
     while (topology_overdue(&b->topology, &b->link.out, now, &verdict)) route_verdict(b, verdict);
-    return topology_ask(&b->topology, &b->link.out, b->link.channel_max, now);
+    return topology_ask(&b->topology, &b->link.out, (uint16_t)(b->link.channel_max - 1), now);
 }
 
 /* Puts what is due into the link's buffer. */
@@ -285,6 +289,7 @@ static bool session_fill(struct broker *b, int64_t now)
     if (!session_up(b) || out->len >= OUT_FULL) return true;
     if (!intakes_write(b, now)) return false;
     if (topology_pending(&b->topology, now) && !looks_write(b, now)) return false;
+    if (delays_due(b, now) && !delays_write(b, now)) return false;
     if (posts_due(b, now) &&
         (!lane_open(b, &b->publish, now) ||
          !outbox_write(&b->out, out, CHANNEL_PUBLISH, b->link.frame_max, OUT_FULL, b->link.sent)))
@@ -395,6 +400,8 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
+    at = to_come(at, ladder_wake(&b->ladder), now);
+    at = to_come(at, b->delays.retry_at, now);
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) {
         at = to_come(at, consumers_wake(&in->consumers), now);

@@ -1,11 +1,12 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
  * live on it. broker.c is what the owner calls, session.c connects, reads and writes, route.c
- * brings each frame to its room. */
+ * brings each frame to its room, delays.c sees to messages that wait in the broker. */
 #ifndef TRANSPORT_SESSION_H
 #define TRANSPORT_SESSION_H
 
 #include "amqp/consumers.h"
 #include "amqp/inbox.h"
+#include "amqp/ladder.h"
 #include "amqp/link.h"
 #include "amqp/outbox.h"
 #include "amqp/settle.h"
@@ -13,9 +14,9 @@
 #include "amqp/topology.h"
 #include "transport/broker.h"
 
-/* Numbers: 1 publishes, those from 2 on consume, one queue each; the topology's come from the other
- * end. A channel does one thing after the other, so what has to wait for a queue that does not
- * answer must not share one with anything else. */
+/* Numbers: 1 publishes, those from 2 on consume, one queue each; the highest is for the delay
+ * queues, the topology's come down from below it. A channel does one thing after the other, so what
+ * has to wait for a queue that does not answer must not share one with anything else. */
 enum { CHANNEL_PUBLISH = 1, CHANNEL_CONSUME = 2 };
 
 /* A channel of ours. What is asked follows channel.open without awaiting its answer. */
@@ -68,10 +69,12 @@ struct broker {
     size_t read_size;
     struct ctask_error error;
 
-    struct lane publish;
+    struct lane publish, delays;
+    bool delays_given_up; /* its number is free again at close-ok */
     struct outbox out;
     struct inbox returns;
     struct topology topology;
+    struct ladder ladder;
     struct list intakes;
     uint32_t generation;     /* the last one given out */
     struct delivery spooled; /* the last one in a file; one at a time is unsettled */
@@ -103,6 +106,21 @@ void patience_begin(struct patience *p);
 void patience_await(struct broker *b, int64_t now);
 /* After reading: the connection is to be made again. */
 bool patience_over(struct broker *b, int64_t now);
+
+/* Opens the channel unless it is open. False when memory is short. */
+bool lane_open(struct broker *b, struct lane *lane, int64_t now);
+/* The broker closed it. One that did not live for a second is not reopened at once. */
+bool lane_closed(struct broker *b, struct lane *lane, int64_t now);
+
+/* delays.c: as the functions of route.c and session.c beside them, for delayed messages. A post
+ * whose queue is known leaves, or waits for the ladder and its queue's binding. */
+void delays_post(struct broker *b, struct post *p);
+/* It came back: all that it needs is declared again. */
+void delays_doubt(struct broker *b, const struct post *p);
+bool delays_due(const struct broker *b, int64_t now);
+bool delays_write(struct broker *b, int64_t now);
+const char *delays_method(struct broker *b, amqp_method_number_t id, const void *m, int64_t now);
+void delays_reset(struct broker *b);
 
 /* NULL, or what is wrong with the frame; static. */
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now);

@@ -2,6 +2,7 @@
 #include "wire/child.h"
 
 #include "base/fd.h"
+#include "wire/message.h"
 #include "wire/outcome.h"
 #include "wire/text.h"
 
@@ -196,6 +197,7 @@ static void put_posted(struct buf *out, const struct posted *p)
     put_bytes(out, p->ensure);
     put_bytes(out, p->props);
     put_bytes(out, p->body);
+    buf_u32(out, p->delay);
 }
 
 static void take_posted(struct reader *r, struct posted *p)
@@ -208,6 +210,8 @@ static void take_posted(struct reader *r, struct posted *p)
     p->ensure = take_bytes(r, SHORT_MAX);
     p->props = take_bytes(r, CHILD_FRAME_MAX);
     p->body = take_bytes(r, CHILD_FRAME_MAX);
+    p->delay = number_at(take(r, 4));
+    if (p->delay > (kind == POSTED_RESULT ? 0 : MESSAGE_DELAY_MAX)) r->failed = true;
 }
 
 bool publish_write(struct buf *out, const struct posted *p)

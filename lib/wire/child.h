@@ -36,6 +36,7 @@ struct posted {
     struct bytes exchange, routing_key;
     struct bytes ensure; /* a task queue to look at first, or empty */
     struct bytes props, body;
+    uint32_t delay; /* TASK, COPY: seconds to spend in the broker's delay queues; 0: none */
 };
 
 enum done_state { DONE_SUCCESS = 1, DONE_FAILURE, DONE_RETRY, DONE_DEAD };

@@ -249,3 +249,9 @@ bool message_write(const struct send *s, struct buf *props)
     buf_done(&table);
     return ok;
 }
+
+uint32_t message_delay(double seconds)
+{
+    if (!(seconds > MESSAGE_DELAY_MIN)) return 0;
+    return seconds < MESSAGE_DELAY_MAX ? (uint32_t)seconds : MESSAGE_DELAY_MAX;
+}

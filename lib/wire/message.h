@@ -73,6 +73,11 @@ bool message_write(const struct send *s, struct buf *props);
 #define VALUE_DEPTH_MAX 126 /* of one argument or result, which a message has within two levels */
 #define MESSAGE_BODY_MAX ((size_t)15 << 20) /* RabbitMQ refuses over 16 MiB from 4.0 on */
 #define MESSAGE_DELAY_MAX ((1 << 28) - 1)   /* seconds; what Celery's delay queues can count */
+#define MESSAGE_DELAY_MIN 3                 /* seconds; so short waits are a worker's affair */
+
+/* How many whole seconds a message that is to run in so many spends in the broker's delay queues,
+ * at most MESSAGE_DELAY_MAX; 0: none. What is left a worker waits, by its eta. */
+uint32_t message_delay(double seconds);
 
 /* Any JSON text with our limits: depth 128, integers of 64 bits, UTF-8. New reference, or NULL with
  * *f set (DecodeError). */

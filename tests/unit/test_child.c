@@ -21,6 +21,7 @@ static const struct posted follow_up = {
     .ensure = {(const uint8_t *)"ctask", 5},
     .props = {(const uint8_t *)"props", 5},
     .body = {(const uint8_t *)"[]", 2},
+    .delay = 86400,
 };
 
 static void same_posted(const struct posted *a, const struct posted *b)
@@ -31,6 +32,7 @@ static void same_posted(const struct posted *a, const struct posted *b)
     ck_assert(bytes_equal(a->ensure, b->ensure));
     ck_assert(bytes_equal(a->props, b->props));
     ck_assert(bytes_equal(a->body, b->body));
+    ck_assert_uint_eq(a->delay, b->delay);
 }
 
 /* The payload of the one frame in b, which must be of that type. */

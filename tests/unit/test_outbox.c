@@ -517,6 +517,54 @@ START_TEST(whatever_happens_each_message_ends_once)
 }
 END_TEST
 
+START_TEST(a_delayed_one_goes_to_the_ladder_and_comes_back_from_there)
+{
+    static const char key[] = "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.1.q";
+    struct post *post;
+    struct publish p = to("q", 1);
+    p.delay = 5;
+    ck_assert_int_eq(outbox_put(&o, &p, &post), CTASK_EINVAL); /* to which queue? */
+    p.ensure = "q";
+    post = put(p);
+    write_all();
+    ck_assert_str_eq(see().key, key);
+    struct envelope back = {.exchange = "celery_delayed_27",
+                            .routing_key = key,
+                            .props = buf_bytes(&props),
+                            .body_size = 4};
+    outbox_return(&o, &back);
+    outbox_confirm(&o, 1, false, true);
+    ck_assert_ptr_eq(list_first(&o.unroutable, struct post, link), post);
+    post->looked_again = true;
+    outbox_ready(&o, post);
+    write_all();
+    outbox_return(&o, &back);
+    outbox_confirm(&o, 2, false, true);
+    struct post *done = outbox_take(&o);
+    ck_assert_int_eq(done->outcome, CTASK_EROUTE);
+    ck_assert_str_eq(done->what.routing_key, "q"); /* as its owner gave it */
+    post_free(done);
+}
+END_TEST
+
+START_TEST(a_delay_that_is_none_is_refused)
+{
+    struct post *post;
+    struct publish p = to("q", 1);
+    p.ensure = "q";
+    p.delay = 1 << 28;
+    ck_assert_int_eq(outbox_put(&o, &p, &post), CTASK_EINVAL);
+    p.delay = 1;
+    p.routing_key = p.ensure = "a.#";
+    ck_assert_int_eq(outbox_put(&o, &p, &post), CTASK_EINVAL);
+    p.routing_key = p.ensure = "q";
+    p.exchange = "x";
+    ck_assert_int_eq(outbox_put(&o, &p, &post), CTASK_EINVAL);
+    p.exchange = "";
+    ck_assert_int_eq(outbox_put(&o, &p, &post), CTASK_OK);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("outbox");
@@ -540,6 +588,8 @@ int main(void)
     tcase_add_test(t, a_file_recalled_in_mid_message_may_be_closed_by_its_owner);
     tcase_add_test(t, one_with_a_known_queue_that_comes_back_is_looked_after_once);
     tcase_add_test(t, properties_over_a_small_frame_end_without_being_sent);
+    tcase_add_test(t, a_delayed_one_goes_to_the_ladder_and_comes_back_from_there);
+    tcase_add_test(t, a_delay_that_is_none_is_refused);
     tcase_add_test(t, whatever_happens_each_message_ends_once);
     Suite *s = suite_create("outbox");
     suite_add_tcase(s, t);

@@ -1,0 +1,149 @@
+/* delays.c - messages that wait in the broker: what they need there, over a channel of its own, and
+ * what becomes of them until it is there. See amqp/ladder.h. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "transport/session.h"
+
+const char *broker_undelayable(const char *queue)
+{
+    return ladder_unfit(queue);
+}
+
+bool broker_delays(struct broker *b, const char *queue, bool bind_only)
+{
+    const char *why;
+    struct tie *t =
+        ladder_unfit(queue) ? NULL : ladder_want(&b->ladder, queue, !bind_only, clock_now());
+    if (!t) return false;
+    t->wanted = true;
+    return ladder_says(&b->ladder, t, &why) == LADDER_READY;
+}
+
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+static void post_place(struct broker *b, struct tie *t, struct post *p, enum ladder_verdict said,
+                       const char *why)
+{
+    switch (said) {
+    case LADDER_READY: outbox_ready(&b->out, p); break;
+    case LADDER_NO: outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(why)); break;
+    case LADDER_WAIT:
+        if (!list_empty(&p->link)) break; /* it waits already */
+        list_append(&t->waiting, &p->link);
+    }
+}
+
+void delays_post(struct broker *b, struct post *p)
+{
+    const char *why = NULL;
+    struct tie *t = ladder_want(&b->ladder, p->what.ensure, true, clock_now());
+    list_remove(&p->link);
+    if (t)
+        post_place(b, t, p, ladder_says(&b->ladder, t, &why), why);
+    else
+        outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
+}
+
+void delays_doubt(struct broker *b, const struct post *p)
+{
+    struct tie *t = ladder_want(&b->ladder, p->what.ensure, true, clock_now());
+    if (t) ladder_doubt(&b->ladder, t);
+}
+
+/* Something was answered: brings it to the messages that wait, and to the owner. */
+static void delays_tell(struct broker *b)
+{
+    struct tie *t;
+    list_each(t, &b->ladder.ties, struct tie, link) {
+        const char *why = NULL;
+        struct post *p;
+        enum ladder_verdict said = ladder_says(&b->ladder, t, &why);
+        list_each(p, &t->waiting, struct post, link) post_place(b, t, p, said, why);
+        if (!t->wanted || said == t->told) continue;
+        t->told = said;
+        struct broker_event *ev = said == LADDER_WAIT ? NULL : news_add(b, BROKER_DELAYS, NULL);
+        if (!ev) continue;
+        ev->queue = t->name;
+        if (said == LADDER_NO)
+            error_set(&ev->error, CTASK_EREFUSED, "the broker cannot delay tasks for queue %s: %s",
+                      t->name, why);
+    }
+}
+
+/* ---- The channel ----------------------------------------------------------------------------- */
+
+bool delays_due(const struct broker *b, int64_t now)
+{
+    /* In alarm the broker reads nothing from a connection that publishes. */
+    return !b->link.blocked && b->delays.retry_at <= now &&
+           (ladder_pending(&b->ladder) || ladder_wake(&b->ladder) <= now);
+}
+
+static bool give_up(struct broker *b)
+{
+    amqp_channel_close_t close = {.reply_code = AMQP_REPLY_SUCCESS};
+    b->delays_given_up = true;
+    return frame_method(&b->link.out, b->delays.number, AMQP_CHANNEL_CLOSE_METHOD, &close);
+}
+
+/* Who asks while the channel is still being closed is refused at once. */
+static bool refuse(struct broker *b, int64_t now)
+{
+    bool ok = b->delays_given_up || give_up(b);
+    do ladder_overdue(&b->ladder, now);
+    while (ladder_pending(&b->ladder));
+    delays_tell(b);
+    return ok;
+}
+
+bool delays_write(struct broker *b, int64_t now)
+{
+    if (b->delays_given_up || ladder_wake(&b->ladder) <= now) return refuse(b, now);
+    b->delays.number = b->link.channel_max;
+    return lane_open(b, &b->delays, now) &&
+           ladder_ask(&b->ladder, &b->link.out, b->delays.number, now);
+}
+
+/* All that comes before close-ok is late. */
+static const char *given_up_method(struct broker *b, amqp_method_number_t id)
+{
+    amqp_channel_close_ok_t ok = {0};
+    if (id == AMQP_CHANNEL_CLOSE_OK_METHOD) b->delays_given_up = b->delays.open = false;
+    if (id != AMQP_CHANNEL_CLOSE_METHOD) return NULL;
+    return frame_method(&b->link.out, b->delays.number, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok)
+               ? NULL
+               : "out of memory";
+}
+
+const char *delays_method(struct broker *b, amqp_method_number_t id, const void *m, int64_t now)
+{
+    const amqp_channel_close_t *close = m;
+    const char *wrong = NULL;
+    if (b->delays_given_up) return given_up_method(b, id);
+    if (id == AMQP_CHANNEL_OPEN_OK_METHOD) return NULL;
+    if (id == AMQP_CHANNEL_CLOSE_METHOD) {
+        if (!lane_closed(b, &b->delays, now)) return "out of memory";
+        ladder_closed(&b->ladder, close->reply_code, bytes_amqp(close->reply_text), now);
+        b->delays.retry_at = 0; /* each close answers one question */
+    } else {
+        wrong = ladder_answer(&b->ladder, id, now);
+    }
+    delays_tell(b);
+    return wrong;
+}
+
+void delays_reset(struct broker *b)
+{
+    struct tie *t;
+    b->delays = (struct lane){0};
+    b->delays_given_up = false;
+    ladder_reset(&b->ladder);
+    list_each(t, &b->ladder.ties, struct tie, link) {
+        t->told = LADDER_WAIT;
+        /* Their queue is looked at again first. */
+        while (!list_empty(&t->waiting)) {
+            struct post *p = list_first(&t->waiting, struct post, link);
+            if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
+        }
+    }
+}
