@@ -48,6 +48,10 @@ packages_for() { # what for
         want python3-celery "the other side of the tests with Celery" \
             /usr/bin/python3 -c 'import celery'
         ;;
+    fuzz)
+        want clang "has libFuzzer" has_program clang
+        want llvm "shows where a finding is" has_program llvm-symbolizer llvm-symbolizer-14
+        ;;
     format) want clang-format "formats C" has_program clang-format ;;
     lint)
         want clang-tidy "looks for mistakes in C" has_program clang-tidy
