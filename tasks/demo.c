@@ -210,11 +210,29 @@ static ctask_outcome leak(struct ctask_call *t)
     static uint64_t total;
     uint32_t bytes;
     if (!task_args(t, &bytes)) return ctask_failed(t);
-    char *lost = malloc(bytes);
+    static char *volatile lost;
+    lost = malloc(bytes);
     if (!lost) return task_fail(t, "MemoryError", "%" PRIu64 " bytes are lost already", total);
     memset(lost, 1, bytes);
     total += bytes;
     return task_return(t, total);
+}
+
+static char *volatile held; /* so that no compiler leaves out what nobody reads */
+
+/* Holds so much memory for so long. */
+static ctask_outcome hold(struct ctask_call *t)
+{
+    uint32_t bytes;
+    double seconds;
+    if (!task_args(t, &bytes, &seconds)) return ctask_failed(t);
+    if (!is_pause(seconds)) return task_fail(t, "ValueError", "cannot wait for %g s", seconds);
+    held = malloc(bytes);
+    if (!held) return task_fail(t, "MemoryError", "no room for %" PRIu32 " bytes", bytes);
+    memset(held, 1, bytes);
+    pause_for(seconds);
+    free(held);
+    return task_return_null(t);
 }
 
 /* ---- Sending --------------------------------------------------------------------------------- */
@@ -296,6 +314,8 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
            .help = "dies by abort, segv, fpe or kill"},
           {TASK_CALL_AS("demo.exit", leave), .params = "status=0", .help = "ends its process"},
           {TASK_CALL_AS("demo.leak", leak), .params = "bytes", .help = "loses so many bytes"},
+          {TASK_CALL_AS("demo.hold", hold), .params = "bytes, seconds",
+           .help = "occupies so much memory for so long"},
           {TASK_CALL_AS("demo.delay", delay), .params = "name, value",
            .help = "sends task `name` with value and returns its id"},
           {TASK_CALL_AS("demo.send", send_to),

@@ -68,6 +68,16 @@ void finish_condemned(struct worker *w, struct request *r, const struct fault *w
         request_bury(w, r, STATE_FAILURE, why);
 }
 
+void finish_unbegun(struct worker *w, struct request *r)
+{
+    if (is_orphan(r))
+        request_drop(w, r);
+    else if (w->drain > DRAIN_RUN && !r->burial && r->m->delivery.generation != 0)
+        request_give_back(w, r);
+    else
+        request_move(w, r, r->burial ? REQUEST_BURIAL : REQUEST_READY);
+}
+
 static void bury(struct worker *w, struct child *k, int64_t attempts)
 {
     char words[128];

@@ -1,6 +1,7 @@
 /* limits.c - see limits.h. Decides when a job is over; ending it is the pool's. */
 #include "worker/limits.h"
 
+#include "worker/proc.h"
 #include "worker/worker.h"
 
 /* A last result takes milliseconds; a child that is stopped over one must not keep it. */
@@ -57,6 +58,19 @@ static void soft_over(struct child *k)
              "end it",
              BYTES_ARG(r->id), r->task->name, r->limits.soft, (int)k->pid);
     pool_ask(k);
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+bool limits_outgrown(const struct worker *w, struct child *k)
+{
+    const uint64_t max = w->options->memory_max;
+    if (max == 0 || (k->weighed && w->now - k->weighed < CLOCK_SECOND)) return false;
+    k->weighed = w->now;
+    int64_t is = proc_rss(k->pid);
+    if (is < 0 || (uint64_t)is <= max) return false;
+    log_info("child pid=%d occupies %" PRId64 " MiB", (int)k->pid, is >> 20);
+    return true;
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */

@@ -3,7 +3,11 @@
  * Time: a hard and a soft limit, none by default. A job's deadlines are its start and its limits,
  * nothing is remembered. At the soft one its task is asked to end, at the hard one its child is
  * killed, also if it is stopped: the caller gets TimeLimitExceeded, the message is kept in
- * <queue>.dead and not tried again. A result that is there when the time is over counts. */
+ * <queue>.dead and not tried again. A result that is there when the time is over counts.
+ *
+ * Memory: what a child occupies, looked at once a second. Over --max-memory-per-child while its job
+ * runs it is killed, which counts as a crash of the task: it runs three times in all. Over it
+ * after a job it is replaced. */
 #ifndef WORKER_LIMITS_H
 #define WORKER_LIMITS_H
 
@@ -11,6 +15,7 @@
 
 #include <ctask/task.h>
 
+struct child;
 struct worker;
 
 /* The limits of a run of t (or NULL) for this message: each of the message's own, else the task's,
@@ -20,5 +25,8 @@ struct limits limits_of(const struct worker *w, const struct ctask_task *t,
 /* Enforces what is due. */
 void limits_turn(struct worker *w);
 int64_t limits_next(const struct worker *w);
+
+/* True if k has more memory than --max-memory-per-child; looks at most once a second. */
+bool limits_outgrown(const struct worker *w, struct child *k);
 
 #endif

@@ -18,7 +18,8 @@ enum {
     KEY_BODY,
     KEY_HARD,
     KEY_SOFT,
-    KEY_RLIMIT
+    KEY_RLIMIT,
+    KEY_MEMORY
 };
 
 static const struct argp_option table[] = {
@@ -58,6 +59,11 @@ static const struct argp_option table[] = {
      "A task that runs for longer is handed from its queue to a lease that is renewed while it "
      "runs; if this worker is lost, the task starts again within so long. At most half of the "
      "broker's consumer_timeout (default 600)",
+     2},
+    {"max-memory-per-child", KEY_MEMORY, "SIZE", 0,
+     "Kill a task whose process occupies more, as 256M (looked at each second); it counts as a "
+     "crash. "
+     "A child that has more after a task is replaced",
      2},
     {"rlimit", KEY_RLIMIT, "NAME=VALUE[,...]", 0,
      "Limits of each child, see setrlimit(2): as, core (0 unless named), cpu, data, fsize, "
@@ -117,6 +123,14 @@ static void rlimits(struct argp_state *state, struct rlimits *l, const char *tex
     if (!rlimits_parse(l, text, why, sizeof why)) argp_error(state, "--rlimit %s", why);
 }
 
+static void memory(struct argp_state *state, struct options *o, const char *text)
+{
+    if (!size_parse(text, &o->memory_max) || o->memory_max == 0)
+        argp_error(state, "--max-memory-per-child takes a size as 256M, not \"%s\"", text);
+    snprintf(o->memory_offence, sizeof o->memory_offence,
+             "took more memory than --max-memory-per-child=%s", text);
+}
+
 static size_t split(struct argp_state *state, const char *name, const char *text, size_t longest,
                     const char *out[NAMES_MAX])
 {
@@ -169,6 +183,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--queue-type takes classic or quorum, not \"%s\"", arg);
         break;
     case KEY_LEASE: o->lease = (unsigned)number(state, "--lease", arg, 1, 1000000); break;
+    case KEY_MEMORY: memory(state, o, arg); break;
     case KEY_RLIMIT: rlimits(state, &o->rlimits, arg); break;
     case KEY_MAX_TASKS:
         o->max_tasks_per_child =

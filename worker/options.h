@@ -29,6 +29,8 @@ struct options {
     double grace;
     unsigned lease;               /* seconds */
     unsigned max_tasks_per_child; /* 0: no limit */
+    uint64_t memory_max;          /* bytes of a child; 0: no limit */
+    char memory_offence[80];      /* what one did that has more, in words */
     struct rlimits rlimits;       /* of each child */
     struct limits limits;         /* of tasks that have none of their own */
     uint64_t body_max;

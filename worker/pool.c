@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "wire/child.h"
+#include "worker/limits.h"
 #include "worker/proc.h"
 #include "worker/worker.h"
 
@@ -19,6 +20,7 @@
 /* So that talkative children stall nobody else. */
 #define READ_PER_TURN ((size_t)1 << 20)
 #define SPAWNS_PER_TURN 16
+#define SPARE_FDS 10 /* connections, a name look-up, bodies on their way to disk */
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
 
@@ -64,7 +66,8 @@ static void hung_up(struct worker *w, struct child *k, struct bytes payload)
 static void rest(struct worker *w, struct child *k)
 {
     unsigned max = w->options->max_tasks_per_child;
-    if (k->asked || (max > 0 && k->jobs >= max) || w->pool.size > w->pool.want) {
+    if (k->asked || limits_outgrown(w, k) || (max > 0 && k->jobs >= max) ||
+        w->pool.size > w->pool.want) {
         child_move(w, k, CHILD_RETIRING);
         shutdown(k->fd, SHUT_WR);
     } else {
@@ -110,13 +113,17 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
         w->counters.children_lost++;
         log_warn("child pid=%d is gone: %s", (int)k->pid, death_words(k, words, sizeof words));
         /* Without a job it was not a task that killed it; of those born together one counts. */
-        if (k->jobs == 0 && w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at) {
+        if ((k->jobs == 0 || k->unread) && w->now - k->started < CLOCK_SECOND &&
+            k->started >= p->spawn_at) {
             unsigned shift = p->failures < 5 ? p->failures : 5;
             p->spawn_at = w->now + (CLOCK_SECOND << shift);
             p->failures++;
         }
     }
-    if (k->request) finish_death(w, k);
+    if (k->request && k->unread)
+        finish_unbegun(w, k->request);
+    else if (k->request)
+        finish_death(w, k);
     child_free(k);
     p->size--;
 }
@@ -148,11 +155,22 @@ pid_t pool_fork(void)
     return fork();
 }
 
+/* A pair, but none of the last descriptors: the broker is to be reached with fewer children too. */
+static int spare_pair(int pair[2])
+{
+    if (fd_pair(pair) != 0) return -1;
+    if (pair[0] + SPARE_FDS < sysconf(_SC_OPEN_MAX)) return 0;
+    close(pair[0]);
+    close(pair[1]);
+    errno = EMFILE;
+    return -1;
+}
+
 static bool spawn_one(struct worker *w)
 {
     int pair[2];
     struct child *k = calloc(1, sizeof *k);
-    if (!k || fd_pair(pair) != 0) {
+    if (!k || spare_pair(pair) != 0) {
         log_error("cannot start a child: %s", strerror(errno));
         free(k);
         return false;
@@ -270,6 +288,8 @@ static size_t child_read(struct worker *w, struct child *k, size_t limit)
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
         if (n <= 0) {
+            /* A reset is what Linux says when bytes are left that it did not read. */
+            k->unread = k->out.len > 0 || (n < 0 && errno == ECONNRESET);
             happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
             break;
         }

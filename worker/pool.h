@@ -37,6 +37,8 @@ struct child {
     int64_t stopped;     /* since when watch.c saw it stopped; 0: not */
     const char *trouble; /* what watch.c has reported; NULL: nothing, or it goes on */
     struct request *request;
+    bool unread;         /* it hung up before it had read its job, which so has not begun */
+    int64_t weighed;     /* when limits.c has last looked at its memory */
     const char *offence; /* killed by us for what it did; NULL: not */
     int64_t oom_kills;   /* of the machine, when it was born; -1: not known */
     int status;          /* when it has exited: as waitpid says it */
@@ -50,6 +52,8 @@ struct pool {
     unsigned size, want;   /* children there are, and there should be */
     unsigned failures;     /* children in a row that died before any job */
     int64_t spawn_at;      /* not before: back-off after such deaths */
+    int64_t barren_since;  /* when the last child that could take jobs was gone; 0: there is one */
+    bool barren;           /* and that is so for long: watch.c */
     int64_t looked;        /* when watch.c has last looked at children */
 };
 

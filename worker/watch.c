@@ -1,6 +1,7 @@
 /* watch.c - see watch.h. */
 #include "worker/watch.h"
 
+#include "worker/limits.h"
 #include "worker/proc.h"
 #include "worker/worker.h"
 
@@ -10,6 +11,8 @@
 #define LOOK CLOCK_SECOND          /* between two looks, and before the first one */
 #define STOPPED (2 * CLOCK_SECOND) /* before it is reported */
 #define UNREAD (5 * CLOCK_SECOND)  /* the same, for one that does not take its job */
+#define PROOF CLOCK_SECOND
+#define BARREN CLOCK_SECOND
 #define LEAVING (5 * CLOCK_SECOND) /* before one that was told to leave is killed */
 
 /* ---- What is wrong with a child -------------------------------------------------------------- */
@@ -46,6 +49,58 @@ static void look(struct worker *w, struct child *k)
         log_info("child pid=%d goes on again", (int)k->pid);
 }
 
+/* ---- No child at all ------------------------------------------------------------------------- */
+
+/* After some that died at once, a new one counts when it has lived for a second. */
+static bool can_work(const struct worker *w, const struct child *k)
+{
+    bool proven = w->pool.failures == 0 || k->jobs > 0 || w->now - k->started >= PROOF;
+    return k->state < CHILD_RETIRING && !k->trouble && proven;
+}
+
+static bool one_can_work(const struct worker *w)
+{
+    struct child *k;
+    list_each(k, &w->pool.all, struct child, link) {
+        if (can_work(w, k)) return true;
+    }
+    return false;
+}
+
+bool watch_is_barren(const struct worker *w)
+{
+    return w->pool.barren;
+}
+
+static void count_the_living(struct worker *w)
+{
+    struct pool *p = &w->pool;
+    bool was = p->barren;
+    if (one_can_work(w))
+        p->barren_since = 0;
+    else if (p->barren_since == 0)
+        p->barren_since = w->now;
+    p->barren = p->barren_since != 0 && w->now - p->barren_since >= BARREN;
+    if (p->barren && !was)
+        log_error("no child can take a job: tasks go back, and none are taken until one can");
+    else if (was && !p->barren)
+        log_info("a child can take jobs again");
+}
+
+/* When what count_the_living says changes by itself. */
+static int64_t recount_at(const struct worker *w)
+{
+    int64_t at = CLOCK_NEVER;
+    struct child *k;
+    if (w->pool.barren_since == 0) return at;
+    if (!w->pool.barren) at = w->pool.barren_since + BARREN;
+    list_each(k, &w->pool.all, struct child, link) {
+        if (k->state < CHILD_RETIRING && !k->trouble && k->started + PROOF < at)
+            at = k->started + PROOF;
+    }
+    return at;
+}
+
 /* ---- All of them ----------------------------------------------------------------------------- */
 
 /* When k is to be looked at, but for the pause between two looks. */
@@ -73,14 +128,17 @@ void watch_turn(struct worker *w)
         if (looks && w->now >= look_at(k)) {
             w->pool.looked = w->now;
             look(w, k);
+            if (k->state == CHILD_BUSY && limits_outgrown(w, k))
+                pool_lose(w, k, w->options->memory_offence);
         }
         if (w->now >= leave_at(k)) pool_lose(w, k, "was told to leave and did not");
     }
+    if (w->drain == DRAIN_RUN) count_the_living(w);
 }
 
 int64_t watch_next(const struct worker *w)
 {
-    int64_t next = CLOCK_NEVER;
+    int64_t next = w->drain == DRAIN_RUN ? recount_at(w) : CLOCK_NEVER;
     struct child *k;
     list_each(k, &w->pool.all, struct child, link) {
         int64_t look = look_at(k), leave = leave_at(k);

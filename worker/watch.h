@@ -4,15 +4,22 @@
  * a worker that is idle or whose tasks are short never wakes for it. One that is stopped, or does
  * not read its job, is reported once, and once when it goes on. It keeps its job: it may be in a
  * debugger, and what it holds may have been done half. A child that was told to leave and does not
- * is killed. */
+ * is killed.
+ *
+ * When for a second no child can take a job (none can be started, or they die at once, or all of
+ * them get nowhere), this worker takes no more tasks, and those that have not started go back for
+ * others to run; it goes on trying, and consumes again when a child lives. */
 #ifndef WORKER_WATCH_H
 #define WORKER_WATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct worker;
 
 void watch_turn(struct worker *w);
 int64_t watch_next(const struct worker *w);
+/* True while no child can take a job. */
+bool watch_is_barren(const struct worker *w);
 
 #endif

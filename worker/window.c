@@ -7,6 +7,7 @@
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
  * one is given just what is missing now. Waiting requests (etas) are not counted: they keep no
  * child busy and must not starve the pool; WAITING_MAX bounds them. */
+#include "worker/watch.h"
 #include "worker/worker.h"
 
 #define HORIZON 0.1 /* seconds of work to hold */
@@ -36,8 +37,9 @@ static bool tasks_are_long(const struct worker *w)
 
 static unsigned limit(const struct worker *w)
 {
+    if (watch_is_barren(w)) return 0;
     if (w->options->prefetch) return w->options->prefetch;
-    unsigned children = w->options->children;
+    unsigned children = w->pool.size ? w->pool.size : 1;
     if (tasks_are_long(w)) return children;
     double more = children * HORIZON / (w->run_time > 1e-6 ? w->run_time : 1e-6);
     return children + (more < 1 ? 1 : more > HELD_MAX ? HELD_MAX : (unsigned)more);
@@ -69,6 +71,7 @@ static bool may_adjust(const struct worker *w)
 static bool window_fits(const struct worker *w)
 {
     unsigned open = open_slots(w), busy = held(w), is = open + busy, want = limit(w);
+    if (want == 0) return open == 0;
     unsigned most = want + (unsigned)w->source_count - 1; /* shares are rounded up */
     if (busy >= want && open == 0) return true;
     if (w->count[REQUEST_WAITING] >= WAITING_MAX && is < want) return true;
@@ -92,8 +95,8 @@ static int64_t change_at(const struct worker *w)
 /* READY for longer than a long task, and nobody here is going to take it. */
 static struct request *overdue(struct worker *w)
 {
-    if (list_empty(&w->requests[REQUEST_READY]) || pool_idle(&w->pool) || w->options->prefetch)
-        return NULL;
+    bool kept = pool_idle(&w->pool) || w->options->prefetch;
+    if (list_empty(&w->requests[REQUEST_READY]) || (kept && !watch_is_barren(w))) return NULL;
     struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
     return w->now - r->since > (int64_t)(LONG * 1e9) ? r : NULL;
 }
@@ -130,7 +133,8 @@ int64_t window_next(struct worker *w)
     if (!list_empty(&w->requests[REQUEST_READY])) {
         struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
         int64_t due = r->since + (int64_t)(LONG * 1e9) + CLOCK_MS;
-        if (!pool_idle(&w->pool) && !w->options->prefetch && due < at) at = due;
+        bool kept = pool_idle(&w->pool) || w->options->prefetch;
+        if ((!kept || watch_is_barren(w)) && due < at) at = due;
     }
     double oldest = pool_oldest(&w->pool, w->now);
     if (oldest > 0 && oldest <= LONG) {

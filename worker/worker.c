@@ -34,7 +34,7 @@ static bool may_start(const struct worker *w)
 static struct request *next_job(struct worker *w)
 {
     const struct list *burial = &w->requests[REQUEST_BURIAL], *ready = &w->requests[REQUEST_READY];
-    if (!pool_idle(&w->pool)) return NULL;
+    if (!pool_idle(&w->pool) || watch_is_barren(w)) return NULL;
     if (!list_empty(burial)) return list_first(burial, struct request, link);
     return !list_empty(ready) && may_start(w) ? list_first(ready, struct request, link) : NULL;
 }
@@ -117,9 +117,9 @@ int worker_run(struct worker *w)
         lease_turn(w);
         broker_turn(w->out, w->now);
         finish_read(w);
-        window_adjust(w);
         check_children(w);
         pool_spawn(w);
+        window_adjust(w);
         drain_turn(w);
         broker_flush(w->in); /* the acks of this turn */
         broker_flush(w->out);

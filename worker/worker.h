@@ -136,6 +136,8 @@ void finish_repost(struct worker *w, const struct publish *p);
 /* death.c */
 /* The child k, with its request, is gone: run again, buried, given back or dropped. */
 void finish_death(struct worker *w, struct child *k);
+/* The child that had r is gone, and had not read it: it is given to the next one. */
+void finish_unbegun(struct worker *w, struct request *r);
 /* r ends without a result of its own and is not tried again. */
 void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
 /* How k went, in a few words. Returns out. */

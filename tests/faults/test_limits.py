@@ -2,14 +2,16 @@
 moment, and what was finished in time counts."""
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, BrokerTest, main, unique, until  # noqa: E402
+from harness import BIN, URL, BrokerTest, main, unique, until  # noqa: E402
 
 SANITIZED = os.environ.get("CTASK_SANITIZED")
 
@@ -166,6 +168,135 @@ class Watch(BrokerTest):
             return "unix_stream" in f.read()
 
 
+class NoChildren(BrokerTest):
+    BARREN = "no child can take a job"
+    ALIVE = "a child can take jobs again"
+
+    def consumers_and_messages(self):
+        ok = self.bus.channel.queue_declare(self.queue, passive=True)
+        return ok.consumer_count, ok.message_count
+
+    def not_as_root(self):
+        """In front of a command: root may have any number of processes."""
+        if os.geteuid() != 0:
+            return ()
+        other = ("setpriv", "--reuid=64123", "--regid=64123", "--clear-groups")
+        command = [*other, os.path.join(BIN, "ctask-worker"), "--version"]
+        if subprocess.run(command, capture_output=True).returncode != 0:
+            self.skipTest("another user cannot run what is built here")
+        return other
+
+    def hands_its_tasks_back(self, worker, sent):
+        worker.expect(self.BARREN)
+        until("no consumer, all messages", lambda: self.consumers_and_messages() == (0, sent))
+
+    def test_a_worker_whose_children_die_at_once_takes_no_tasks(self):
+        worker = self.worker("-c", "1", "--prefetch", "10")
+        barren = threading.Event()
+
+        def kill_all():
+            while not barren.is_set():
+                for child in worker.children():
+                    os.kill(child, signal.SIGKILL)
+                time.sleep(0.001)
+
+        killer = threading.Thread(target=kill_all)
+        killer.start()
+        worker.expect("is gone: signal 9", times=2)
+        sent = [self.bus.send(self.queue, "demo.add", [i, 1]) for i in range(5)]
+        try:
+            self.hands_its_tasks_back(worker, len(sent))
+        finally:
+            barren.set()
+            killer.join()
+        worker.expect(self.ALIVE)
+        self.assertEqual(sorted(r["result"] for r in self.bus.results(*sent).values()),
+                         [1, 2, 3, 4, 5])
+        self.assertEqual(worker.log().count(self.BARREN), 1, worker.log())
+
+    def test_a_worker_that_cannot_fork_takes_no_tasks_until_it_can(self):
+        as_user = self.not_as_root()
+        worker = self.worker("-c", "2", under=as_user)
+
+        def processes(most):
+            subprocess.run([*as_user, "prlimit", "--pid", str(worker.pid), "--nproc=%d:" % most],
+                           check=True)
+
+        processes(0)
+        for child in worker.children():
+            os.kill(child, signal.SIGKILL)
+        worker.expect("cannot start a child: Resource temporarily unavailable")
+        sent = [self.bus.send(self.queue, "demo.add", [i, 1]) for i in range(5)]
+        self.hands_its_tasks_back(worker, len(sent))
+        processes(1000)
+        worker.expect(self.ALIVE)
+        self.assertEqual(sorted(r["result"] for r in self.bus.results(*sent).values()),
+                         [1, 2, 3, 4, 5])
+        self.assertEqual(worker.log().count(self.BARREN), 1, worker.log())
+
+    def test_a_job_that_its_child_never_read_was_not_begun(self):
+        worker = self.worker("-c", "1", "-l", "debug")
+        for size in 1, 1000000:  # also more than the socket takes
+            child, = worker.children()
+            os.kill(child, signal.SIGSTOP)
+            task = self.bus.send(self.queue, "demo.echo", ["x" * size])
+            worker.expect("id=%s ready -> running" % task)
+            os.kill(child, signal.SIGKILL)
+            worker.expect("id=%s running -> ready" % task)
+            self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertNotIn("runs again", worker.log())
+
+    def test_with_few_descriptors_it_runs_with_the_children_that_fit(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, hard))
+        try:
+            worker = self.worker("-c", "64", url=URL.rstrip("/") + "/?heartbeat=1")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        worker.expect("cannot start a child: Too many open files")
+        self.assertGreater(len(worker.children()), 4)
+        sent = [self.bus.send(self.queue, "demo.sleep", [0.1]) for _ in range(200)]
+        # Bodies that want a file too. What cannot have one goes back and is tried later.
+        large = [self.bus.send(self.queue, "demo.echo", ["x" * (5 << 20)]) for _ in range(10)]
+        beats = self.bus.send(self.queue, "demo.sleep", [3])
+        results = self.bus.results(*sent, *large, beats)
+        self.assertEqual({results[i]["status"] for i in sent + [beats]}, {"SUCCESS"})
+        self.assertEqual({results[i]["result"]["exc_type"] for i in large}, {"MessageTooLarge"})
+        self.assertNotIn("connection lost", worker.log())
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.queue), 0)
+
+
+class Memory(BrokerTest):
+    def rss(self, pid):
+        with open("/proc/%d/statm" % pid) as f:
+            return int(f.read().split()[1]) * resource.getpagesize()
+
+    def test_a_task_that_takes_too_much_while_it_runs_is_killed_three_times_and_kept(self):
+        worker = self.worker("-c", "1", "--max-memory-per-child", "100M")
+        self.bus.result(self.bus.send(self.queue, "demo.hold", [50 << 20, 1.5]))  # may have that
+        before = self.rss(worker.pid)
+        task = self.bus.send(self.queue, "demo.hold", [200 << 20, 60])
+        failure = self.bus.result(task)["result"]
+        self.assertEqual(failure["exc_type"], "WorkerLostError")
+        self.assertIn("--max-memory-per-child=100M", failure["exc_message"][0])
+        self.assertIn("3 attempts", failure["exc_message"][0])
+        peak = int(re.search(r"peak memory (\d+) KiB", failure["exc_message"][0]).group(1))
+        self.assertGreater(peak, 200 << 10)
+        self.assertEqual(len(re.findall("it is killed", worker.log())), 3)
+        self.assertEqual(self.bus.take(self.queue + ".dead").headers["id"], task)
+        self.assertLess(self.rss(worker.pid), before + (2 << 20))
+
+    def test_a_child_that_has_too_much_after_a_task_is_replaced(self):
+        worker = self.worker("-c", "1", "--max-memory-per-child", "100M")
+        for _ in range(3):
+            first = worker.children()
+            leak = self.bus.result(self.bus.send(self.queue, "demo.leak", [150 << 20]))
+            self.assertEqual(leak["result"], 150 << 20)  # its first one
+            until("it is replaced", lambda: len(worker.children()) == 1 and worker.children() != first)
+        self.assertNotIn("WARN", worker.log().replace("running as root", "").partition("ready")[2])
+
+
 class Rlimits(BrokerTest):
     @unittest.skipIf(SANITIZED, "a sanitizer needs terabytes of address space")
     def test_children_have_the_limits_that_were_asked_for_and_leave_no_cores(self):
@@ -192,6 +323,8 @@ class Rlimits(BrokerTest):
                 ("--rlimit", "as=1X", "sizes as 256M"), ("--rlimit", "as=", "sizes as 256M"),
                 ("--rlimit", "nofile=-1", "sizes as 256M"), ("--rlimit", "cpu=1,", "takes as, core,"),
                 ("--rlimit", "as=17179869184G", "sizes as 256M"),
+                ("--max-memory-per-child", "0", "takes a size"),
+                ("--max-memory-per-child", "lots", "takes a size"),
                 ("--time-limit", "-1", "takes seconds"), ("--time-limit", "inf", "takes seconds"),
                 ("--soft-time-limit", "5m", "takes seconds")):
             run = subprocess.run([os.path.join(BIN, "ctask-worker"), "-A", "demo", option, value],
