@@ -1,0 +1,186 @@
+"""The gauntlet's faults, each from its own stream of the run's seed, each written to the fault log.
+
+Some come at a rate, some a number of times, each at a certain share of the work. Of those that
+concern the broker there is one at a time, so that each has its effect: a restart ends an alarm.
+Nothing is judged here."""
+import os
+import random
+import signal
+import threading
+import time
+
+import cut
+import fleet
+
+PARENT_KILLS = 1.0   # a second
+CHILD_KILLS = 5.0
+CUT_EVERY = 3.0      # seconds
+STOP_EVERY = 60.0
+STOP_FOR = 25.0
+BROKER_RESTARTS = 10  # per million tasks; of each kind at least one
+ALARMS = 2
+ALARM_FOR = 20.0
+ALARM_FOR_SMALL = 10.0  # when there is one alarm only
+PRODUCER_KILLS = 20
+CHILDREN_GONE = 1.0  # seconds after their parent was killed
+
+
+class Faults:
+    def __init__(self, run):
+        self.run, self.log, self.workers, self.broker = run, run.log, run.workers, run.broker
+        self.over = threading.Event()
+        self.trouble = []  # exceptions of the threads
+        self.threads = []
+
+    def random(self, kind):
+        return random.Random("%d/%s" % (self.run.seed, kind))
+
+    def begin(self):
+        self.log.note("faults-begin")
+        self._thread("parent", self.rate, 1 / PARENT_KILLS, self.kill_parent)
+        self._thread("child", self.rate, 1 / CHILD_KILLS, self.kill_child)
+        self._thread("cut", self.rate, CUT_EVERY, self.cut)
+        self._thread("stop", self.stops)
+        self._thread("broker", self.planned, self.broker_faults())
+        kills = max(2, PRODUCER_KILLS * self.run.tasks // 1000000)
+        self._thread("producer", self.planned, [self.kill_producer] * kills)
+
+    def end(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        self.log.note("faults-end")
+        if self.trouble:
+            raise self.trouble[0]
+
+    def _thread(self, kind, f, *args):
+        if kind not in self.run.faults:
+            return
+
+        def guarded():
+            try:
+                f(self.random(kind), *args)
+            except Exception as e:  # the run must hear of it: fewer faults than said are a lie
+                self.trouble.append(e)
+                self.run.broken.set()
+        self.threads.append(threading.Thread(target=guarded, daemon=True))
+        self.threads[-1].start()
+
+    def rate(self, draw, mean, action):
+        while not self.over.wait(draw.expovariate(1 / mean)):
+            action(draw)
+
+    def planned(self, draw, actions):
+        """Each at its share of the work, somewhere in the middle of it. All of them happen."""
+        for i, action in enumerate(actions):
+            share = (i + draw.uniform(0.2, 0.8)) / len(actions)
+            while self.run.progress() < share and not self.over.wait(0.05):
+                pass
+            action(draw)
+
+    # ---- Workers
+
+    def victims(self):
+        """The first one is never killed, so that one has seen it all and would show a leak."""
+        return [w for w in self.workers[1:] if not w.spared]
+
+    def kill_parent(self, draw):
+        worker = draw.choice(self.victims() or [None])
+        if worker:
+            family = fleet.children(worker.pid or 0)
+            born = {pid: fleet.birth(pid) for pid in family}
+            if worker.send_signal(signal.SIGKILL, "parent-kill"):
+                self._thread("parent", self.orphans, worker.number, born)
+
+    def orphans(self, draw, number, born):
+        """What a killed worker's children still do a second later."""
+        time.sleep(CHILDREN_GONE)
+        left = [pid for pid, birth in born.items() if birth and fleet.birth(pid) == birth]
+        if left:
+            self.log.note("orphans", number=number, pids=left)
+
+    def kill_child(self, draw):
+        worker = draw.choice(self.workers)
+        family = fleet.children(worker.pid or 0)
+        if family:
+            child, at = draw.choice(family), time.monotonic()
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+            self.log.note("child-kill", at=at, number=worker.number, pid=child)
+
+    def stops(self, draw):
+        """One worker at a time stands still for longer than the broker waits for its heartbeat."""
+        while not self.over.is_set():
+            worker = draw.choice(self.workers)
+            spared, worker.spared = worker.spared, True
+            if worker.send_signal(signal.SIGSTOP, "stop", seconds=STOP_FOR):
+                time.sleep(STOP_FOR)
+                worker.send_signal(signal.SIGCONT, "continue")
+            worker.spared = spared
+            self.over.wait(STOP_EVERY - STOP_FOR)
+
+    # ---- Connections
+
+    def cut(self, draw):
+        process = draw.choice(self.workers + self.run.producers)
+        pid = process.pid
+        try:
+            fds = cut.sockets(pid, self.broker.port) if pid else []
+        except OSError:
+            return
+        if fds:
+            fd = draw.choice(fds)
+            if cut.cut(pid, fd):
+                self.log.note("cut", who=process.name, number=process.number, pid=pid, fd=fd)
+
+    # ---- The broker
+
+    def broker_faults(self):
+        """Half of the restarts graceful."""
+        restarts = max(2, BROKER_RESTARTS * self.run.tasks // 1000000)
+        alarms = max(1, ALARMS * self.run.tasks // 1000000)
+        self.alarm_for = ALARM_FOR_SMALL if alarms == 1 else ALARM_FOR
+        actions = [self.stop_broker, self.kill_broker] * (restarts // 2)
+        actions += [self.kill_broker] * (restarts % 2)
+        if "restart" not in self.run.faults:
+            actions = []
+        if "alarm" in self.run.faults:
+            actions += [self.alarm] * alarms
+        self.random("broker order").shuffle(actions)
+        return actions
+
+    def stop_broker(self, draw):
+        self.log.note("broker-down", how="stop")
+        self.broker.stop()
+        self.back()
+
+    def kill_broker(self, draw):
+        self.log.note("broker-down", how="kill")
+        self.broker.kill()
+        self.back()
+
+    def back(self):
+        starting = self.broker.start(wait=False)
+        self.log.note("broker-port", at=self.broker.answers_at())
+        self.broker.started(starting)
+        self.log.note("broker-up")
+
+    def alarm(self, draw):
+        """For memory it is only said so: a broker that is really out of memory writes all of its
+        queues to disk, and 3.10 stays slow for five seconds after."""
+        what = draw.choice(["memory", "disk"])
+        name = "{resource_limit, %s, node()}" % what
+        self.log.note("alarm", of=what)
+        self.broker.evaluate("rabbit_alarm:set_alarm({%s, []})" % name)
+        time.sleep(self.alarm_for)
+        self.broker.evaluate("rabbit_alarm:clear_alarm(%s)" % name)
+        self.log.note("alarm-over")
+
+    # ---- Producers
+
+    def kill_producer(self, draw):
+        alive = [p for p in self.run.producers if p.pid]
+        if alive:
+            draw.choice(alive).send_signal(signal.SIGKILL, "producer-kill")

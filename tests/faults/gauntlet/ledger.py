@@ -1,0 +1,65 @@
+"""The ledgers' format, for Python: see ledger.h. Reads what C wrote; writes what the run knows.
+
+The fault log is beside the ledgers: one JSON object a line, each with its time `at` (seconds of the
+same clock) and `what`."""
+import collections
+import json
+import os
+import struct
+import threading
+import time
+
+FORMAT = struct.Struct("<QqIIiIBBBB28s")
+START, END, SEND, REFUSED, SENT, ACCEPTED, SUCCESS, FAILURE, UNANSWERED, DEAD = range(1, 11)
+NOOP, SLEEP, SEGV, ABORT = range(4)
+POISON = (SEGV, ABORT)
+
+Record = collections.namedtuple(
+    "Record", "id at pid group code took what kind flagged no_result type")
+
+
+def read(path):
+    """All records of a ledger, in the order in which they were written. Times are seconds."""
+    with open(path, "rb") as f:
+        for fields in FORMAT.iter_unpack(f.read()):
+            yield Record(fields[0], fields[1] / 1e9, *fields[2:10],
+                         fields[10].rstrip(b"\0").decode(errors="replace"))
+
+
+def write(path, records):
+    with open(path, "ab") as f:
+        for r in records:
+            f.write(FORMAT.pack(r.id, int(r.at * 1e9), *r[2:10], r.type.encode()[:27]))
+
+
+def record(**fields):
+    """A record with zeros where nothing is said."""
+    blank = dict.fromkeys(Record._fields, 0)
+    blank["type"] = ""
+    return Record(**dict(blank, **fields))
+
+
+def count(path):
+    """How many records it has."""
+    try:
+        return os.path.getsize(path) // FORMAT.size
+    except OSError:
+        return 0
+
+
+class FaultLog:
+    """Appends what happens to the fault log; threads share it."""
+
+    def __init__(self, path):
+        self.file = open(path, "a", buffering=1)
+        self.lock = threading.Lock()
+
+    def note(self, what, at=None, **more):
+        line = json.dumps(dict({"at": at or time.monotonic(), "what": what}, **more))
+        with self.lock:
+            self.file.write(line + "\n")
+
+
+def read_log(path):
+    with open(path) as f:
+        return sorted((json.loads(line) for line in f), key=lambda event: event["at"])

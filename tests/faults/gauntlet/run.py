@@ -1,0 +1,214 @@
+"""One gauntlet: tasks, workers, producers and a broker, and everything that can go wrong with them.
+
+    run.py DIRECTORY TASKS SEED classic|quorum
+
+Leaves ledgers, fault log and the processes' own logs in DIRECTORY; check.py reads them and judges.
+First some of the tasks without any fault, so that the speed under faults can be compared; then all
+faults at once until the producers are done; then rest, in which everything has to come back."""
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+import amqp  # Debian: python3-amqp
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, ".."))
+import fleet  # noqa: E402
+import ledger  # noqa: E402
+from bench import PrivateBroker  # noqa: E402
+from faults import Faults  # noqa: E402
+
+WORKERS, CHILDREN = 4, 2
+PRODUCERS = 4
+RATE = 2000           # tasks a second, in all
+POISON_EACH = 2000    # every so many tasks one that crashes
+QUEUE = "ctask"       # the policy of broker-config is for this one
+TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
+GIVE_UP = 60
+# CTASK_GAUNTLET_FAULTS: only some of them.
+FAULTS = "parent,child,cut,stop,broker,restart,alarm,producer"
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def calm_tasks(tasks):
+    """How many run before the faults begin."""
+    return max(4000, min(tasks // 10, 40000))
+
+
+class Run:
+    def __init__(self, directory, tasks, seed, queue_type):
+        self.dir, self.tasks, self.seed, self.queue_type = directory, tasks, seed, queue_type
+        self.faults = os.environ.get("CTASK_GAUNTLET_FAULTS", FAULTS).split(",")
+        self.mark = "GAUNTLET_LEDGER=" + self.path("tasks.ledger")
+        self.log = ledger.FaultLog(self.path("faults.jsonl"))
+        self.workers, self.producers = [], []
+        self.broken = threading.Event()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def written(self, number):
+        return self.path("producer-%d.ledger" % number)
+
+    def progress(self):
+        return ledger.count(self.path("tasks.ledger")) / 2 / self.tasks
+
+    def until(self, what, condition, seconds=GIVE_UP):
+        """False, and a line in the log, if it does not come about."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end or self.broken.is_set():
+                self.log.note("never", text=what)
+                return False
+            time.sleep(0.05)
+        return True
+
+    # ---- What takes part
+
+    def start_workers(self):
+        env = dict(os.environ, CTASK_BROKER_URL=self.broker.url,
+                   GAUNTLET_LEDGER=self.path("tasks.ledger"))
+        app = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/gauntlet.so")
+        command = [os.path.join(os.environ["CTASK_BIN"], "ctask-worker"), "-c", str(CHILDREN),
+                   "-A", app, "-Q", QUEUE]
+        for i in range(WORKERS):
+            self.workers.append(fleet.Keeper("worker", i, command, env, self.dir, self.log))
+        self.until("the workers are there", lambda: self.consumers() == WORKERS)
+        self.snapshot("fresh")
+
+    def start_producers(self):
+        env = dict(os.environ, CTASK_BROKER_URL=self.broker.url, CTASK_QUEUE=QUEUE,
+                   GAUNTLET_LEDGER=self.path("tasks.ledger"))
+        share = self.tasks // PRODUCERS
+        for i in range(PRODUCERS):
+            count = share if i else self.tasks - share * (PRODUCERS - 1)
+            first = i * self.tasks + 1
+            args = [self.written(i), i, first, count, RATE / PRODUCERS, self.seed, POISON_EACH,
+                    GIVE_UP]
+            command = [os.path.join(os.environ["CTASK_BUILD"], "tests/gauntlet-producer")]
+            self.producers.append(fleet.Keeper("producer", i, command + [str(a) for a in args], env,
+                                               self.dir, self.log))
+
+    def declare(self):
+        """As Celery does, but with the type asked for; workers and producers use what is there."""
+        with self.channel() as channel:
+            channel.exchange_declare(QUEUE, "direct", durable=True, auto_delete=False)
+            channel.queue_declare(QUEUE, durable=True, auto_delete=False,
+                                  arguments={"x-queue-type": self.queue_type})
+            channel.queue_bind(QUEUE, QUEUE, QUEUE)
+            channel.queue_declare(QUEUE + ".dead", durable=True, auto_delete=False)
+
+    @contextlib.contextmanager
+    def channel(self):
+        user, password, address = re.match(r"amqp://(.*?):(.*?)@(.*)", self.broker.url).groups()
+        with amqp.Connection(address, user, password, heartbeat=0) as connection:
+            yield connection.channel()
+
+    # ---- What can be seen
+
+    def consumers(self):
+        return int(self.evaluate_queue("consumers"))
+
+    def evaluate_queue(self, item):
+        return self.broker.evaluate(
+            '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
+            '[{_, N}] = rabbit_amqqueue:info(Q, [%s]), N' % (QUEUE, item))
+
+    def queues(self):
+        """Messages of each queue, ready or not, by name."""
+        lines = self.broker.ctl("-q", "--no-table-headers", "list_queues", "name", "messages")
+        rows = [line.split("\t") for line in lines.splitlines() if "\t" in line]
+        return {name: int(messages) for name, messages in rows}
+
+    def snapshot(self, when):
+        for w in self.workers:
+            if w.pid:
+                self.log.note("resources", when=when, number=w.number, pid=w.pid,
+                              **fleet.resources(w.pid))
+
+    def dead_letters(self):
+        """Takes the dead letters out of their queue into a ledger."""
+        found = []
+        with self.channel() as channel:
+            while True:
+                message = channel.basic_get(QUEUE + ".dead", no_ack=True)
+                if not message:
+                    break
+                headers = message.headers
+                found.append(ledger.record(
+                    id=int(headers["id"], 16), at=time.monotonic(), what=ledger.DEAD,
+                    type=headers.get("x-ctask-dead-reason") or "dropped by the broker"))
+        ledger.write(self.path("dead.ledger"), found)
+
+    # ---- The run
+
+    def work(self):
+        """Until the producers are done; it is the faults' business to let them."""
+        self.start_producers()
+        calm = calm_tasks(self.tasks) / self.tasks
+        self.until("the calm part", lambda: self.progress() >= calm,
+                   calm * self.tasks / RATE * 5 + GIVE_UP)
+        faults = Faults(self)
+        faults.begin()
+        last, moved = -1, time.monotonic()
+        while not all(p.done.is_set() for p in self.producers) and not self.broken.is_set():
+            time.sleep(0.05)
+            now = sum(ledger.count(self.written(p.number)) for p in self.producers)
+            if now != last:
+                last, moved = now, time.monotonic()
+            elif time.monotonic() - moved > 3 * GIVE_UP:
+                self.log.note("never", text="the producers move on")
+                break
+        faults.end()
+
+    def rest(self):
+        self.until("the queue is empty", lambda: self.evaluate_queue("messages") == "0")
+        self.until("all workers are there", lambda: self.consumers() == WORKERS)
+        self.snapshot("end")
+        self.log.note("queues", messages=self.queues())
+        self.dead_letters()
+        for w in self.workers:
+            w.keep = False
+            w.send_signal(signal.SIGTERM)
+        for w in self.workers:
+            self.log.note("worker-left", number=w.number, status=w.stop())
+        self.until("nobody is connected", lambda: self.broker.connections() == 0, 10)
+        self.log.note("connections", count=self.broker.connections())
+        self.log.note("processes", left=fleet.left_behind(self.mark))
+
+    def all(self):
+        with open(self.path("run.json"), "w") as f:
+            json.dump({"tasks": self.tasks, "seed": self.seed, "queue_type": self.queue_type,
+                       "times": self.tasks >= TIMES_TASKS, "workers": WORKERS,
+                       "children": CHILDREN, "rate": RATE}, f)
+        with PrivateBroker() as self.broker:
+            self.log.note("broker", version=self.broker.evaluate(
+                "{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)").strip('<>"'))
+            self.declare()
+            self.start_workers()
+            try:
+                self.work()
+                self.rest()
+            finally:
+                for process in self.producers + self.workers:
+                    process.stop(signal.SIGKILL)
+        self.log.note("done")
+
+
+def main():
+    directory, tasks, seed, queue_type = sys.argv[1:]
+    # Orphans become ours, so none is overlooked.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    os.makedirs(directory)
+    Run(os.path.abspath(directory), int(tasks), int(seed), queue_type).all()
+
+
+if __name__ == "__main__":
+    main()

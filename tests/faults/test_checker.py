@@ -1,0 +1,299 @@
+"""The gauntlet's checker sees every kind of violation: a check that cannot fail is none.
+
+A run that never was is written down, in which all went well; then one thing of it is changed."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "gauntlet"))
+import ledger  # noqa: E402
+from ledger import record  # noqa: E402
+
+TASKS = 3000
+RATE = 100
+BEGIN, FAULTY, KILL, DOWN, PORT = 100.0, 110.0, 115.0, 120.0, 125.0
+POISON = 77
+WORKERS = {0: 1000, 1: 1001}
+REBORN = 1100  # worker 1 after its kill
+PRODUCER, KILLED_PRODUCER = 500, 501
+
+
+class Story:
+    """A good run, to be spoilt: lists of records and of events."""
+
+    def __init__(self):
+        self.tasks, self.producer, self.dead = [], [], []
+        self.killed_producer = []
+        self.events = []
+        for number, pid in WORKERS.items():
+            self.event(BEGIN - 1, "worker-start", number=number, pid=pid)
+            self.event(BEGIN - 1, "resources", when="fresh", number=number, pid=pid, rss=4000,
+                       fds=9)
+        self.faults()
+        for i in range(TASKS):
+            self.task(i + 1, BEGIN + i / RATE)
+        self.rescued = self.begun_again(KILL)
+        self.finish()
+
+    def event(self, at, what, **more):
+        self.events.append(dict(at=at, what=what, **more))
+
+    def faults(self):
+        self.event(FAULTY, "faults-begin")
+        self.event(KILL, "parent-kill", number=1, pid=1001, children=[2001])
+        self.event(KILL + 0.01, "worker-exit", number=1, pid=1001, status=-9)
+        self.event(KILL + 0.1, "worker-start", number=1, pid=REBORN)
+        self.event(KILL, "producer-kill", number=1, pid=KILLED_PRODUCER, children=[])
+        self.event(DOWN, "broker-down", how="kill")
+        self.event(PORT, "broker-port")
+
+    def task(self, task, at):
+        """One that is sent, runs and is answered at once."""
+        if at >= DOWN:
+            at += PORT - DOWN
+        worker = WORKERS[task % 2] if at < KILL or task % 2 == 0 else REBORN
+        poison = task == POISON
+        kind = ledger.SEGV if poison else ledger.SLEEP
+        group = dict(id=task, pid=PRODUCER, group=0, kind=kind)
+        self.producer.append(record(at=at, what=ledger.SEND, **group))
+        self.producer.append(record(at=at, what=ledger.SENT, took=200, **group))
+        self.producer.append(record(at=at + 0.01, what=ledger.ACCEPTED, **dict(group, id=0)))
+        start = record(id=task, at=at + 0.002, pid=worker + 1000, group=worker, what=ledger.START,
+                       kind=kind)
+        self.tasks.append(start)
+        if poison:
+            self.tasks += [start._replace(at=start.at + s, pid=9000, flagged=1) for s in (1, 2)]
+            self.dead.append(record(id=task, at=200.0, what=ledger.DEAD, type="WorkerLostError"))
+            end = dict(what=ledger.FAILURE, code=-9, type="WorkerLostError")
+        else:
+            self.tasks.append(start._replace(at=at + 0.004, what=ledger.END))
+            end = dict(what=ledger.SUCCESS)
+        self.producer.append(record(at=at + 0.006, **group, **end))
+
+    def begun_again(self, kill):
+        """The task that runs on worker 1 when it is killed ends elsewhere."""
+        first = next(r for r in reversed(self.tasks) if r.at < kill and r.group == 1001)
+        self.tasks = [r for r in self.tasks if r.id != first.id]
+        self.tasks.append(first._replace(at=kill - 0.001, what=ledger.START))
+        self.run_again(first.id, kill + 0.05)
+        return first.id
+
+    def run_again(self, task, at, flagged=1):
+        start = record(id=task, at=at, pid=2000, group=1000, what=ledger.START, kind=ledger.SLEEP,
+                       flagged=flagged)
+        self.tasks += [start, start._replace(at=at + 0.001, what=ledger.END)]
+
+    def finish(self):
+        self.event(160.0, "faults-end")
+        for number, pid in ((0, 1000), (1, REBORN)):
+            self.event(161.0, "resources", when="end", number=number, pid=pid, rss=4100, fds=9)
+            self.event(162.0, "worker-left", number=number, status=0)
+        self.event(161.0, "queues", messages={"ctask": 0, "ctask.dead": 1, "ctask.reply.x": 5})
+        self.event(163.0, "connections", count=0)
+        self.event(163.0, "processes", left=[])
+        self.event(164.0, "done")
+
+    # ---- What a test changes
+
+    def drop(self, task, *what):
+        """Forgets these records of a task."""
+        for name in "tasks", "producer", "dead":
+            kept = [r for r in getattr(self, name) if r.id != task or r.what not in what]
+            setattr(self, name, kept)
+
+    def change(self, kind, more):
+        """All events of a kind get other values."""
+        for event in self.events:
+            if event["what"] == kind:
+                event.update(more)
+
+    def write(self, directory, tasks=TASKS, times=True):
+        with open(os.path.join(directory, "run.json"), "w") as f:
+            json.dump({"tasks": tasks, "seed": 1, "queue_type": "classic", "workers": 2,
+                       "children": 1, "rate": RATE, "times": times}, f)
+        with open(os.path.join(directory, "faults.jsonl"), "w") as f:
+            f.writelines(json.dumps(event) + "\n" for event in self.events)
+        self.tasks.sort(key=lambda r: r.at)
+        for name, records in (("tasks", self.tasks), ("dead", self.dead),
+                              ("producer-0", self.producer), ("producer-1", self.killed_producer)):
+            if records:
+                ledger.write(os.path.join(directory, name + ".ledger"), records)
+
+
+class Checker(unittest.TestCase):
+    def verdict(self, story, **run):
+        """(exit status, the violations)."""
+        with tempfile.TemporaryDirectory() as directory:
+            story.write(directory, **run)
+            report = os.path.join(directory, "report.json")
+            done = subprocess.run([sys.executable, "-B", os.path.join(HERE, "gauntlet/check.py"),
+                                   directory, report], capture_output=True, text=True)
+            with open(report) as f:
+                line = json.loads(f.read())
+        self.assertEqual(line["passed"], done.returncode == 0, done.stdout + done.stderr)
+        return done.returncode, line["violations"]
+
+    def assert_caught(self, story, *keys):
+        self.assertEqual(self.verdict(story), (1, list(keys)))
+
+    def story(self):
+        return Story()
+
+    def test_a_good_run_passes(self):
+        self.assertEqual(self.verdict(self.story()), (0, []))
+
+    def test_what_is_not_there_is_not_judged(self):
+        with tempfile.TemporaryDirectory() as directory:
+            done = subprocess.run([sys.executable, "-B", os.path.join(HERE, "gauntlet/check.py"),
+                                   directory], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+
+    def test_a_lost_task(self):
+        story = self.story()
+        story.drop(10, ledger.START, ledger.END, ledger.SUCCESS)
+        story.producer.append(record(id=10, at=180, pid=PRODUCER, what=ledger.FAILURE, code=-16))
+        self.assertEqual(self.verdict(story)[1], ["lost"])
+
+    def test_a_success_of_a_task_that_did_not_end(self):
+        story = self.story()
+        story.drop(10, ledger.END)
+        self.assert_caught(story, "lost", "phantom")
+
+    def test_a_task_that_nobody_sent(self):
+        story = self.story()
+        story.run_again(999999, 130.0, flagged=0)
+        self.assert_caught(story, "invented")
+
+    def test_a_handle_without_an_end(self):
+        story = self.story()
+        story.drop(10, ledger.SUCCESS)
+        self.assert_caught(story, "hung")
+
+    def test_a_handle_that_was_given_up(self):
+        story = self.story()
+        story.drop(10, ledger.SUCCESS)
+        story.producer.append(record(id=10, at=180, pid=PRODUCER, what=ledger.UNANSWERED))
+        self.assert_caught(story, "hung")
+
+    def test_a_killed_producers_handle_is_not_hung_but_its_task_must_run(self):
+        story = self.story()
+        for task in 5001, 5002:
+            group = dict(id=task, at=114.0, pid=KILLED_PRODUCER, group=1, kind=ledger.SLEEP)
+            story.killed_producer += [record(what=ledger.SEND, **group),
+                                      record(what=ledger.SENT, **group)]
+        story.run_again(5001, 114.1, flagged=0)
+        self.assertEqual(self.verdict(story), (0, []))
+        story.killed_producer.append(record(at=114.2, pid=KILLED_PRODUCER, what=ledger.ACCEPTED))
+        self.assert_caught(story, "lost")
+
+    def test_a_wrong_outcome(self):
+        for task, what, kind in ((10, ledger.FAILURE, "ValueError"), (POISON, ledger.SUCCESS, "")):
+            story = self.story()
+            story.producer.append(record(id=task, at=180, pid=PRODUCER, what=what, type=kind,
+                                         code=-9 if kind else 0))
+            if task == POISON:
+                story.tasks.append(record(id=task, at=180, pid=2001, what=ledger.END))
+                story.run_again(POISON, 181)
+            self.assert_caught(story, "wrong")
+
+    def test_a_call_that_took_too_long(self):
+        story = self.story()
+        story.producer[1] = story.producer[1]._replace(took=9000000)
+        self.assert_caught(story, "call")
+
+    def test_a_second_start_without_a_flag(self):
+        story = self.story()
+        story.tasks = [r._replace(flagged=0) for r in story.tasks]
+        self.assert_caught(story, "unflagged")
+
+    def test_a_second_start_that_no_fault_explains(self):
+        story = self.story()
+        story.run_again(10, 105.0)
+        self.assert_caught(story, "unexplained")
+
+    def test_a_second_start_of_what_was_settled_long_before_the_fault(self):
+        story = self.story()
+        story.run_again(11, KILL + 0.1)
+        self.assert_caught(story, "unexplained")
+
+    def test_an_innocent_dead_letter(self):
+        story = self.story()
+        story.dead.append(record(id=10, at=200.0, what=ledger.DEAD, type="NotRegistered"))
+        self.assert_caught(story, "innocent")
+
+    def test_poison_that_did_not_die(self):
+        story = self.story()
+        story.dead.clear()
+        self.assert_caught(story, "lost", "undead")
+
+    def test_poison_that_is_given_up_too_early(self):
+        story = self.story()
+        story.tasks = [r for r in story.tasks if r.id != POISON or not r.flagged]
+        self.assert_caught(story, "poison_runs")
+
+    def test_a_late_rescue(self):
+        story = self.story()
+        story.drop(story.rescued, ledger.START, ledger.END)
+        story.tasks.append(record(id=story.rescued, at=KILL - 0.001, pid=2001, group=1001,
+                                  what=ledger.START, kind=ledger.SLEEP))
+        story.run_again(story.rescued, KILL + 1.5)
+        self.assert_caught(story, "rescue")
+
+    def test_a_worker_that_does_not_come_back_to_the_broker(self):
+        story = self.story()
+        story.tasks = [r for r in story.tasks if r.group != REBORN or r.at < DOWN]
+        done = {r.id for r in story.tasks if r.what == ledger.END}
+        for r in [r for r in story.producer if r.what == ledger.SEND and r.id not in done]:
+            if r.id != POISON:
+                story.run_again(r.id, r.at + 0.002, flagged=0)
+        self.assert_caught(story, "consuming")
+
+    def test_too_slow_under_faults(self):
+        story = self.story()
+        late = {r.id for r in story.producer
+                if r.what == ledger.SEND and r.at > FAULTY and r.id % 4 < 2}
+        for name in "tasks", "producer":
+            setattr(story, name, [r for r in getattr(story, name) if r.id not in late])
+        self.assertEqual(self.verdict(story, tasks=2000), (1, ["speed"]))
+        self.assertEqual(self.verdict(story, tasks=2000, times=False), (0, []))
+
+    def test_what_is_left(self):
+        for what, more, key in (("queues", {"messages": {"ctask": 1}}, "queues"),
+                                ("queues", {"messages": {"ctask.reply.a": 0, "ctask.reply.b": 0}},
+                                 "replies"),
+                                ("processes", {"left": [[7, "ctask-worker"]]}, "processes"),
+                                ("connections", {"count": 1}, "connections"),
+                                ("worker-left", {"status": 70}, "exits"),
+                                ("resources", {"fds": 20, "when": "end"}, "resources"),
+                                ("done", {"what": "stuck"}, "done")):
+            with self.subTest(what):
+                story = self.story()
+                story.change(what, more)
+                self.assert_caught(story, key)
+
+    def test_growth(self):
+        for more, key in (({"rss": 99999}, "rss"), ({"fds": 10}, "fds")):
+            story = self.story()
+            story.events[-8:] = [dict(e, **more) if e["what"] == "resources" else e
+                                 for e in story.events[-8:]]
+            self.assert_caught(story, key)
+
+    def test_what_is_said_in_the_log(self):
+        for what, more, key in (("never", {"text": "the queue is empty"}, "never"),
+                                ("orphans", {"number": 1, "pids": [2001]}, "orphans"),
+                                ("worker-exit", {"number": 0, "pid": 1, "status": -11}, "exits")):
+            with self.subTest(what):
+                story = self.story()
+                story.event(150.0, what, **more)
+                self.assert_caught(story, key)
+
+    def test_a_run_in_which_little_was_done(self):
+        self.assertIn("work", self.verdict(self.story(), tasks=2 * TASKS)[1])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
