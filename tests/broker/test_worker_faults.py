@@ -37,6 +37,7 @@ class Proxy:
         user, password, _, _ = url_parts()
         self.url = "amqp://%s:%s@127.0.0.1:%d" % (user, password, self.port)
         self.pairs, self.frozen, self.closed = [], False, False
+        self.refused, self.accepted = 0, []  # how many, and when
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def _accept(self, listener):
@@ -46,8 +47,10 @@ class Proxy:
             except OSError:
                 return
             if self.closed:
+                self.refused += 1
                 client.close()
                 continue
+            self.accepted.append(time.monotonic())
             pair = (client, socket.create_connection(self.broker))
             self.pairs.append(pair)
             threading.Thread(target=self._relay, args=pair, daemon=True).start()
@@ -129,6 +132,23 @@ class Rest(BrokerTest):
             until("they rest", lambda: len(consumers()) == 6 and consumers() == consumers())
         self.assertEqual(worker.stop(), 0)
         self.bus.delete(*queues[1:])
+
+
+class Return(BrokerTest):
+    def test_what_one_connection_finds_the_other_knows(self):
+        """After some refusals each waits for seconds, by chance; results must not wait longer than
+        deliveries."""
+        proxy = Proxy()
+        worker = self.worker("-c", "1", url=proxy.url)
+        proxy.cut(closed=True)
+        until("both wait", lambda: proxy.refused >= 6)
+        del proxy.accepted[:]
+        proxy.closed = False
+        until("both are back", lambda: len(proxy.accepted) == 2)
+        first, second = proxy.accepted
+        self.assertLess(second - first, 0.3)
+        self.assertIs(self.bus.result(self.bus.send(self.queue))["result"], True)
+        self.assertEqual(worker.stop(), 0)
 
 
 class Death(BrokerTest):
