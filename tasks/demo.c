@@ -251,8 +251,9 @@ static ctask_outcome delay(struct ctask_call *t)
 {
     const char *name;
     json_t *value;
-    if (!task_args(t, &name, &value)) return ctask_failed(t);
-    AsyncResult *r = task_delay(name, value);
+    double countdown = 0;
+    if (!task_args(t, &name, &value, &countdown)) return ctask_failed(t);
+    AsyncResult *r = task_apply(TASK_OPTIONS(.countdown = countdown), name, value);
     json_decref(value);
     return sent(t, r);
 }
@@ -316,7 +317,7 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
           {TASK_CALL_AS("demo.leak", leak), .params = "bytes", .help = "loses so many bytes"},
           {TASK_CALL_AS("demo.hold", hold), .params = "bytes, seconds",
            .help = "occupies so much memory for so long"},
-          {TASK_CALL_AS("demo.delay", delay), .params = "name, value",
+          {TASK_CALL_AS("demo.delay", delay), .params = "name, value, countdown=0",
            .help = "sends task `name` with value and returns its id"},
           {TASK_CALL_AS("demo.send", send_to),
            .help = "queue, task, arguments...: sends it there and returns its id"},

@@ -30,7 +30,7 @@ void consumer_start(struct worker *w)
     }
 }
 
-static struct source *source_find(const struct worker *w, const char *queue)
+struct source *consumer_source(const struct worker *w, const char *queue)
 {
     for (size_t i = 0; i < w->source_count; i++)
         if (strcmp(w->sources[i].name, queue) == 0) return &w->sources[i];
@@ -39,7 +39,7 @@ static struct source *source_find(const struct worker *w, const char *queue)
 
 bool consumer_owns(const struct worker *w, const char *queue)
 {
-    return source_find(w, queue) != NULL;
+    return consumer_source(w, queue) != NULL;
 }
 
 /* Every ctask worker leaves <queue>.dead behind. A queue that has consumers and no such companion
@@ -66,6 +66,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         if (dead && ev->messages > DEAD_WARNING)
             log_warn("queue %s holds %u dead letters: look at them, then purge it", s->dead,
                      ev->messages);
+        if (!dead) delay_bind(w, s);
         bool first = s->others < 0 || s->dead_created < 0;
         if (dead && s->dead_created < 0) s->dead_created = ev->created;
         if (!dead && s->others < 0) s->others = (int)ev->consumers;
@@ -117,7 +118,7 @@ static bool handed_out_too_often(const struct message *m)
 
 static void consumer_accept(struct worker *w, struct envelope *e)
 {
-    struct source *s = source_find(w, e->queue);
+    struct source *s = consumer_source(w, e->queue);
     if (!s) bug("a delivery of a queue that is not consumed");
     struct request *r = request_new(w, e, s);
     struct message m;
@@ -127,6 +128,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     r->id = m.id;
     r->task = sound ? registry_find(&w->registry, m.task) : NULL;
     r->limits = limits_of(w, r->task, &m);
+    r->expires = m.expires;
     double now = clock_wall();
     if (w->drain > DRAIN_RUN) {
         request_give_back(w, r);
@@ -142,7 +144,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     } else if (handed_out_too_often(&m)) {
         finish_again(w, r, &(struct copy){.attempt = m.attempt + 1});
     } else if (m.eta > now) {
-        request_wait(w, r, clock_in(m.eta - now), THEN_RUN);
+        delay_until(w, r, m.eta - now);
     } else {
         request_move(w, r, REQUEST_READY);
     }
@@ -204,12 +206,12 @@ static void lost(struct worker *w, struct source *s)
 static void stale(struct worker *w, const char *queue, const struct ctask_error *why)
 {
     log_warn("%s", why->text);
-    lost(w, source_find(w, queue));
+    lost(w, consumer_source(w, queue));
 }
 
 static void announce(struct worker *w, const char *queue)
 {
-    source_find(w, queue)->consuming = true;
+    consumer_source(w, queue)->consuming = true;
     bool all = true;
     for (size_t i = 0; i < w->source_count; i++) all = all && w->sources[i].consuming;
     if (all && !w->announced) {

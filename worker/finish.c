@@ -117,10 +117,10 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
     buf_done(&flagged);
 }
 
-/* A copy of the delivery itself, changed as `how` says, to `queue`. */
-static void post_copy(struct worker *w, struct request *r, const struct copy *how,
-                      const char *queue)
+/* A copy of the delivery itself, changed as `how` says, back to where it came from. */
+static void post_copy(struct worker *w, struct request *r, const struct copy *how, uint32_t delay)
 {
+    const char *queue = r->source->name;
     struct buf props = {0};
     if (!message_copy(r->m->props, how, &props)) abort();
     post(w, r,
@@ -128,7 +128,8 @@ static void post_copy(struct worker *w, struct request *r, const struct copy *ho
                           .exchange = bytes_text(""),
                           .routing_key = bytes_text(queue),
                           .ensure = bytes_text(queue),
-                          .props = buf_bytes(&props)});
+                          .props = buf_bytes(&props),
+                          .delay = delay});
     buf_done(&props);
 }
 
@@ -207,7 +208,7 @@ void finish_pass_on(struct worker *w, struct request *r)
 {
     int64_t times = message_peek(r->m->props).unknown;
     w->counters.passed_on++;
-    post_copy(w, r, &(struct copy){.unknown = times + 1}, r->source->name);
+    post_copy(w, r, &(struct copy){.unknown = times + 1}, 0);
     settling(w, r);
 }
 
@@ -216,13 +217,21 @@ void finish_again(struct worker *w, struct request *r, const struct copy *how)
     struct copy marked = *how;
     marked.again = true;
     w->counters.passed_on++;
-    post_copy(w, r, &marked, r->source->name);
+    post_copy(w, r, &marked, 0);
     settling(w, r);
 }
 
 void finish_give_back(struct worker *w, struct request *r)
 {
     finish_again(w, r, &(struct copy){.attempt = message_peek(r->m->props).attempt + 1});
+}
+
+void finish_delay(struct worker *w, struct request *r, uint32_t delay)
+{
+    w->counters.passed_on++;
+    r->moved = true;
+    post_copy(w, r, &(struct copy){.again = is_flagged(r)}, delay);
+    settling(w, r);
 }
 
 /* ---- What the broker answered ---------------------------------------------------------------- */
@@ -251,12 +260,23 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
     return true;
 }
 
-/* What the broker cannot delay goes to its queue at once: its eta holds it there. */
-static void undelayed(struct worker *w, const struct request *r, const struct broker_event *ev)
+/* What the broker cannot delay waits in a worker: here if it was to be moved, else in its queue's,
+ * where its eta holds it. */
+static void undelayed(struct worker *w, struct request *r, const struct broker_event *ev)
 {
+    if (r->moved) {
+        arrived(w, r, ev->publish);
+        r->moved = r->finished = false;
+        delay_failed(w, r, &ev->error);
+        return;
+    }
     struct publish at_once = *ev->publish;
-    log_warn("task id=%.*s: %s; it is sent without delay and waits in a worker", BYTES_ARG(r->id),
-             ev->error.text);
+    if (!w->undelayed_told)
+        log_warn(
+            "task id=%.*s: %s; what this and other tasks send for later goes without delay and "
+            "waits in a worker",
+            BYTES_ARG(r->id), ev->error.text);
+    w->undelayed_told = true;
     at_once.delay = 0;
     finish_repost(w, &at_once);
 }
@@ -278,6 +298,7 @@ static void published(struct worker *w, const struct broker_event *ev)
             return;
         }
     }
+    if (ev->publish->delay > 0) w->undelayed_told = false;
     arrived(w, r, ev->publish);
     request_settle(w, r);
 }
@@ -293,6 +314,7 @@ void finish_read(struct worker *w)
         case BROKER_QUEUE:
             if (!lease_queue_seen(w, &ev)) consumer_dead_queue_seen(w, &ev);
             break;
+        case BROKER_DELAYS: delay_seen(w, &ev); break;
         case BROKER_BLOCKED:
             log_warn("the broker takes no messages (%s): results wait", ev.error.text);
             break;
@@ -303,7 +325,6 @@ void finish_read(struct worker *w)
             break;
         case BROKER_UP: broker_kick(w->in); break; /* as consumer_read does for this one */
         case BROKER_MESSAGE:
-        case BROKER_DELAYS:
         case BROKER_CONSUMING:
         case BROKER_CANCELLED:
         case BROKER_STALE: break;

@@ -67,6 +67,8 @@ struct request {
     size_t unconfirmed_bytes;
     unsigned refusals; /* how often the broker did not take one of them */
     bool finished;     /* its child has said DONE, or none is needed */
+    bool moved;        /* SETTLING: for its time to come in the broker */
+    double expires;    /* wall time after which it must not start; 0: none */
 };
 
 struct worker;

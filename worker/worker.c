@@ -41,7 +41,8 @@ static struct request *next_job(struct worker *w)
 
 static void dispatch(struct worker *w)
 {
-    for (struct request *r; (r = next_job(w));) pool_give(w, pool_idle(&w->pool), r);
+    for (struct request *r; (r = next_job(w));)
+        if (!delay_too_late(w, r)) pool_give(w, pool_idle(&w->pool), r);
 }
 
 static int64_t earliest(int64_t a, int64_t b)

@@ -4,6 +4,7 @@
  *   options     the command line
  *   worker.c    start, the loop, the end
  *   consumer.c  deliveries become requests
+ *   delay.c     tasks whose time has not come
  *   window.c    how many deliveries to hold
  *   request.c   the states of a request
  *   pool.c      the children: start, give, hear, bury
@@ -50,6 +51,7 @@ struct source {
     unsigned window;   /* the prefetch of the current one; 0: none */
     unsigned taken;    /* unsettled deliveries of the current one */
     bool consuming;    /* consume-ok seen */
+    bool held_told;    /* that its tasks cannot be delayed has been logged */
     /* For the warning about strangers; -1: not known yet. */
     int others, dead_created;
 };
@@ -86,6 +88,7 @@ struct worker {
     int64_t drain_until; /* the next step */
     int signals;         /* signalfd */
     bool was_up;         /* there was a connection */
+    bool undelayed_told; /* that messages leave without their delay has been logged */
     bool announced;      /* "ready" has been logged */
     int exit_status;
     int64_t now;          /* read once a turn, when poll returns */
@@ -105,7 +108,19 @@ void consumer_stop(struct worker *w); /* no new deliveries; back with what has n
 /* How long a message of an unknown task waits here before it goes back, in ns. */
 int64_t consumer_unknown_delay(const struct request *r);
 bool consumer_owns(const struct worker *w, const char *queue);
+struct source *consumer_source(const struct worker *w, const char *queue); /* NULL: not ours */
 void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev);
+
+/* delay.c */
+/* Its queue is there: tasks that others delay can reach it. */
+void delay_bind(struct worker *w, const struct source *s);
+/* r is to run in so many seconds: it is moved into the broker's delay queues, or waits. */
+void delay_until(struct worker *w, struct request *r, double seconds);
+void delay_seen(struct worker *w, const struct broker_event *ev); /* BROKER_DELAYS */
+/* The broker did not take the copy of finish_delay: r waits here after all. */
+void delay_failed(struct worker *w, struct request *r, const struct ctask_error *why);
+/* True if r, about to start, has expired: it is buried instead. */
+bool delay_too_late(struct worker *w, struct request *r);
 
 /* window.c */
 #define WAITING_MAX 1000
@@ -126,6 +141,8 @@ void finish_pass_on(struct worker *w, struct request *r);
 void finish_again(struct worker *w, struct request *r, const struct copy *how);
 /* The same for one whose delivery is settled already: its lease ends when the copy is confirmed. */
 void finish_give_back(struct worker *w, struct request *r);
+/* A copy goes back to the queue by way of the broker's delay queues. */
+void finish_delay(struct worker *w, struct request *r, uint32_t delay);
 /* True while so much of r is unconfirmed that its task is to wait before it sends more. */
 bool finish_is_full(const struct request *r);
 /* No outcome of r's messages is wanted any more. */

@@ -106,6 +106,15 @@ static bool value_read(enum kind kind, const struct field *f, void *value)
     return false;
 }
 
+/* False: a message that is not fit to run. */
+static bool header_fault(const struct header *h, const struct field *field, struct fault *f)
+{
+    bool says = h->kind == DATE && field->is_text && text_plain(field->text);
+    return fault_set(f, "InvalidTaskError", "the header '%.*s' is not %s%s%.*s%s",
+                     BYTES_ARG(h->name), kind_said[h->kind], says ? ": '" : "",
+                     BYTES_ARG(says ? field->text : bytes_text("")), says ? "'" : "");
+}
+
 /* Of entries with the same name the last counts, as in Python. */
 static bool headers_read(struct bytes table, struct message *m, struct fault *f)
 {
@@ -115,8 +124,7 @@ static bool headers_read(struct bytes table, struct message *m, struct fault *f)
         const struct header *h = header_named(field.key);
         if (!h || field.kind == 'V') continue;
         if (!value_read(h->kind, &field, (char *)m + h->value) && h->strict)
-            sound = fault_set(f, "InvalidTaskError", "the header '%.*s' is not %s",
-                              BYTES_ARG(h->name), kind_said[h->kind]);
+            sound = header_fault(h, &field, f);
     }
     return sound;
 }

@@ -115,5 +115,90 @@ class FromC(DelayTest):
         self.assertEqual(self.depths(), {})
 
 
+    def test_what_a_task_sends_for_later_and_what_it_retries_waits_there_too(self):
+        self.worker("-c", "1", env={"CTASK_QUEUE": self.queue})
+        retried = self.bus.send(self.queue, "demo.retry", [1, 4])
+        sender = self.bus.send(self.queue, "demo.delay", ["demo.fail", 1, 4])
+        until("both wait in the broker", lambda: sum(self.depths().values()) == 2)
+        self.assertEqual(self.bus.result(sender)["status"], "SUCCESS")
+        self.assertEqual(broker.depth(self.queue), (0, 0))
+        self.assertEqual(self.bus.result(retried)["result"], 1)
+        until("the other has run", lambda: self.depths() == {} and broker.depth(self.queue) == (0, 0))
+
+    def test_a_queue_whose_name_leaves_no_room_for_the_key(self):
+        name = (self.queue + "." + "n" * 200)[:200]
+        caller = self.call("--countdown", "4s", "demo.echo", "1", queue=name)
+        self.assertIn("its name is over 199 bytes", caller.communicate()[1])
+        self.assertNotEqual(caller.returncode, 0)
+        fits = name[:199]
+        self.worker(queue=fits)
+        caller = self.call("--countdown", "4s", "demo.echo", "1", queue=fits)
+        self.assertEqual(caller.communicate()[0], "1\n")
+        self.bus.delete(fits)
+
+
+class FromPython(DelayTest):
+    """A producer that knows nothing of the ladder: the worker moves what comes too early."""
+
+    def later(self, eta, task="demo.echo", args=(1,), **kwargs):
+        return self.bus.send(self.queue, task, args, headers={"eta": eta}, **kwargs)
+
+    def test_an_eta_is_moved_into_the_broker(self):
+        self.worker()
+        due = time.time() + 4.5
+        task = self.later(in_seconds(4.5))
+        until("it waits in the broker", lambda: self.depths() == {LEVELS[2]: 1})
+        self.assertEqual(broker.depth(self.queue), (0, 0))
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertGreaterEqual(time.time(), due)
+        self.assertEqual(self.depths(), {})
+
+    def test_a_queue_that_cannot_be_delayed_to_is_waited_for_here(self):
+        self.queue = (self.queue + "." + "n" * 200)[:200]
+        worker = self.worker()
+        tasks = [self.later(in_seconds(3.5)) for _ in range(2)]
+        worker.expect("cannot delay them: its name is over 199 bytes")
+        until("both are held", lambda: broker.depth(self.queue) == (0, 2))
+        self.assertEqual({r["status"] for r in self.bus.results(*tasks).values()}, {"SUCCESS"})
+        self.assertEqual(worker.log().count("cannot delay"), 1)
+
+    def test_each_date_has_its_outcome(self):
+        self.worker()
+        at_once = ["0001-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "1970-01-01T00:00:00Z",
+                   "2020-02-29T12:00:00.5", "2020-01-01T00:00:00-11:00", None]
+        never = ["-1", "-0001-01-01T00:00:00", "tomorrow", "", "10000-01-01T00:00:00",
+                 "2021-02-29T00:00:00", "2020-01-01T25:00:00", "2020-01-01T00:00:00+99:00"]
+        naive = datetime.datetime.utcnow() + datetime.timedelta(hours=1)
+        zoned = datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=5, minutes=30)))
+        kept = {"9999-12-31T23:59:59": 27, naive.isoformat(): 11,
+                (zoned + datetime.timedelta(hours=1)).isoformat(): 11,
+                "9999-12-31T23:59:59.999999-23:59": 27}
+        run = [self.later(eta) for eta in at_once]
+        bad = [self.later(eta) for eta in never]
+        for eta in kept:
+            self.later(eta)
+        results = self.bus.results(*(run + bad))
+        self.assertEqual({results[i]["status"] for i in run}, {"SUCCESS"})
+        for task, eta in zip(bad, never):
+            self.assertEqual(results[task]["result"]["exc_type"], "InvalidTaskError")
+            self.assertIn("'%s'" % eta, results[task]["result"]["exc_message"][0])
+        until("the far ones are kept", lambda: sum(self.depths().values()) == len(kept))
+        self.assertEqual(self.depths(), {LEVELS[27]: 2, LEVELS[11]: 2})
+        for _ in range(2):  # one that is beyond the ladder is delayed by all of it
+            message = self.bus.take(LEVELS[27])
+            self.assertEqual(message.delivery_info["routing_key"], "1." * 28 + self.queue)
+            self.bus.take(LEVELS[11])
+        self.assertEqual(self.bus.depth(self.queue + ".dead"), len(never))
+
+    def test_what_expires_while_it_waits_for_a_child_does_not_run(self):
+        self.worker("-c", "1", "--prefetch", "2")
+        busy = self.bus.send(self.queue, "demo.sleep", [1.5])
+        late = self.bus.send(self.queue, headers={"expires": in_seconds(0.7)})
+        until("both are taken", lambda: broker.depth(self.queue) == (0, 2))
+        results = self.bus.results(busy, late)
+        self.assertEqual(results[busy]["status"], "SUCCESS")
+        self.assertEqual(results[late]["status"], "REVOKED")
+
+
 if __name__ == "__main__":
     main()

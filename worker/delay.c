@@ -1,0 +1,77 @@
+/* delay.c - tasks whose time has not come yet. A worker does not hold them: a message with an eta
+ * of more than MESSAGE_DELAY_MIN seconds is moved into the broker's delay queues, a copy confirmed
+ * before the delivery is acknowledged, and comes back to the queue that it was consumed from. Only
+ * the last seconds are waited here; and all of it where the broker has no delay queues for it, as
+ * before bounded by WAITING_MAX. */
+#include "worker/worker.h"
+
+void delay_bind(struct worker *w, const struct source *s)
+{
+    broker_delays(w->out, s->name, true);
+}
+
+/* Once, not for each task. */
+static void held_tell(struct source *s, const char *why)
+{
+    if (!s->held_told)
+        log_warn(
+            "queue %s: tasks that are to run later wait in this worker, since the broker cannot "
+            "delay them: %s",
+            s->name, why);
+    s->held_told = true;
+}
+
+void delay_until(struct worker *w, struct request *r, double seconds)
+{
+    struct source *s = r->source;
+    uint32_t delay = message_delay(seconds);
+    const char *unfit = delay > 0 ? broker_undelayable(s->name) : NULL;
+    if (unfit) held_tell(s, unfit);
+    if (delay > 0 && broker_delays(w->out, s->name, false))
+        finish_delay(w, r, delay);
+    else
+        request_wait(w, r, clock_in(seconds), THEN_RUN);
+}
+
+/* The delay queues are there now: what waits here for its time moves there. */
+static void held_move(struct worker *w, const struct source *s)
+{
+    struct request *r;
+    list_each(r, &w->requests[REQUEST_WAITING], struct request, link) {
+        if (r->source != s || r->then != THEN_RUN) continue;
+        uint32_t delay = message_delay((double)(r->due.at - w->now) / (double)CLOCK_SECOND);
+        if (delay > 0) finish_delay(w, r, delay);
+    }
+}
+
+void delay_seen(struct worker *w, const struct broker_event *ev)
+{
+    struct source *s = consumer_source(w, ev->queue);
+    if (!s) return;
+    if (ev->error.code != CTASK_OK) {
+        held_tell(s, ev->error.text);
+        return;
+    }
+    s->held_told = false;
+    held_move(w, s);
+}
+
+void delay_failed(struct worker *w, struct request *r, const struct ctask_error *why)
+{
+    held_tell(r->source, why->text);
+    if (r->window == 0) /* its delivery is back in the queue already */
+        request_drop(w, r);
+    else if (w->drain > DRAIN_RUN)
+        request_give_back(w, r);
+    else
+        request_wait(w, r, clock_in(message_peek(r->m->props).eta - clock_wall()), THEN_RUN);
+}
+
+bool delay_too_late(struct worker *w, struct request *r)
+{
+    struct fault why;
+    if (r->burial || r->expires <= 0 || r->expires >= clock_wall()) return false;
+    fault_set(&why, "TaskRevokedError", "expired");
+    request_bury(w, r, STATE_REVOKED, &why);
+    return true;
+}
