@@ -81,31 +81,21 @@ class Waiting(ClientTest):
     """The results come while nobody drives the client."""
 
     def setUp(self):
-        broker.consumer_timeout(3)
         self.addCleanup(broker.consumer_timeout, 1800)
+        broker.consumer_timeout(3)
         super().setUp()
+        until("it consumes", lambda: broker.evaluate(
+            bench._queue(self.replies) + ", rabbit_amqqueue:info(Q, [consumers])") ==
+            "[{consumers,1}]")
+        broker.consumer_timeout(1800)  # the worker's channels are not meant
 
     def test_results_survive_the_consumer_timeout_of_a_client_that_does_not_pump(self):
         handles = self.send(200)
         self.worker()
-        self.until_replies(0, 200)
         self.until_replies(200, 0)  # the broker has closed the channel
         self.all_succeed(handles)
         until("all acknowledged", lambda: self.p.poll() == 0 and
               broker.depth(self.replies) == (0, 0))
-
-
-    def test_the_same_process_gets_its_results_after_the_broker_was_killed_and_started(self):
-        handles = self.send(200)
-        self.worker()
-        self.until_replies(0, 200)
-        self.workers[0].stop()
-        late = self.send(200)
-        broker.kill()
-        broker.start()
-        self.worker()
-        self.all_succeed(handles)
-        self.all_succeed(late)
 
 
 class Alarms(ClientTest):
@@ -145,6 +135,18 @@ class Alarms(ClientTest):
 
 
 class Connections(ClientTest):
+    def test_the_same_process_gets_its_results_after_the_broker_was_killed_and_started(self):
+        handles = self.send(200)
+        self.worker()
+        self.until_replies(0, 200)
+        self.workers[0].stop()
+        late = self.send(200)
+        broker.kill()
+        broker.start()
+        self.worker()
+        self.all_succeed(handles)
+        self.all_succeed(late)
+
     def ports(self):
         return sorted(re.findall(r"peer_port,(\d+)", broker.evaluate(
             "[rabbit_networking:connection_info(C, [peer_port]) || "
