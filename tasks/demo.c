@@ -114,6 +114,15 @@ static ctask_outcome obey(struct ctask_call *t)
     return task_return(t, seconds);
 }
 
+static ctask_outcome flagged(struct ctask_call *t)
+{
+    double seconds = 0;
+    if (!task_args(t, &seconds)) return ctask_failed(t);
+    if (!is_pause(seconds)) return task_fail(t, "ValueError", "cannot sleep for %g s", seconds);
+    pause_for(seconds);
+    return task_return_bool(t, ctask_call_redelivered(t));
+}
+
 /* As a debugger or a user may stop it. */
 static ctask_outcome stop(struct ctask_call *t)
 {
@@ -134,11 +143,6 @@ static ctask_outcome haunt(struct ctask_call *t)
     signal(SIGALRM, never_return);
     setitimer(ITIMER_REAL, &soon, NULL);
     return task_return_null(t);
-}
-
-static ctask_outcome flagged(struct ctask_call *t)
-{
-    return task_return_bool(t, ctask_call_redelivered(t));
 }
 
 static ctask_outcome progress(struct ctask_call *t)
@@ -294,6 +298,8 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
            .help = "the name of a picture that is not made"},
           {TASK_CALL_AS("demo.big", big), .params = "bytes", .help = "so many bytes of text"},
           {TASK_CALL_AS("demo.sleep", sleep_for), .params = "seconds", .help = "waits"},
+          {TASK_CALL_AS("demo.flagged", flagged), .params = "seconds=0",
+           .help = "waits, then tells if this may be a second start"},
           {TASK_CALL_AS("demo.spin", spin), .params = "seconds", .max_retries = -1,
            .help = "computes"},
           {TASK_CALL_AS("demo.brief", sleep_for), .params = "seconds", .hard_limit = 0.2,
@@ -302,7 +308,6 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
            .help = "works until it is asked to end"},
           {TASK_CALL_AS("demo.stop", stop), .help = "stops its process"},
           {TASK_CALL_AS("demo.haunt", haunt), .help = "hangs its process when that is idle"},
-          {TASK_CALL_AS("demo.flagged", flagged), .help = "may this be a second start?"},
           {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
            .help = "tells its progress after each step"},
           {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",
