@@ -1,8 +1,9 @@
 /* child.c - the life of a child: read a frame, run the task, answer with one frame, until the
- * parent hangs up. It holds no descriptor of the parent's but its own end of the pair; above all
- * not the broker's sockets, which would keep the session of a killed parent open. */
+ * parent hangs up. It holds no descriptor of the parent's but its own ends (ends.h); above all not
+ * the broker's sockets, which would keep the session of a killed parent open. */
 #include "base/fd.h"
 #include "task/run.h"
+#include "worker/hygiene.h"
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -11,8 +12,6 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-
-#define CHILD_FD 3
 
 /* Also sent to the whole group or service by others than the parent, who decides. */
 static void on_term(int sig, siginfo_t *info, void *context)
@@ -36,22 +35,23 @@ static void offer_to_oom_killer(void)
     close(fd);
 }
 
-static void detach(const struct worker *w, int fd, pid_t parent)
+static void detach(const struct worker *w, struct ends *ends)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(0); /* it died before the line above */
-    if (fd != CHILD_FD) dup2(fd, CHILD_FD);
-    closefrom(CHILD_FD + 1);
-    fcntl(CHILD_FD, F_SETFD, FD_CLOEXEC);
+    if (getppid() != w->pid) _exit(0); /* it died before the line above */
+    setsid();
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* what its tasks leave behind ends with it */
+    if (!ends_settle(ends)) _exit(1);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
         close(null);
     }
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what a crash would swallow */
     prctl(PR_SET_NAME, "ctask-child");
     offer_to_oom_killer();
     rlimits_apply(&w->options->rlimits);
-    log_open(STDERR_FILENO, w->options->level, w->node);
+    log_open(STDERR_FILENO, w->options->level, NULL);
 
     struct sigaction term = {.sa_sigaction = on_term, .sa_flags = SA_SIGINFO};
     sigaction(SIGTERM, &term, NULL);
@@ -66,42 +66,58 @@ static void detach(const struct worker *w, int fd, pid_t parent)
 }
 
 /* One frame into *in. False when the parent is gone. */
-static bool read_frame(struct buf *in, enum child_frame_type *type, struct bytes *payload)
+static bool read_frame(int line, struct buf *in, uint64_t *nonce, enum child_frame_type *type,
+                       struct bytes *payload)
 {
     buf_clear(in);
     uint8_t header[CHILD_HEADER];
-    if (fd_read_all(CHILD_FD, header, sizeof header) != 1) return false;
+    if (fd_read_all(line, header, sizeof header) != 1) return false;
     size_t size = child_frame_size(header);
     uint8_t *at = size ? buf_room(in, size) : NULL;
     if (!at) return false;
     memcpy(at, header, sizeof header);
-    if (size > sizeof header &&
-        fd_read_all(CHILD_FD, at + sizeof header, size - sizeof header) != 1)
+    if (size > sizeof header && fd_read_all(line, at + sizeof header, size - sizeof header) != 1)
         return false;
     buf_added(in, size);
-    return child_frame_next(buf_bytes(in), type, payload) == 1;
+    *nonce = child_frame_nonce(header);
+    return child_frame_next(buf_bytes(in), *nonce, type, payload) == 1;
 }
 
-static void serve(const struct worker *w)
+/* Says so if the task has left the process other than it was. False when the parent is gone. */
+static bool leave_clean(int line, const struct hygiene *before)
 {
+    struct buf out = {0};
+    const char *misdeed = hygiene_check(before);
+    bool ok = !misdeed || (leave_write(&out, misdeed) && child_frame_send(line, &out));
+    buf_done(&out);
+    return ok;
+}
+
+static void serve(const struct worker *w, int line)
+{
+    static struct hygiene before;
     struct buf in = {.max = CHILD_FRAME_MAX + CHILD_HEADER}, out = in;
     enum child_frame_type type;
     struct bytes payload;
     struct job j;
-    while (read_frame(&in, &type, &payload) && job_read(payload, &j)) {
+    uint64_t nonce;
+    hygiene_note(&before);
+    while (read_frame(line, &in, &nonce, &type, &payload) && job_read(payload, &j)) {
         buf_clear(&out);
-        bool ok =
-            type == CHILD_BURY ? task_bury(&j, &out) : task_run(&w->registry, CHILD_FD, &j, &out);
+        child_frame_stamp(nonce);
+        bool ok = type == CHILD_BURY
+                      ? task_bury(&j, &out)
+                      : task_run(&w->registry, line, &j, &out) && leave_clean(line, &before);
         fflush(NULL); /* what the task printed; _exit would drop it */
-        if (!ok || !child_frame_send(CHILD_FD, &out)) return;
+        if (!ok || !child_frame_send(line, &out)) return;
         if (in.cap > 65536) buf_done(&in);
         if (out.cap > 65536) buf_done(&out);
     }
 }
 
-_Noreturn void child_run(const struct worker *w, int fd)
+_Noreturn void child_run(const struct worker *w, struct ends ends)
 {
-    detach(w, fd, w->pid);
-    serve(w);
+    detach(w, &ends);
+    serve(w, ends.line);
     _exit(0);
 }

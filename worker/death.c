@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -52,7 +53,7 @@ static void bury_here(struct worker *w, struct request *r)
                     .props = r->m->props,
                     .state = r->burial->state,
                     .fault = r->burial->fault};
-    if (!task_bury(&j, &frame) || child_frame_next(buf_bytes(&frame), &type, &payload) != 1 ||
+    if (!task_bury(&j, &frame) || child_frame_next(buf_bytes(&frame), 0, &type, &payload) != 1 ||
         !finish_done(w, r, payload))
         bug("a burial that cannot be read");
     buf_done(&frame);
@@ -93,7 +94,10 @@ static void bury(struct worker *w, struct child *k, int64_t attempts)
               " attempt%s, peak memory %" PRId64 " KiB",
               death_words(k, words, sizeof words), attempts, attempts == 1 ? "" : "s", k->peak_kib);
     request_bury(w, k->request, STATE_FAILURE, &why);
-    k->request->burial->death = d;
+    struct burial *b = k->request->burial;
+    b->death = d;
+    if (!(b->output = malloc(OUTPUT_TAIL))) abort();
+    b->death.output = bytes_text(output_tail(&k->output, b->output));
 }
 
 void finish_death(struct worker *w, struct child *k)

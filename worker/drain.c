@@ -1,5 +1,6 @@
 /* drain.c - signals, and the way out. Each step is bounded in time, so a worker that is told to
  * leave leaves, whatever the broker and the tasks do. */
+#include "worker/strangers.h"
 #include "worker/worker.h"
 
 #include <math.h>
@@ -24,7 +25,6 @@ int drain_signals(void)
     /* A signalfd also reads what is ignored, but nohup(1) means it. */
     if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN) sigdelset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it leaves nothing for waitpid */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
@@ -89,6 +89,7 @@ void drain_read(struct worker *w)
         case SIGCHLD:
             pool_reap(w);
             resolver_reap(w->resolver);
+            strangers_end(w);
             break;
         case SIGUSR1: report(w); break;
         case SIGQUIT: drain_begin(w, DRAIN_NOW); break;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -20,11 +21,10 @@
 /* So that talkative children stall nobody else. */
 #define READ_PER_TURN ((size_t)1 << 20)
 #define SPAWNS_PER_TURN 16
-#define SPARE_FDS 10 /* connections, a name look-up, bodies on their way to disk */
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
 
-enum child_event { EVENT_DONE, EVENT_PUBLISH, EVENT_HANGUP, EVENT_EXIT, CHILD_EVENTS };
+enum child_event { EVENT_DONE, EVENT_PUBLISH, EVENT_LEAVE, EVENT_HANGUP, EVENT_EXIT, CHILD_EVENTS };
 
 typedef void child_action(struct worker *w, struct child *k, struct bytes payload);
 
@@ -43,11 +43,17 @@ static void nothing(struct worker *w, struct child *k, struct bytes payload)
     (void)payload;
 }
 
+/* With all that are in its group, once it leads one. */
+static void child_kill(const struct child *k)
+{
+    if (kill(-k->pid, SIGKILL) != 0) kill(k->pid, SIGKILL);
+}
+
 void pool_lose(struct worker *w, struct child *k, const char *why)
 {
     k->offence = why;
     if (why) log_warn("child pid=%d %s: it is killed", (int)k->pid, why);
-    kill(k->pid, SIGKILL);
+    child_kill(k);
     child_move(w, k, CHILD_LOST);
 }
 
@@ -69,7 +75,7 @@ static void rest(struct worker *w, struct child *k)
     if (k->asked || limits_outgrown(w, k) || (max > 0 && k->jobs >= max) ||
         w->pool.size > w->pool.want) {
         child_move(w, k, CHILD_RETIRING);
-        shutdown(k->fd, SHUT_WR);
+        shutdown(k->ends.line, SHUT_WR);
     } else {
         child_move(w, k, CHILD_IDLE);
     }
@@ -83,6 +89,8 @@ static void job_done(struct worker *w, struct child *k, struct bytes payload)
         pool_lose(w, k, "wrote a result that cannot be read");
         return;
     }
+    output_read(k, w->now, READ_PER_TURN); /* all of the job's: a pipe holds less */
+    output_end(k, w->now);
     k->request = NULL;
     w->pool.failures = 0;
     rest(w, k);
@@ -94,11 +102,20 @@ static void job_publish(struct worker *w, struct child *k, struct bytes payload)
         pool_lose(w, k, "wrote a message that cannot be read");
 }
 
+static void job_leaves(struct worker *w, struct child *k, struct bytes payload)
+{
+    const struct request *r = k->request;
+    (void)w;
+    log_warn("task id=%.*s %s: %.*s: child pid=%d is replaced", BYTES_ARG(r->id),
+             r->task ? r->task->name : "", BYTES_ARG(payload), (int)k->pid);
+    k->asked = true;
+}
+
 static void child_free(struct child *k)
 {
     list_remove(&k->link);
     list_remove(&k->rest);
-    close(k->fd);
+    ends_close(&k->ends);
     buf_done(&k->in);
     buf_done(&k->out);
     free(k);
@@ -109,6 +126,8 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
     struct pool *p = &w->pool;
     char words[128];
     (void)payload;
+    output_read(k, w->now, READ_PER_TURN);
+    output_end(k, w->now);
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
         log_warn("child pid=%d is gone: %s", (int)k->pid, death_words(k, words, sizeof words));
@@ -129,11 +148,11 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
 }
 
 static child_action *const actions[CHILD_STATES][CHILD_EVENTS] = {
-    /*                   DONE      PUBLISH      HANGUP   EXIT */
-    [CHILD_IDLE] = {out_of_turn, out_of_turn, hung_up, gone},
-    [CHILD_BUSY] = {job_done, job_publish, hung_up, gone},
-    [CHILD_RETIRING] = {out_of_turn, out_of_turn, nothing, gone},
-    [CHILD_LOST] = {nothing, nothing, nothing, gone},
+    /*                   DONE         PUBLISH      LEAVE        HANGUP   EXIT */
+    [CHILD_IDLE] = {out_of_turn, out_of_turn, out_of_turn, hung_up, gone},
+    [CHILD_BUSY] = {job_done, job_publish, job_leaves, hung_up, gone},
+    [CHILD_RETIRING] = {out_of_turn, out_of_turn, out_of_turn, nothing, gone},
+    [CHILD_LOST] = {nothing, nothing, nothing, nothing, gone},
 };
 
 static void happen(struct worker *w, struct child *k, enum child_event e, struct bytes payload)
@@ -155,42 +174,37 @@ pid_t pool_fork(void)
     return fork();
 }
 
-/* A pair, but none of the last descriptors: the broker is to be reached with fewer children too. */
-static int spare_pair(int pair[2])
+static uint64_t random_number(void)
 {
-    if (fd_pair(pair) != 0) return -1;
-    if (pair[0] + SPARE_FDS < sysconf(_SC_OPEN_MAX)) return 0;
-    close(pair[0]);
-    close(pair[1]);
-    errno = EMFILE;
-    return -1;
+    uint64_t n;
+    if (getrandom(&n, sizeof n, GRND_NONBLOCK) != sizeof n) n = (uint64_t)clock_now();
+    return n;
 }
 
 static bool spawn_one(struct worker *w)
 {
-    int pair[2];
+    struct ends ends;
     struct child *k = calloc(1, sizeof *k);
-    if (!k || spare_pair(pair) != 0) {
+    if (!k || !ends_open(&k->ends, &ends)) {
         log_error("cannot start a child: %s", strerror(errno));
         free(k);
         return false;
     }
     pid_t pid = pool_fork();
-    if (pid == 0) child_run(w, pair[1]);
+    if (pid == 0) child_run(w, ends);
     int error = errno;
-    close(pair[1]);
+    ends_close(&ends);
     if (pid < 0) {
         log_error("cannot start a child: %s", strerror(error));
-        close(pair[0]);
+        ends_close(&k->ends);
         free(k);
         return false;
     }
-    fd_nonblock(pair[0], true);
     list_append(&w->pool.all, &k->link);
     list_init(&k->rest);
     k->pid = pid;
-    k->fd = pair[0];
     k->started = w->now;
+    k->nonce = random_number();
     k->oom_kills = proc_oom_kills();
     k->in.max = k->out.max = CHILD_FRAME_MAX + READ_ROOM;
     w->pool.size++;
@@ -220,7 +234,7 @@ struct child *pool_idle(struct pool *p)
 static void child_write(struct child *k)
 {
     while (k->out.len > 0) {
-        ssize_t n = send(k->fd, buf_head(&k->out), k->out.len, MSG_NOSIGNAL);
+        ssize_t n = send(k->ends.line, buf_head(&k->out), k->out.len, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return; /* full: POLLOUT; gone: POLLHUP */
         buf_consume(&k->out, (size_t)n);
@@ -241,12 +255,14 @@ void pool_give(struct worker *w, struct child *k, struct request *r)
         j.fault = r->burial->fault;
         j.body = bytes_of("", 0);
     }
+    j.nonce = k->nonce += 0x9e3779b97f4a7c15; /* odd: none comes twice */
     if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
     if (!r->burial && r->task->ack == CTASK_ACK_EARLY) {
         broker_ack(w->in, r->m->delivery);
         r->m->delivery.generation = 0; /* settled: a later ack is a no-op */
     }
     k->request = r;
+    k->output.tail_size = 0;
     k->jobs++;
     child_move(w, k, CHILD_BUSY);
     request_move(w, r, REQUEST_RUNNING);
@@ -259,12 +275,14 @@ static void child_hear(struct worker *w, struct child *k)
     enum child_frame_type type;
     struct bytes payload;
     int rc;
-    while ((rc = child_frame_next(buf_bytes(&k->in), &type, &payload)) == 1) {
+    while ((rc = child_frame_next(buf_bytes(&k->in), k->nonce, &type, &payload)) == 1) {
         size_t whole = (size_t)(payload.p + payload.n - buf_head(&k->in));
         if (type == CHILD_DONE)
             happen(w, k, EVENT_DONE, payload);
         else if (type == CHILD_PUBLISH)
             happen(w, k, EVENT_PUBLISH, payload);
+        else if (type == CHILD_LEAVE)
+            happen(w, k, EVENT_LEAVE, payload);
         else
             rc = -1;
         if (rc < 0) break;
@@ -284,7 +302,7 @@ static size_t child_read(struct worker *w, struct child *k, size_t limit)
             pool_lose(w, k, "wrote too much");
             break;
         }
-        ssize_t n = recv(k->fd, at, room < limit ? room : limit, MSG_DONTWAIT);
+        ssize_t n = recv(k->ends.line, at, room < limit ? room : limit, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
         if (n <= 0) {
@@ -308,10 +326,11 @@ unsigned pool_poll(struct pool *p, struct pollfd *fds)
         /* A lost or leaving child is heard no more: its end of line would wake us for nothing. */
         bool silent = k->state == CHILD_LOST || k->state == CHILD_RETIRING;
         bool waits = k->request && finish_is_full(k->request);
-        fds[n] = (struct pollfd){
-            .fd = silent ? -1 : k->fd,
+        k->polled = &fds[n];
+        fds[n++] = (struct pollfd){
+            .fd = silent ? -1 : k->ends.line,
             .events = (short)((waits ? 0 : POLLIN) | (k->out.len > 0 ? POLLOUT : 0))};
-        k->polled = &fds[n++];
+        fds[n++] = (struct pollfd){.fd = k->ends.output, .events = POLLIN};
     }
     return n;
 }
@@ -322,8 +341,10 @@ void pool_turn(struct worker *w)
     size_t left = READ_PER_TURN;
     struct child *k;
     list_each(k, all, struct child, link) {
-        short got = k->polled ? k->polled->revents : 0;
+        short got = k->polled ? k->polled[0].revents : 0;
+        short printed = k->polled ? k->polled[1].revents : 0;
         k->polled = NULL;
+        if (printed) left = output_read(k, w->now, left);
         if (got & POLLOUT) child_write(k);
         if (got & (POLLIN | POLLHUP | POLLERR)) left = child_read(w, k, left);
         if (left > 0) continue;
@@ -362,6 +383,7 @@ void pool_reap(struct worker *w)
         /* A finished result may still be in the socket, all of it. Until wait4 the pid is ours, so
          * that no kill can hit another process. */
         child_read(w, k, SIZE_MAX);
+        child_kill(k);
         if (wait4(k->pid, &k->status, 0, &used) == k->pid) k->peak_kib = used.ru_maxrss;
         happen(w, k, EVENT_EXIT, bytes_of(NULL, 0));
     }
@@ -371,7 +393,10 @@ void pool_kill(struct pool *p, int sig)
 {
     struct child *k;
     list_each(k, &p->all, struct child, link) {
-        kill(k->pid, sig);
+        if (sig == SIGKILL)
+            child_kill(k);
+        else
+            kill(k->pid, sig);
     }
 }
 

@@ -9,6 +9,8 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "worker/ends.h"
+#include "worker/output.h"
 
 #include <poll.h>
 #include <sys/types.h>
@@ -30,9 +32,10 @@ struct child {
     struct list rest; /* of pool.idle, if it is */
     enum child_state state;
     pid_t pid;
-    int fd;
-    unsigned jobs; /* begun */
-    bool asked;    /* to end its job early; it is not to meet another */
+    struct ends ends;
+    uint64_t nonce; /* of its job: without it no frame is from there */
+    unsigned jobs;  /* begun */
+    bool asked;     /* to end its job early, or it asked to leave: it is not to meet another */
     int64_t started, since;
     int64_t stopped;     /* since when watch.c saw it stopped; 0: not */
     const char *trouble; /* what watch.c has reported; NULL: nothing, or it goes on */
@@ -44,7 +47,8 @@ struct child {
     int status;          /* when it has exited: as waitpid says it */
     int64_t peak_kib;    /* and the most memory it had */
     struct buf in, out;
-    struct pollfd *polled; /* this turn's entry; NULL: born after it was laid out */
+    struct output output;
+    struct pollfd *polled; /* this turn's entries; NULL: born after they were laid out */
 };
 
 struct pool {
@@ -66,6 +70,7 @@ void pool_spawn(struct worker *w);
 struct child *pool_idle(struct pool *p);
 /* Hands r to the idle child k. */
 void pool_give(struct worker *w, struct child *k, struct request *r);
+#define POLLED 2 /* entries for each child */
 /* Lays out the children's descriptors; returns how many. */
 unsigned pool_poll(struct pool *p, struct pollfd *fds);
 /* Hears what children said, writes what they are to hear. */
@@ -89,6 +94,6 @@ int64_t pool_next(const struct pool *p);
 double pool_oldest(const struct pool *p, int64_t now);
 
 /* child.c: what runs in a child; never returns. */
-_Noreturn void child_run(const struct worker *w, int fd);
+_Noreturn void child_run(const struct worker *w, struct ends ends);
 
 #endif

@@ -55,6 +55,13 @@ int64_t proc_oom_kills(void)
     return line && sscanf(line, " oom_kill %" SCNd64, &n) == 1 ? n : -1;
 }
 
+bool proc_children(char *out, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    return file_read(path, out, size);
+}
+
 int64_t proc_rss(pid_t pid)
 {
     char text[128];

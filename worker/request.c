@@ -69,6 +69,7 @@ void request_drop(struct worker *w, struct request *r)
     if (r->unconfirmed > 0) finish_forget(w, r);
     lease_drop(w, r);
     envelope_free(r->m);
+    if (r->burial) free(r->burial->output);
     free(r->burial);
     free(r);
 }

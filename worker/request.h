@@ -43,6 +43,7 @@ struct burial {
     struct fault fault;
     bool pass_on;       /* unknown task: afterwards wait, then THEN_PASS_ON */
     struct death death; /* attempts > 0: it costs its processes their lives */
+    char *output;       /* what death.output is of */
 };
 
 struct request {

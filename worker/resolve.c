@@ -55,6 +55,11 @@ void resolver_reap(struct resolver *v)
     if (v->pid > 0 && waitpid(v->pid, NULL, WNOHANG) == v->pid) v->pid = 0;
 }
 
+bool resolver_has(const struct resolver *v, pid_t pid)
+{
+    return v->pid == pid;
+}
+
 /* It holds nothing of the parent's but its end of the pair, and does not outlive it. */
 _Noreturn static void look_up(int fd, const char *host, uint16_t port)
 {

@@ -21,7 +21,7 @@
 static bool has_unread(const struct child *k)
 {
     int n = 0;
-    return k->out.len > 0 || (ioctl(k->fd, SIOCOUTQ, &n) == 0 && n > 0);
+    return k->out.len > 0 || (ioctl(k->ends.line, SIOCOUTQ, &n) == 0 && n > 0);
 }
 
 static const char *trouble_of(struct worker *w, struct child *k)

@@ -2,12 +2,14 @@
  * state each turn, and each part does what it can without waiting (design decision 8). */
 #include "worker/worker.h"
 #include "worker/limits.h"
+#include "worker/strangers.h"
 #include "worker/watch.h"
 
 #include "task/loader.h"
 
 #include <ctask/worker.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +89,7 @@ static void measure_turn(struct worker *w, int64_t length)
 int worker_run(struct worker *w)
 {
     enum { SIGNALS, IN, OUT, NAMES, CHILDREN };
-    struct pollfd *fds = calloc(CHILDREN + w->options->children, sizeof *fds);
+    struct pollfd *fds = calloc(CHILDREN + POLLED * w->options->children, sizeof *fds);
     if (!fds) abort();
     w->now = clock_now();
     while (w->drain != DRAIN_DONE) {
@@ -232,6 +234,7 @@ static void worker_start(struct worker *w)
     if (w->signals < 0 || !w->resolver) abort();
     json_object_seed(0); /* once, not in each child */
     message_reply_allow(w->options->reply_pattern);
+    strangers_init();
     /* The first children are born before there is a socket that they could inherit. */
     pool_init(&w->pool, w->options->children);
     while (pool_next(&w->pool) <= w->now) pool_spawn(w);
@@ -246,6 +249,8 @@ static void worker_start(struct worker *w)
 static void worker_end(struct worker *w)
 {
     pool_end(&w->pool);
+    int64_t deadline = clock_in(1);
+    while (strangers_end(w) && clock_now() < deadline) poll(NULL, 0, 1);
     broker_free(w->in);
     broker_free(w->out);
     resolver_free(w->resolver);
@@ -259,9 +264,11 @@ static void worker_end(struct worker *w)
     close(w->signals);
 }
 
-/* Whoever starts us with a closed descriptor gets no socket in its place. */
+/* Whoever starts us with a closed descriptor gets no socket in its place; whoever stops reading
+ * what we say does not stop us. */
 static void keep_standard_descriptors(void)
 {
+    signal(SIGPIPE, SIG_IGN);
     int fd;
     do fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     while (fd >= 0 && fd <= STDERR_FILENO);

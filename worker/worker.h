@@ -9,6 +9,10 @@
  *   request.c   the states of a request
  *   pool.c      the children: start, give, hear, bury
  *   child.c     what runs in a child
+ *   hygiene.c   what a task may not leave changed in it
+ *   ends.c      the lines between the two
+ *   output.c    what children print
+ *   strangers.c processes that tasks left behind
  *   limits.c    what a running job may use up
  *   rlimits.c   what the kernel lets a child have
  *   watch.c     children that get nowhere
@@ -179,7 +183,8 @@ void resolver_free(struct resolver *v);
 int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *out,
                  struct ctask_error *e);
 void resolver_poll(const struct resolver *v, struct pollfd *p);
-void resolver_reap(struct resolver *v); /* after SIGCHLD */
+void resolver_reap(struct resolver *v);                 /* after SIGCHLD */
+bool resolver_has(const struct resolver *v, pid_t pid); /* it is its process */
 bool resolver_read(struct resolver *v); /* true: an answer has come, kick the brokers */
 
 #endif

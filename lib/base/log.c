@@ -19,6 +19,7 @@ static struct {
     enum log_level level;
     int fd;
     char name[64];
+    bool bare;  /* no date and no name */
     bool stuck; /* the last line was dropped: do not wait again before one gets through */
 } log_to;
 
@@ -32,7 +33,8 @@ void log_open(int fd, enum log_level level, const char *name)
     log_to.fd = fd;
     log_to.level = level;
     log_to.stuck = false;
-    log_escape(log_to.name, sizeof log_to.name, name, strlen(name));
+    log_to.bare = !name;
+    if (name) log_escape(log_to.name, sizeof log_to.name, name, strlen(name));
 }
 
 bool log_on(enum log_level level)
@@ -78,6 +80,9 @@ static size_t line_begin(char *line, size_t size, enum log_level level)
     struct timespec now;
     struct tm t;
     char date[32];
+    static const char marks[] = {
+        [LOG_ERROR] = '3', [LOG_WARN] = '4', [LOG_INFO] = '6', [LOG_DEBUG] = '7'};
+    if (log_to.bare) return (size_t)snprintf(line, size, "<%c>", marks[level]);
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &t);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &t);

@@ -9,7 +9,8 @@
 enum log_level { LOG_SILENT, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Lines up to `level` go to fd (borrowed), each with `name` (copied, 63 bytes at most), which tells
- * the processes of one terminal apart. Not while other threads log. */
+ * the processes of one terminal apart. NULL: they are for a parent that logs them, so they begin
+ * with their level as sd-daemon(3) has it, "<4>", and nothing else. Not while other threads log. */
 void log_open(int fd, enum log_level level, const char *name);
 bool log_on(enum log_level level);
 /* "error", "warning", "info" or "debug", in any case. -1 if it is none of them. */

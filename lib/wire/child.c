@@ -25,22 +25,42 @@ size_t child_frame_size(const uint8_t header[CHILD_HEADER])
     return n > CHILD_FRAME_MAX - CHILD_HEADER ? 0 : CHILD_HEADER + n;
 }
 
-int child_frame_next(struct bytes stream, enum child_frame_type *type, struct bytes *payload)
+uint64_t child_frame_nonce(const uint8_t header[CHILD_HEADER])
+{
+    return (uint64_t)number_at(header + 5) << 32 | number_at(header + 9);
+}
+
+int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type *type,
+                     struct bytes *payload)
 {
     if (stream.n < CHILD_HEADER) return 0;
     size_t size = child_frame_size(stream.p);
     uint8_t t = stream.p[4];
-    if (size == 0 || t < CHILD_JOB || t > CHILD_DONE) return -1;
+    if (size == 0 || t < CHILD_JOB || t > CHILD_LEAVE) return -1;
+    if (child_frame_nonce(stream.p) != nonce) return -1;
     if (stream.n < size) return 0;
     *type = (enum child_frame_type)t;
     *payload = bytes_of(stream.p + CHILD_HEADER, size - CHILD_HEADER);
     return 1;
 }
 
+static void header_stamp(uint8_t header[CHILD_HEADER], uint64_t nonce)
+{
+    for (int i = 0; i < 8; i++) header[5 + i] = (uint8_t)(nonce >> (56 - 8 * i));
+}
+
+static uint64_t stamp;
+
+void child_frame_stamp(uint64_t nonce)
+{
+    stamp = nonce;
+}
+
 bool child_frame_send(int fd, const struct buf *frame)
 {
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&one_at_a_time);
+    header_stamp(buf_head(frame), stamp);
     bool sent = fd_write_all(fd, buf_head(frame), frame->len) == 0;
     pthread_mutex_unlock(&one_at_a_time);
     return sent;
@@ -52,6 +72,7 @@ static size_t frame_begin(struct buf *out, enum child_frame_type type)
     size_t start = out->len;
     buf_u32(out, 0);
     buf_u8(out, (uint8_t)type);
+    buf_u64(out, 0);
     return start;
 }
 
@@ -158,7 +179,9 @@ bool job_write(struct buf *out, enum child_frame_type type, const struct job *j)
     put_bytes(out, j->body);
     put_bytes(out, bytes_text(j->state));
     put_fault(out, &j->fault);
-    return frame_end(out, start);
+    if (!frame_end(out, start)) return false;
+    header_stamp(buf_head(out) + start, j->nonce);
+    return true;
 }
 
 /* The constant that says the same, NULL for "". */
@@ -226,6 +249,13 @@ bool publish_read(struct bytes payload, struct posted *p)
     struct reader r = {.rest = payload};
     take_posted(&r, p);
     return reader_end(&r);
+}
+
+bool leave_write(struct buf *out, const char *why)
+{
+    size_t start = frame_begin(out, CHILD_LEAVE);
+    buf_bytes_append(out, bytes_text(why));
+    return frame_end(out, start);
 }
 
 bool posted_append(struct buf *posted, const struct posted *p)

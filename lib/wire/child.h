@@ -1,7 +1,9 @@
 /* child.h - frames between the worker's parent and its children, over a socketpair of one machine
- * and one binary: a header of {u32 length of the fields, u8 type}, then the fields, all in network
- * order. A child may have been overwritten by a wild task, so the parent takes nothing for granted:
- * every length is checked and the frame refused as a whole. Reading borrows from the frame. */
+ * and one binary: a header of {u32 length of the fields, u8 type, u64 nonce}, then the fields, all
+ * in network order. The nonce is the job's: what a child says has the number that it was told last,
+ * so junk on the line is no frame. A child may have been overwritten by a wild task, so the parent
+ * takes nothing for granted: every length is checked and the frame refused as a whole. Reading
+ * borrows from the frame. */
 #ifndef WIRE_CHILD_H
 #define WIRE_CHILD_H
 
@@ -13,13 +15,15 @@ enum child_frame_type {
     CHILD_BURY,    /* down: this message will not run (any more): build its last result */
     CHILD_PUBLISH, /* up: a message that the running task sends; leaves at once */
     CHILD_DONE, /* up: the end of the JOB or BURY, with the messages that must be confirmed first */
+    CHILD_LEAVE, /* up, before DONE: this process is not to be used any more; the reason as text */
 };
 
-#define CHILD_HEADER 5
+#define CHILD_HEADER 13
 #define CHILD_FRAME_MAX ((size_t)64 << 20)
 
 /* JOB and BURY. */
 struct job {
+    uint64_t nonce;     /* in the header; not read by job_read */
     bool redelivered;   /* may have been started before */
     struct bytes queue; /* consumed from */
     struct bytes props, body;
@@ -51,10 +55,14 @@ struct done {
 /* The length of the whole frame that begins with these CHILD_HEADER bytes; 0 if it is over
  * CHILD_FRAME_MAX. */
 size_t child_frame_size(const uint8_t header[CHILD_HEADER]);
-/* Takes the length and type of the frame at the front: 1 with *type and *payload, 0: more bytes are
- * needed, -1: no such frame, the stream is lost. */
-int child_frame_next(struct bytes stream, enum child_frame_type *type, struct bytes *payload);
+uint64_t child_frame_nonce(const uint8_t header[CHILD_HEADER]);
+/* Takes the length and type of the frame at the front, which must have this nonce: 1 with *type and
+ * *payload, 0: more bytes are needed, -1: no such frame, the stream is lost. */
+int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type *type,
+                     struct bytes *payload);
 
+/* The nonce of the frames that this process sends from now on. */
+void child_frame_stamp(uint64_t nonce);
 /* Writes a frame up, whole also when threads of a task write at once. Blocks; false when the parent
  * is gone. */
 bool child_frame_send(int fd, const struct buf *frame);
@@ -63,6 +71,7 @@ bool job_write(struct buf *out, enum child_frame_type type, const struct job *j)
 bool job_read(struct bytes payload, struct job *j);
 bool publish_write(struct buf *out, const struct posted *p);
 bool publish_read(struct bytes payload, struct posted *p);
+bool leave_write(struct buf *out, const char *why);
 /* DONE: messages are appended to *posted first with posted_append. */
 bool posted_append(struct buf *posted, const struct posted *p);
 bool done_write(struct buf *out, const struct done *d);

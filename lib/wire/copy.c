@@ -68,6 +68,7 @@ static void death_append(const struct death *d, struct buf *out)
     table_put_int(out, "x-ctask-dead-attempts", (int32_t)d->attempts);
     table_put_int(out, "x-ctask-dead-rss",
                   d->peak_kib < INT32_MAX ? (int32_t)d->peak_kib : INT32_MAX);
+    if (d->output.n > 0) table_put_text(out, "x-ctask-dead-stderr", d->output);
 }
 
 static void dead_append(const struct copy *c, struct buf *out)

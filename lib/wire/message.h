@@ -100,9 +100,10 @@ bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *ou
 
 /* How the process died that ran it last. */
 struct death {
-    int signal, status; /* the signal that killed it; 0: it left with this exit status */
-    int64_t attempts;   /* starts in all */
-    int64_t peak_kib;   /* the most memory it had */
+    int signal, status;  /* the signal that killed it; 0: it left with this exit status */
+    int64_t attempts;    /* starts in all */
+    int64_t peak_kib;    /* the most memory it had */
+    struct bytes output; /* the last of what it printed, as text */
 };
 
 /* How a copy differs from the message it is made of; zero: not. Header bytes are kept as they came,

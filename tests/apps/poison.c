@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <locale.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -98,6 +100,14 @@ static void by_junk(void)
     pause();
 }
 
+/* A sound frame that says "done", to all that could be the parent; but not this job's. */
+static void by_forgery(void)
+{
+    static const unsigned char done[13 + 17] = {0, 0, 0, 17, 4, [13] = 1};
+    for (int fd = 3; fd < 1024; fd++) (void)!send(fd, done, sizeof done, MSG_NOSIGNAL);
+    pause();
+}
+
 static void by_kill(void)
 {
     kill(getpid(), SIGKILL);
@@ -109,7 +119,7 @@ static const struct {
 } ways[] = {
     {"segv", by_segv},         {"abort", abort},  {"fpe", by_fpe},        {"bus", by_bus},
     {"stack", by_stack},       {"exit", by_exit}, {"_exit", by_exit_now}, {"term", by_term},
-    {"closefrom", by_closing}, {"junk", by_junk}, {"kill", by_kill},
+    {"closefrom", by_closing}, {"junk", by_junk}, {"kill", by_kill},      {"forge", by_forgery},
 };
 
 static ctask_outcome die(struct ctask_call *t)
@@ -153,6 +163,136 @@ static ctask_outcome last_word(struct ctask_call *t)
     return task_return_bool(t, ctask_call_redelivered(t));
 }
 
+/* ---- A process that is not as it was --------------------------------------------------------- */
+
+static void *idler(void *ctx)
+{
+    for (;;) pause();
+    return ctx;
+}
+
+static void leave_thread(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, idler, NULL) == 0) pthread_detach(thread);
+}
+
+static void change_mask(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void lower_limit(void)
+{
+    struct rlimit few = {.rlim_cur = 256, .rlim_max = 256};
+    setrlimit(RLIMIT_NOFILE, &few);
+}
+
+static void leave_files(void)
+{
+    for (int i = 0; i < 90; i++) (void)!dup(STDIN_FILENO);
+}
+
+static void change_directory(void)
+{
+    (void)!chdir("/");
+}
+
+static void change_umask(void)
+{
+    umask(0123);
+}
+
+static void change_locale(void)
+{
+    setlocale(LC_ALL, "C.UTF-8");
+}
+
+static void change_handler(void)
+{
+    signal(SIGTERM, SIG_IGN);
+}
+
+static void leave_alarm(void)
+{
+    alarm(1000);
+}
+
+static void close_output(void)
+{
+    close(STDOUT_FILENO);
+}
+
+static void nothing(void)
+{
+}
+
+static const struct {
+    const char *name;
+    void (*act)(void);
+} misdeeds[] = {
+    {"thread", leave_thread},
+    {"mask", change_mask},
+    {"limit", lower_limit},
+    {"files", leave_files},
+    {"directory", change_directory},
+    {"umask", change_umask},
+    {"locale", change_locale},
+    {"handler", change_handler},
+    {"alarm", leave_alarm},
+    {"output", close_output},
+    {"nothing", nothing},
+};
+
+/* Returns its process. */
+static ctask_outcome misbehave(struct ctask_call *t)
+{
+    const char *how;
+    if (!task_args(t, &how)) return ctask_failed(t);
+    for (size_t i = 0; i < sizeof misdeeds / sizeof misdeeds[0]; i++)
+        if (strcmp(how, misdeeds[i].name) == 0) {
+            misdeeds[i].act();
+            return task_return(t, (int64_t)getpid());
+        }
+    return task_fail(t, "ValueError", "knows no misdeed \"%s\"", how);
+}
+
+/* ---- Noise and offspring --------------------------------------------------------------------- */
+
+static ctask_outcome say(struct ctask_call *t)
+{
+    const char *text;
+    int64_t times = 1;
+    bool out = false;
+    if (!task_args(t, &text, &times, &out)) return ctask_failed(t);
+    for (int64_t i = 0; i < times; i++) fputs(text, out ? stdout : stderr);
+    return task_return(t, times);
+}
+
+/* A process that outlives its task, of the same group or, by two forks, a daemon; returns its id.
+ */
+static ctask_outcome beget(struct ctask_call *t)
+{
+    bool daemon;
+    int line[2];
+    pid_t pid = 0;
+    if (!task_args(t, &daemon)) return ctask_failed(t);
+    if (pipe(line) != 0) return task_fail(t, "OSError", "no pipe");
+    if (fork() == 0) {
+        if (daemon && (setsid() < 0 || fork() != 0)) _exit(0);
+        pid = getpid();
+        (void)!write(line[1], &pid, sizeof pid);
+        for (;;) pause();
+    }
+    bool got = read(line[0], &pid, sizeof pid) == sizeof pid;
+    close(line[0]);
+    close(line[1]);
+    return got ? task_return(t, (int64_t)pid) : task_fail(t, "OSError", "no process");
+}
+
 /* A task that does well, and leaves a line. */
 static ctask_outcome live(struct ctask_call *t)
 {
@@ -168,4 +308,7 @@ CTASK_APP(poison, {TASK_CALL_AS("poison.die", die), .params = "ledger, how, last
           {TASK_CALL_AS("poison.die_early", die), .params = "ledger, how, last_words=null",
            .ack = CTASK_ACK_EARLY},
           {TASK_CALL_AS("poison.last_word", last_word), .params = "ledger, id"},
+          {TASK_CALL_AS("poison.misbehave", misbehave), .params = "how"},
+          {TASK_CALL_AS("poison.say", say), .params = "text, times=1, stdout=false"},
+          {TASK_CALL_AS("poison.beget", beget), .params = "daemon"},
           {TASK_CALL_AS("poison.live", live), .params = "ledger, id, us=0"});

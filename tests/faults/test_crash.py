@@ -4,6 +4,7 @@ and the tasks beside it never notice."""
 import collections
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BrokerTest, main, until  # noqa: E402
+from harness import BIN, URL, BrokerTest, main, until  # noqa: E402
 
 BUILD = os.environ.get("CTASK_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
 POISON = os.path.join(BUILD, "tests/apps/poison.so")
@@ -50,7 +51,8 @@ class Poison(CrashTest):
     # How its process ends: by which signal, or with which status.
     WAYS = {"segv": signal.SIGSEGV, "abort": signal.SIGABRT, "fpe": signal.SIGFPE,
             "bus": signal.SIGBUS, "stack": signal.SIGSEGV, "term": signal.SIGTERM, "exit": 0,
-            "_exit": 3, "closefrom": signal.SIGKILL, "junk": signal.SIGKILL}
+            "_exit": 3, "closefrom": signal.SIGKILL, "junk": signal.SIGKILL,
+            "forge": signal.SIGKILL}
 
     def test_each_poison_runs_three_times_and_nobody_beside_it_notices(self):
         self.bus.declare(self.queue)
@@ -83,7 +85,7 @@ class Poison(CrashTest):
             self.assertEqual(headers["x-ctask-dead-exit"], end, how)
         if how == "closefrom":
             self.assertIn("closed its line", text)
-        elif how == "junk":
+        elif how in ("junk", "forge"):
             self.assertIn("does not speak sense", text)
         else:
             self.assertIn("signal %d " % end if end > 3 else "exit status %d" % end, text)
@@ -100,6 +102,134 @@ class Poison(CrashTest):
         self.assertEqual(self.starts(), {"segv": 1})
         self.assertEqual(self.bus.take(self.dead).headers["x-ctask-dead-attempts"], 1)
         self.assertEqual(worker.stop(), 0)
+
+
+    def test_its_last_words_are_kept(self):
+        worker = self.worker("-c", "1")
+        self.bus.result(self.bus.send(self.queue, "poison.say", ["not of this job\n"]))
+        words = "x" * 3000 + "\nd\u00e9j\u00e0\tvu \x1b[2J no end"
+        self.assert_lost(self.die("abort", words))
+        tail = self.bus.take(self.dead).headers["x-ctask-dead-stderr"]
+        self.assertTrue(tail.endswith("xxx\nd\u00e9j\u00e0\tvu \\x1b[2J no end"), tail)
+        self.assertNotIn("not of this job", tail)
+        self.assertIn(len(tail.encode()), range(2000, 2049))
+        worker.expect("task id=.*: .* no end$", 3)
+        self.assertEqual(worker.stop(), 0)
+
+
+class Output(CrashTest):
+    def test_what_a_task_prints_is_in_the_log_with_its_name_and_harmless(self):
+        worker = self.worker("-c", "1")
+        for out in False, True:
+            task = self.bus.send(self.queue, "poison.say", [
+                "plain\n<4>warned\n2026 ERROR \x1b[2J forged \u009b\nno newline", 1, out])
+            self.bus.result(task)
+            start = "child pid=%d task id=%s: " % (worker.children()[0], task)
+            worker.expect("INFO .* " + start + "plain$")
+            worker.expect("WARN .* " + start + "warned$")
+            worker.expect("INFO .* " + start + r"2026 ERROR \\x1b\[2J forged \\xc2\\x9b$")
+            worker.expect("INFO .* " + start + "no newline$")
+        self.assertNotIn("\x1b", worker.log())
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_child_that_prints_without_end_does_not_fill_the_log(self):
+        worker = self.worker("-c", "1")
+        lines = self.bus.send(self.queue, "poison.say", ["line\n", 200000])
+        wide = self.bus.send(self.queue, "poison.say", ["w" * 1000, 2000])
+        self.bus.results(lines, wide)
+        worker.expect(r"\(\d+ lines, \d+ bytes of output left out\)", 2)
+        self.assertEqual(worker.stop(), 0)
+        log = worker.log()
+        self.assertLess(len(log), 1000000)
+        left_out = sum(int(n) for n in re.findall(r"\((\d+) lines, ", log))
+        self.assertEqual(left_out + log.count(": line\n") + log.count(": www"), 202000)
+
+    def test_a_log_that_takes_nothing_stops_nobody(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.bus.declare(self.queue)
+        for log in os.open("/dev/full", os.O_WRONLY), writer:
+            process = subprocess.Popen(
+                [os.path.join(BIN, "ctask-worker"), "-A", "primes," + POISON, "-Q", self.queue,
+                 "-c", "1", "-l", "debug"], stdin=subprocess.DEVNULL, stderr=log,
+                env=dict(os.environ, CTASK_BROKER_URL=URL))
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            os.close(log)
+            self.bus.result(self.bus.send(self.queue))
+            ids = [self.bus.send(self.queue, "poison.say", ["loud\n", 1000]) for _ in range(20)]
+            self.assertEqual({r["status"] for r in self.bus.results(*ids).values()}, {"SUCCESS"})
+            process.terminate()
+            self.assertEqual(process.wait(60), 0)
+
+
+class Hygiene(CrashTest):
+    MISDEEDS = {"thread": "leaves threads running", "mask": "changed which signals are blocked",
+                "limit": "changed its resource limits", "files": "leaves files open",
+                "directory": "changed the working directory", "umask": "changed the umask",
+                "locale": "changed the locale", "handler": "changed how signals are handled",
+                "alarm": "leaves an alarm set", "output": "closed its standard output or error"}
+
+    def misbehave(self, how):
+        return self.bus.result(self.bus.send(self.queue, "poison.misbehave", [how]))["result"]
+
+    def test_a_child_that_a_task_has_changed_is_replaced_and_the_task_named(self):
+        worker = self.worker("-c", "1", env={"LC_ALL": "C"})
+        clean = self.misbehave("nothing")
+        self.assertEqual(self.misbehave("nothing"), clean, "replaced without need")
+        for how, words in self.MISDEEDS.items():
+            child = self.misbehave(how)
+            worker.expect("WARN .* poison.misbehave: %s: child pid=%d is replaced" % (words, child))
+            self.assertNotEqual(self.misbehave("nothing"), child, how)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(worker.log().count("is replaced"), len(self.MISDEEDS))
+        self.assertIn("children lost 0", worker.log())
+
+
+def alive(pid):
+    return os.path.exists("/proc/%d" % pid)
+
+
+class Offspring(CrashTest):
+    def beget(self):
+        """A process in the group of a child, and a daemon, of a worker with one child."""
+        return [self.bus.result(self.bus.send(self.queue, "poison.beget", [daemon]))["result"]
+                for daemon in (False, True)]
+
+    def test_what_a_task_left_behind_ends_with_its_child(self):
+        worker = self.worker("-c", "1")
+        for end in signal.SIGKILL, signal.SIGSEGV:
+            left = self.beget()
+            self.assertTrue(all(map(alive, left)))
+            os.kill(worker.children()[0], end)
+            until("they are gone", lambda: not any(map(alive, left)))
+        self.assertIs(self.bus.result(self.bus.send(self.queue))["result"], True)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_and_with_a_worker_that_leaves(self):
+        worker = self.worker("-c", "1")
+        left = self.beget()
+        self.assertEqual(worker.stop(), 0)
+        until("they are gone", lambda: not any(map(alive, left)))
+
+    def test_its_group_ends_with_a_worker_that_is_killed(self):
+        worker = self.worker("-c", "1")
+        left, daemon = self.beget()
+        self.addCleanup(os.kill, daemon, signal.SIGKILL)  # out of reach, as documented
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        until("it is gone", lambda: not alive(left))
+
+    def test_a_process_that_was_there_before_the_worker_is_not_its_business(self):
+        worker = self.worker("-c", "1", under=["sh", "-c", 'sleep 600 & exec "$@"', "sh"])
+        helper = [pid for pid in worker.children() if b"sleep" in open(
+            "/proc/%d/cmdline" % pid, "rb").read()][0]
+        self.addCleanup(os.kill, helper, signal.SIGKILL)
+        self.assert_lost(self.die("segv"))
+        self.assertTrue(alive(helper))
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(), 0)
+        self.assertTrue(alive(helper))
 
 
 class Killed(CrashTest):

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes stream = bytes_of(data, size), payload;
     enum child_frame_type type;
-    while (child_frame_next(stream, &type, &payload) == 1) {
+    while (child_frame_next(stream, 0, &type, &payload) == 1) {
         struct job j;
         struct posted p;
         struct done d;
@@ -29,6 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case CHILD_PUBLISH: (void)publish_read(payload, &p); break;
         case CHILD_DONE:
             if (done_read(payload, &d)) posted_check(d.posted);
+            break;
+        case CHILD_LEAVE: break;
         }
         stream = bytes_of(stream.p + whole, stream.n - whole);
     }

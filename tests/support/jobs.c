@@ -84,7 +84,7 @@ static void decode(void)
     enum child_frame_type type;
     struct bytes payload;
     struct posted p;
-    ck_assert_int_eq(child_frame_next(buf_bytes(&frame), &type, &payload), 1);
+    ck_assert_int_eq(child_frame_next(buf_bytes(&frame), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_DONE);
     ck_assert(done_read(payload, &heard.done));
     heard.results = heard.copies = 0;
@@ -163,7 +163,7 @@ struct posted published(struct buf *in)
     at = buf_room(in, size - CHILD_HEADER);
     ck_assert_int_eq(fd_read_all(up[1], at, size - CHILD_HEADER), 1);
     buf_added(in, size - CHILD_HEADER);
-    ck_assert_int_eq(child_frame_next(buf_bytes(in), &type, &payload), 1);
+    ck_assert_int_eq(child_frame_next(buf_bytes(in), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_PUBLISH);
     ck_assert(publish_read(payload, &p));
     return p;

@@ -2,11 +2,13 @@
  * refused without harm. */
 #include "wire/child.h"
 
+#include "base/fd.h"
 #include "wire/outcome.h"
 
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const struct posted result = {
     .kind = POSTED_RESULT,
@@ -40,7 +42,7 @@ static struct bytes only_frame(const struct buf *b, enum child_frame_type expect
 {
     enum child_frame_type type;
     struct bytes payload;
-    ck_assert_int_eq(child_frame_next(buf_bytes(b), &type, &payload), 1);
+    ck_assert_int_eq(child_frame_next(buf_bytes(b), 0, &type, &payload), 1);
     ck_assert_int_eq(type, expected);
     ck_assert_uint_eq(payload.n + CHILD_HEADER, b->len);
     ck_assert_uint_eq(child_frame_size(buf_head(b)), b->len);
@@ -138,7 +140,7 @@ START_TEST(frames_in_a_row_are_taken_one_by_one)
         enum child_frame_type type;
         struct bytes payload;
         struct posted p;
-        ck_assert_int_eq(child_frame_next(buf_bytes(&b), &type, &payload), 1);
+        ck_assert_int_eq(child_frame_next(buf_bytes(&b), 0, &type, &payload), 1);
         ck_assert(publish_read(payload, &p));
         same_posted(&p, i ? &follow_up : &result);
         buf_consume(&b, CHILD_HEADER + payload.n);
@@ -157,7 +159,7 @@ START_TEST(a_frame_that_has_not_all_arrived_is_waited_for)
         memcpy(cut, buf_head(&b), n);
         enum child_frame_type type;
         struct bytes payload;
-        ck_assert_int_eq(child_frame_next(bytes_of(cut, n), &type, &payload), 0);
+        ck_assert_int_eq(child_frame_next(bytes_of(cut, n), 0, &type, &payload), 0);
         free(cut);
     }
     buf_done(&b);
@@ -166,16 +168,17 @@ END_TEST
 
 START_TEST(a_header_beyond_the_limits_loses_the_stream)
 {
-    static const uint8_t heads[][CHILD_HEADER] = {{0, 0, 0, 0, 0},       {0, 0, 0, 0, 5},
+    static const uint8_t heads[][CHILD_HEADER] = {{0, 0, 0, 0, 0},       {0, 0, 0, 0, 6},
                                                   {0, 0, 0, 0, 255},     {4, 0, 0, 0, 4},
-                                                  {3, 255, 255, 252, 4}, {255, 255, 255, 255, 4}};
+                                                  {3, 255, 255, 244, 4}, {255, 255, 255, 255, 4}};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         enum child_frame_type type;
         struct bytes payload;
-        ck_assert_int_eq(child_frame_next(bytes_of(heads[i], CHILD_HEADER), &type, &payload), -1);
+        ck_assert_int_eq(child_frame_next(bytes_of(heads[i], CHILD_HEADER), 0, &type, &payload),
+                         -1);
         ck_assert(heads[i][0] == 0 || child_frame_size(heads[i]) == 0);
     }
-    static const uint8_t largest[CHILD_HEADER] = {3, 255, 255, 251, 4};
+    static const uint8_t largest[CHILD_HEADER] = {3, 255, 255, 243, 4};
     ck_assert_uint_eq(child_frame_size(largest), CHILD_FRAME_MAX);
 }
 END_TEST
@@ -196,6 +199,37 @@ static unsigned read_as_all(const uint8_t *p, size_t n)
     while (posted_next(&rest, &one) > 0) continue;
     return taken;
 }
+
+START_TEST(a_frame_is_of_the_job_that_it_was_asked_for)
+{
+    struct job j = bury_job();
+    j.nonce = 0x0123456789abcdef;
+    struct buf b = {0};
+    enum child_frame_type type;
+    struct bytes payload;
+    ck_assert(job_write(&b, CHILD_JOB, &j));
+    ck_assert(child_frame_nonce(buf_head(&b)) == j.nonce);
+    ck_assert_int_eq(child_frame_next(buf_bytes(&b), j.nonce, &type, &payload), 1);
+    ck_assert_int_eq(child_frame_next(buf_bytes(&b), j.nonce + 1, &type, &payload), -1);
+    /* Junk is known by its first bytes, whatever length it claims to have. */
+    struct bytes start = bytes_of(buf_head(&b), CHILD_HEADER);
+    ck_assert_int_eq(child_frame_next(start, j.nonce, &type, &payload), 0);
+    ck_assert_int_eq(child_frame_next(start, 0, &type, &payload), -1);
+
+    int pair[2];
+    uint8_t header[CHILD_HEADER];
+    struct buf done = done_frame();
+    ck_assert_int_eq(fd_pair(pair), 0);
+    child_frame_stamp(j.nonce);
+    ck_assert(child_frame_send(pair[0], &done));
+    ck_assert_int_eq(fd_read_all(pair[1], header, sizeof header), 1);
+    ck_assert(child_frame_nonce(header) == j.nonce);
+    close(pair[0]);
+    close(pair[1]);
+    buf_done(&done);
+    buf_done(&b);
+}
+END_TEST
 
 START_TEST(a_payload_cut_anywhere_is_refused)
 {
@@ -317,6 +351,7 @@ int main(void)
     tcase_add_test(tc, frames_in_a_row_are_taken_one_by_one);
     tcase_add_test(tc, a_frame_that_has_not_all_arrived_is_waited_for);
     tcase_add_test(tc, a_header_beyond_the_limits_loses_the_stream);
+    tcase_add_test(tc, a_frame_is_of_the_job_that_it_was_asked_for);
     tcase_add_test(tc, a_payload_cut_anywhere_is_refused);
     tcase_add_test(tc, bytes_after_the_last_field_are_refused);
     tcase_add_test(tc, every_single_wrong_byte_does_no_harm);

@@ -50,7 +50,7 @@ static void parent_gets(struct buf *frame, struct posted *p, struct message *m)
     uint8_t *at = buf_room(frame, n - sizeof header);
     ck_assert_int_eq(fd_read_all(up[1], at, n - sizeof header), 1);
     buf_added(frame, n - sizeof header);
-    ck_assert_int_eq(child_frame_next(buf_bytes(frame), &type, &payload), 1);
+    ck_assert_int_eq(child_frame_next(buf_bytes(frame), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_PUBLISH);
     ck_assert(publish_read(payload, p));
     ck_assert(message_read(p->props, m, &f));

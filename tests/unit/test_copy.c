@@ -249,7 +249,8 @@ START_TEST(a_dead_letter_tells_how_its_process_died)
 {
     struct fault f;
     fault_set(&f, "WorkerLostError", "gone");
-    struct death d = {.signal = 11, .attempts = 3, .peak_kib = (int64_t)1 << 40};
+    struct death d = {
+        .signal = 11, .attempts = 3, .peak_kib = (int64_t)1 << 40, .output = bytes_text("a\tb\n")};
     struct copy dead = {.dead = &f, .dead_by = "w", .dead_queue = "q", .death = &d};
     struct props p;
     struct buf first = copied(props_of("delay"), &dead, &p);
@@ -257,11 +258,12 @@ START_TEST(a_dead_letter_tells_how_its_process_died)
     ck_assert_int_eq(number(&p, "x-ctask-dead-attempts"), 3);
     ck_assert_int_eq(number(&p, "x-ctask-dead-rss"), INT32_MAX);
     ck_assert(!has(&p, "x-ctask-dead-exit"));
+    ck_assert(bytes_is(text(&p, "x-ctask-dead-stderr"), "a\tb\n"));
     d = (struct death){.status = 4, .attempts = 100, .peak_kib = 5120};
     struct buf out = copied(props_of("delay"), &dead, &p);
     ck_assert_int_eq(number(&p, "x-ctask-dead-exit"), 4);
     ck_assert_int_eq(number(&p, "x-ctask-dead-rss"), 5120);
-    ck_assert(!has(&p, "x-ctask-dead-signal"));
+    ck_assert(!has(&p, "x-ctask-dead-signal") && !has(&p, "x-ctask-dead-stderr"));
     buf_done(&first);
     buf_done(&out);
 }

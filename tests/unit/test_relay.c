@@ -45,7 +45,7 @@ START_TEST(a_message_is_one_frame_up)
     ck_assert_int_eq(publish(NULL), CTASK_OK);
     ssize_t n = read(pair[1], bytes, sizeof bytes);
     ck_assert_int_gt(n, 0);
-    ck_assert_int_eq(child_frame_next(bytes_of(bytes, (size_t)n), &type, &payload), 1);
+    ck_assert_int_eq(child_frame_next(bytes_of(bytes, (size_t)n), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_PUBLISH);
     ck_assert_uint_eq(payload.n + CHILD_HEADER, (size_t)n);
     ck_assert(publish_read(payload, &got));
