@@ -31,8 +31,9 @@ static const struct argp_option table[] = {
     {"queues", 'Q', "QUEUE[,QUEUE]", 0,
      "Queues to take tasks from (default: $CTASK_QUEUE, else ctask)", 1},
     {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost, or amqps:// for TLS (default: $CTASK_BROKER_URL, else "
-     "amqp://localhost)",
+     "amqp://user:password@host:port/vhost, or amqps:// for TLS; several with ; between are tried "
+     "in turn (default: $CTASK_BROKER_URL, else the first line of the file $CTASK_BROKER_FILE, "
+     "else amqp://localhost)",
      1},
     {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
     {"loglevel", 'l', "LEVEL", 0, "error, warning, info (default) or debug: a line a task", 1},
@@ -152,9 +153,10 @@ static size_t split(struct argp_state *state, const char *name, const char *text
 static void broker(struct argp_state *state, struct options *o, char *text)
 {
     struct ctask_error e;
-    int rc = url_parse(text, &o->url, &e);
-    memset(text, 0, strlen(text)); /* argv is public: ps shows it */
-    if (rc != CTASK_OK) argp_error(state, "-b: %s", e.text);
+    urls_free(o->urls);
+    o->urls = urls_new(text, &e);
+    explicit_bzero(text, strlen(text)); /* argv is public: ps shows it */
+    if (!o->urls) argp_error(state, "-b: %s", e.text);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -210,6 +212,16 @@ static const char *env(const char *name, const char *otherwise)
     return v && *v ? v : otherwise;
 }
 
+/* unsetenv would leave the text where it is, for /proc/PID/environ of this process and each child.
+ */
+static void env_erase(const char *name)
+{
+    char *value = getenv(name);
+    if (!value) return;
+    explicit_bzero(value, strlen(value));
+    unsetenv(name);
+}
+
 void options_read(struct options *o, int argc, char **argv)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -234,9 +246,11 @@ void options_read(struct options *o, int argc, char **argv)
         exit(EXIT_USAGE);
     }
     struct ctask_error e;
-    if (o->url.host[0] == 0 &&
-        url_parse(env("CTASK_BROKER_URL", "amqp://localhost"), &o->url, &e) != CTASK_OK) {
-        fprintf(stderr, "ctask-worker: CTASK_BROKER_URL: %s\n", e.text);
+    if (!o->urls) o->urls = urls_default(&e);
+    if (!o->urls) {
+        fprintf(stderr, "ctask-worker: %s; the broker URL is that of -b or CTASK_BROKER_URL\n",
+                e.text);
         exit(EXIT_USAGE);
     }
+    env_erase("CTASK_BROKER_URL");
 }

@@ -3,7 +3,7 @@
 #define WORKER_OPTIONS_H
 
 #include "base/log.h"
-#include "base/url.h"
+#include "base/urls.h"
 #include "transport/broker.h"
 #include "wire/message.h"
 #include "worker/rlimits.h"
@@ -21,8 +21,8 @@ struct options {
     const char *queues[NAMES_MAX];
     size_t queue_count;
     unsigned children;
-    const char *node; /* NULL: made up */
-    struct url url;
+    const char *node;  /* NULL: made up */
+    struct urls *urls; /* until the process ends */
     enum log_level level;
     unsigned prefetch; /* 0: auto */
     enum queue_type queue_type;
@@ -38,8 +38,9 @@ struct options {
     const char *reply_pattern;
 };
 
-/* Reads argv, or explains on stderr and exits with EXIT_USAGE. Erases the broker's password from
- * argv, which everybody on the machine can read. */
+/* Reads argv, or explains on stderr and exits with EXIT_USAGE. Erases the broker's URL from argv,
+ * which everybody on the machine can read, and from the environment, which the children would
+ * inherit, and all that they start. */
 void options_read(struct options *o, int argc, char **argv);
 
 #endif

@@ -1,10 +1,11 @@
 /* resolve.c - host names, asked for in a short-lived process: the resolver may take half a minute,
- * and the worker's loop must not. One question at a time; both connections ask the same one. */
+ * and the worker's loop must not. One question at a time: a new one ends the one before. */
 #include "base/fd.h"
 #include "worker/worker.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -24,6 +25,8 @@ struct resolver {
     pid_t pid; /* 0: it is gone */
     int fd;    /* -1: nothing is being asked */
     size_t got;
+    char host[256]; /* the question */
+    uint16_t port;
     struct answer answer;
     int64_t answered; /* 0: no answer */
 };
@@ -79,10 +82,13 @@ static int ask(struct resolver *v, const char *host, uint16_t port, struct ctask
 {
     int pair[2];
     resolver_reap(v);
+    v->answered = 0;
+    v->port = port;
+    snprintf(v->host, sizeof v->host, "%s", host);
     if (fd_pair(pair) != 0)
         return error_set(e, CTASK_ECONN, "cannot look up %s: %s", host, strerror(errno));
     pid_t pid = pool_fork();
-    if (pid == 0) look_up(pair[1], host, port);
+    if (pid == 0) look_up(pair[1], v->host, port); /* theirs is not there after a fork */
     close(pair[1]);
     if (pid < 0) {
         close(pair[0]);
@@ -99,8 +105,10 @@ int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *
                  struct ctask_error *e)
 {
     struct resolver *v = resolver;
-    if (v->fd >= 0) return CTASK_EAGAIN;
-    if (!v->answered || clock_now() - v->answered > FRESH) return ask(v, host, port, e);
+    bool same = v->port == port && strcmp(v->host, host) == 0;
+    if (v->fd >= 0 && same) return CTASK_EAGAIN;
+    if (v->fd >= 0) dismiss(v);
+    if (!same || !v->answered || clock_now() - v->answered > FRESH) return ask(v, host, port, e);
     *out = v->answer.addrs;
     *e = v->answer.error;
     return v->answer.code;

@@ -170,15 +170,16 @@ static void name_node(struct worker *w)
         snprintf(w->node, sizeof w->node, "%s@%s", w->options->node, host);
 }
 
-static struct broker *connect_as(struct worker *w, const char *role)
+static struct broker *connect_as(struct worker *w, const char *role, const struct broker *leader)
 {
     char name[300];
     snprintf(name, sizeof name, "%s %s", w->node, role);
     struct broker *b = broker_new(&(struct broker_config){
-        .url = &w->options->url,
+        .url = w->options->urls->at,
+        .url_count = w->options->urls->count,
+        .follow = leader,
         .name = name,
-        .heartbeat =
-            w->options->url.heartbeat >= 0 ? (unsigned)w->options->url.heartbeat : HEARTBEAT,
+        .heartbeat = HEARTBEAT,
         /* Dispatch stops long before this; a result that is there must never be refused a place. */
         .window = UINT32_MAX,
         .window_bytes = SIZE_MAX,
@@ -205,7 +206,9 @@ static void print_banner(const struct worker *w)
     char url[800];
     if (o->level < LOG_INFO) return;
     fprintf(stderr, "ctask-worker %s, %s\n", CTASK_VERSION, w->node);
-    fprintf(stderr, "  broker    %s\n", url_show(&o->url, url, sizeof url));
+    for (unsigned i = 0; i < o->urls->count; i++)
+        fprintf(stderr, "  %-9s %s\n", i ? "or" : "broker",
+                url_show(&o->urls->at[i], url, sizeof url));
     fprintf(stderr, "  queues   ");
     for (size_t i = 0; i < o->queue_count; i++) fprintf(stderr, " %s", o->queues[i]);
     fprintf(stderr, "\n  children  %u, one task each at a time\n", o->children);
@@ -238,8 +241,9 @@ static void worker_start(struct worker *w)
     /* The first children are born before there is a socket that they could inherit. */
     pool_init(&w->pool, w->options->children);
     while (pool_next(&w->pool) <= w->now) pool_spawn(w);
-    w->in = connect_as(w, "in");
-    w->out = connect_as(w, "out");
+    w->in = connect_as(w, "in", NULL);
+    /* What a task led to belongs on the broker that the task came from. */
+    w->out = connect_as(w, "out", w->in);
     consumer_start(w);
     for (size_t i = 0; i < w->source_count; i++)
         window_set(w, &w->sources[i],

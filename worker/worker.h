@@ -72,7 +72,7 @@ struct worker {
     struct registry registry;
 
     struct broker *in;  /* consumes and acks, never publishes: an alarm can not block an ack */
-    struct broker *out; /* publishes with confirms */
+    struct broker *out; /* publishes with confirms, on the broker where `in` is */
     struct resolver *resolver;
     struct source *sources;
     size_t source_count;

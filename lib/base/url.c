@@ -204,8 +204,13 @@ static const char *parse(struct bytes text, struct url *u)
 
 int url_parse(const char *text, struct url *u, struct ctask_error *e)
 {
+    return url_parse_bytes(bytes_text(text), u, e);
+}
+
+int url_parse_bytes(struct bytes text, struct url *u, struct ctask_error *e)
+{
     *u = (struct url){.heartbeat = -1};
-    const char *wrong = parse(bytes_text(text), u);
+    const char *wrong = parse(text, u);
     if (!wrong) return CTASK_OK;
     explicit_bzero(u, sizeof *u);
     return error_set(e, CTASK_EINVAL, "the broker URL %s", wrong);

@@ -18,6 +18,8 @@
 #ifndef BASE_URL_H
 #define BASE_URL_H
 
+#include "base/bytes.h"
+
 #include <ctask.h>
 
 struct url {
@@ -31,6 +33,7 @@ struct url {
 
 /* CTASK_OK, or CTASK_EINVAL with one sentence that never holds the password. */
 int url_parse(const char *text, struct url *u, struct ctask_error *e);
+int url_parse_bytes(struct bytes text, struct url *u, struct ctask_error *e);
 /* As text with the password as ***; for logs and error messages. Returns out. */
 char *url_show(const struct url *u, char *out, size_t size);
 

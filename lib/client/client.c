@@ -1,7 +1,7 @@
 /* client.c - a client's birth and death, and what it knows of its connection. */
 #include "client/inside.h"
 
-#include "base/url.h"
+#include "base/urls.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,12 +50,12 @@ static struct ctask_client *client_bare(void)
     return c;
 }
 
-static int connection_new(struct ctask_client *c, const struct url *u, struct ctask_error *e)
+static int connection_new(struct ctask_client *c, const struct urls *u, struct ctask_error *e)
 {
     struct broker_config cfg = {
-        .url = u,
+        .url = u->at,
+        .url_count = u->count,
         .name = c->origin,
-        .heartbeat = u->heartbeat > 0 ? (unsigned)u->heartbeat : 0,
         .body_max = RESULT_MAX,
     };
     const char *type = getenv("CTASK_QUEUE_TYPE");
@@ -69,16 +69,16 @@ static int connection_new(struct ctask_client *c, const struct url *u, struct ct
 
 struct ctask_client *client_new(const char *url, struct ctask_error *e)
 {
-    struct url u;
-    if (!url) url = getenv("CTASK_BROKER_URL");
-    if (url_parse(url && *url ? url : "amqp://localhost", &u, e) != CTASK_OK) return NULL;
-    struct ctask_client *c = client_bare();
+    struct urls *u = url ? urls_new(*url ? url : "amqp://localhost", e) : urls_default(e);
+    struct ctask_client *c = u ? client_bare() : NULL;
+    if (!u) return NULL;
     if (!c) {
         error_set(e, CTASK_ENOMEM, "out of memory");
-    } else if (connection_new(c, &u, e) != CTASK_OK) {
+    } else if (connection_new(c, u, e) != CTASK_OK) {
         client_unref(c);
         c = NULL;
     }
+    urls_free(u);
     return c;
 }
 

@@ -102,11 +102,15 @@ struct ctask_map;
 struct ctask_group;
 
 /* Opens a client: connects, and waits for the broker at most publish_timeout (5 s). url is
- * amqp://user:password@host:port/vhost; NULL means $CTASK_BROKER_URL, else amqp://localhost.
+ * amqp://user:password@host:port/vhost; NULL means $CTASK_BROKER_URL, else the first
+ * line of the file $CTASK_BROKER_FILE, else amqp://localhost.
  * amqps:// is TLS of version 1.2 or later, with the broker's certificate and name verified against
  * the system's authorities, or those of ?cafile=FILE or ?capath=DIRECTORY; certfile=FILE and
  * keyfile=FILE are the client's own certificate. It never falls back to plain TCP, and nothing
  * switches verification off.
+ * Up to eight URLs with ; between, best the nodes of one cluster, are tried in turn, the last good
+ * one first; when one fails the next is tried at once. If they share nothing, a handle waits for
+ * its result on the broker to which its task was sent.
  * NULL on failure, with the reason in *e (which may be NULL) and in ctask_error(). */
 CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
 

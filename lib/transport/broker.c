@@ -1,6 +1,7 @@
 /* broker.c - what the owner of a connection calls; see broker.h, and session.h for the inside. */
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/secret.h"
 #include "transport/session.h"
 
 #include <stdio.h>
@@ -15,8 +16,14 @@ struct broker *broker_new(const struct broker_config *cfg)
     struct broker *b = calloc(1, sizeof *b);
     if (!b) return NULL;
     b->cfg = *cfg;
-    b->url = *cfg->url;
-    b->cfg.url = &b->url;
+    b->url_count = cfg->url_count ? cfg->url_count : 1;
+    b->urls = secret_new(b->url_count * sizeof *b->urls);
+    if (!b->urls) {
+        free(b);
+        return NULL;
+    }
+    memcpy(b->urls, cfg->url, b->url_count * sizeof *b->urls);
+    b->cfg.url = b->urls;
     snprintf(b->name, sizeof b->name, "%s", cfg->name ? cfg->name : "ctask");
     b->cfg.name = b->name;
     stream_init(&b->stream);
@@ -87,6 +94,7 @@ void broker_free(struct broker *b)
     outbox_done(&b->out);
     topology_done(&b->topology);
     ladder_done(&b->ladder);
+    secret_free(b->urls, b->url_count * sizeof *b->urls);
     free(b);
 }
 

@@ -2,11 +2,13 @@
  *
  * It is a state machine over a non-blocking socket: nothing here waits. The owner asks which fd to
  * poll and until when (broker_poll), lets it work (broker_turn), and takes what happened one event
- * at a time (broker_next). A lost connection is made again after 0.1 to 5 s with full jitter;
+ * at a time (broker_next). A lost connection is made again after 0.1 to 5 s with full jitter, or
+ * after 15 to 30 s when the broker refused who we are. Of several URLs the last good one is tried
+ * first, then the others without a pause; only a round in which all of them failed is told;
  * queues are looked at again, consumers started again and unconfirmed messages published again
- * with the header x-ctask-again, so that a second start is visible to the task. So is one over which
- * the oldest message stayed unconfirmed for 30 s while the broker took messages (twice as long each
- * time, at most 16 min, until it is confirmed).
+ * with the header x-ctask-again, so that a second start is visible to the task. So is one over
+ * which the oldest message stayed unconfirmed for 30 s while the broker took messages (twice as
+ * long each time, at most 16 min, until it is confirmed).
  *
  * Channels: one publishes with confirms and mandatory, some look at queues and declare them, one
  * sees to the delay queues, and each consumed queue has one of its own, so that a queue that does
@@ -28,11 +30,17 @@ struct broker;
 
 struct broker_config {
     const struct url *url; /* copied */
-    const char *name;      /* connection_name, as rabbitmqctl list_connections shows it; copied */
-    unsigned heartbeat;    /* seconds; 0: none (clients, which rely on the kernel: see stream.h) */
-    unsigned window;       /* unconfirmed messages before CTASK_EAGAIN; 0: 1,024 */
-    size_t window_bytes;   /* their bytes; 0: 64 MiB */
-    uint64_t body_max;     /* deliveries above it are spooled to a file; 0: 4 MiB */
+    unsigned url_count;    /* so many at url, tried in turn (see base/urls.h); 0: 1 */
+    /* Connects only where this one is connected, to its very address, and leaves when it is
+     * connected elsewhere, before another byte is written. Turn it first; it lives longer. NULL:
+     * goes its own way. */
+    const struct broker *follow;
+    const char *name;    /* connection_name, as rabbitmqctl list_connections shows it; copied */
+    unsigned heartbeat;  /* seconds, unless a URL says; 0: none (clients, which rely on the kernel:
+                            see stream.h) */
+    unsigned window;     /* unconfirmed messages before CTASK_EAGAIN; 0: 1,024 */
+    size_t window_bytes; /* their bytes; 0: 64 MiB */
+    uint64_t body_max;   /* deliveries above it are spooled to a file; 0: 4 MiB */
     enum queue_type queue_type; /* of task queues that are missing */
     /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn; see broker_kick)
      * or CTASK_ECONN. NULL: addrs_resolve, which blocks. Never asked for addrs_literal hosts. */

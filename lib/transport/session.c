@@ -1,15 +1,13 @@
-/* session.c - connects, reads, writes, and starts over. Nothing here waits; a turn reads and writes
- * a bounded amount, so that its owner is never held up for long. */
+/* session.c - reads, writes, and cleans up after an end. Nothing here waits; a turn reads and
+ * writes a bounded amount, so that its owner is never held up for long. */
 #include "transport/session.h"
 #include "base/clock.h"
 #include "base/err.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 #define HANDSHAKE_LIMIT (10 * CLOCK_SECOND)
 #define CLOSE_LIMIT (5 * CLOCK_SECOND)
-#define SETTLED_AFTER CLOCK_SECOND /* up that long: the next failure counts as the first */
 #define PULSE_EACH (2 * CLOCK_SECOND)
 #define READ_SMALL ((size_t)16 << 10)
 #define READ_LARGE ((size_t)128 << 10)
@@ -26,17 +24,6 @@ bool session_up(const struct broker *b)
 
 /* ---- Down ------------------------------------------------------------------------------------ */
 
-/* Full jitter: a fleet must not come back all at once. */
-static int64_t backoff(unsigned failures, bool refused)
-{
-    uint32_t r = 0;
-    (void)!getrandom(&r, sizeof r, 0);
-    int64_t most = 5 * CLOCK_SECOND, least = 100 * CLOCK_MS;
-    if (failures < 4) most = (500 * CLOCK_MS) << failures;
-    if (refused) least = 15 * CLOCK_SECOND, most = 30 * CLOCK_SECOND;
-    return least + (int64_t)((double)r / UINT32_MAX * (double)(most - least));
-}
-
 /* Told when it is new: not at each of a hundred equal attempts. */
 static void down_tell(struct broker *b, const struct ctask_error *e, bool was_up)
 {
@@ -46,11 +33,10 @@ static void down_tell(struct broker *b, const struct ctask_error *e, bool was_up
     if (ev) ev->error = *e;
 }
 
-static void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
+void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
 {
     struct ctask_error why = *e; /* may live in the link */
     bool was_up = b->up_at != 0;
-    bool refused = why.code == CTASK_EAUTH;
     if (b->phase == PHASE_CONNECTED) {
         outbox_reset(&b->out, b->link.sent);
         link_done(&b->link);
@@ -67,13 +53,12 @@ static void session_end(struct broker *b, const struct ctask_error *e, int64_t n
         consumers_reset(&in->consumers, false, now);
         route_stale(b, in);
     }
-    if (was_up && now - b->up_at >= SETTLED_AFTER) b->failures = 0;
-    b->retry_at = now + backoff(b->failures++, refused);
+    bool tell = dial_again(b, &why, was_up, now) || b->closing;
     b->up_at = 0;
     b->resolving = false;
     b->phase = b->closing ? PHASE_CLOSED : PHASE_WAITING;
     if (b->closing) error_set(&why, CTASK_ECLOSED, "closed");
-    down_tell(b, &why, was_up || b->closing);
+    if (tell) down_tell(b, &why, was_up || b->closing);
 }
 
 static void link_broke(struct broker *b, int64_t now)
@@ -81,59 +66,16 @@ static void link_broke(struct broker *b, int64_t now)
     session_end(b, &b->link.error, now);
 }
 
-/* ---- Connecting ------------------------------------------------------------------------------ */
-
-static int address_find(struct broker *b, struct addrs *to, struct ctask_error *e)
+void session_begin(struct broker *b, int64_t now)
 {
-    if (addrs_literal(b->url.host, b->url.port, to)) return CTASK_OK;
-    if (!b->cfg.resolve) return addrs_resolve(b->url.host, b->url.port, to, e);
-    return b->cfg.resolve(b->cfg.ctx, b->url.host, b->url.port, to, e);
-}
-
-static void dial(struct broker *b, int64_t now)
-{
-    struct addrs to = {0};
-    struct ctask_error e = {0};
-    int rc = address_find(b, &to, &e);
-    b->resolving = rc == CTASK_EAGAIN;
-    if (b->resolving) return;
-    if (rc != CTASK_OK) {
-        session_end(b, &e, now);
-        return;
-    }
-    stream_dial(&b->stream, &b->url, &to, b->good, now);
-    b->phase = PHASE_DIALING;
-}
-
-static void dial_explain(const struct broker *b, struct ctask_error *e)
-{
-    const struct stream *s = &b->stream;
-    char where[LINK_WHERE_SIZE];
-    link_where(&b->url, where);
-    if (s->error.code != CTASK_OK)
-        error_set(e, s->error.code, "%s: %s", where, s->error.text);
-    else
-        error_set(e, CTASK_ECONN, "cannot reach %s: %s (is RabbitMQ running there?)", where,
-                  strerror(s->reason));
-}
-
-static void dial_check(struct broker *b, int64_t now)
-{
-    int rc = stream_connect(&b->stream, now);
-    if (rc == 0) return;
-    if (rc < 0) {
-        struct ctask_error e;
-        dial_explain(b, &e);
-        session_end(b, &e, now);
-        return;
-    }
-    b->good = b->stream.at;
+    const struct url *u = &b->urls[b->at];
     b->phase = PHASE_CONNECTED;
     b->deadline = now + HANDSHAKE_LIMIT;
     b->read_size = READ_SMALL;
     b->pulse_at = CLOCK_NEVER;
     patience_begin(&b->patience);
-    link_init(&b->link, &b->url, b->name, b->cfg.heartbeat, now);
+    link_init(&b->link, u, b->name, u->heartbeat >= 0 ? (unsigned)u->heartbeat : b->cfg.heartbeat,
+              now);
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */
@@ -335,6 +277,7 @@ static bool session_write(struct broker *b, int64_t now)
 bool session_flush(struct broker *b, int64_t now)
 {
     if (b->phase != PHASE_CONNECTED) return list_empty(&b->out.ready);
+    if (dial_is_astray(b)) return false; /* the next turn ends it */
     if (!session_write(b, now)) {
         link_broke(b, now);
         return false;
@@ -377,8 +320,7 @@ static void connected_turn(struct broker *b, int64_t now)
 
 void session_turn(struct broker *b, int64_t now)
 {
-    if (b->phase == PHASE_WAITING && (b->resolving || now >= b->retry_at)) dial(b, now);
-    if (b->phase == PHASE_DIALING) dial_check(b, now);
+    dial_turn(b, now);
     if (b->phase == PHASE_CONNECTED) connected_turn(b, now);
 }
 
@@ -413,12 +355,10 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
 void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
 {
     *p = (struct pollfd){.fd = b->stream.fd};
-    if (b->phase == PHASE_WAITING && !b->resolving) *wake = earlier(*wake, b->retry_at);
-    if (b->phase == PHASE_DIALING) {
-        p->events = stream_events(&b->stream, false);
-        *wake = earlier(*wake, b->stream.deadline);
+    if (b->phase != PHASE_CONNECTED) {
+        dial_poll(b, p, wake);
+        return;
     }
-    if (b->phase != PHASE_CONNECTED) return;
     int64_t now = clock_now();
     bool more = b->link.out.len > 0 || write_due(b, now);
     p->events = stream_events(&b->stream, more);

@@ -1,6 +1,7 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
- * live on it. broker.c is what the owner calls, session.c connects, reads and writes, route.c
- * brings each frame to its room, delays.c sees to messages that wait in the broker. */
+ * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, session.c
+ * reads and writes, route.c brings each frame to its room, delays.c sees to messages that wait in
+ * the broker. */
 #ifndef TRANSPORT_SESSION_H
 #define TRANSPORT_SESSION_H
 
@@ -53,15 +54,19 @@ enum phase {
 
 struct broker {
     struct broker_config cfg;
-    struct url url;
+    struct url *urls; /* in memory of base/secret.h */
+    unsigned url_count;
+    unsigned at; /* the URL that is tried, or in use */
     char name[128];
 
     enum phase phase;
     bool resolving, closing;
-    int64_t retry_at, deadline; /* deadline: of the handshake, or of closing */
+    int64_t retry_at, deadline; /* deadline: of the look-up, the handshake, or of closing */
     int64_t up_at;
-    unsigned failures;
-    unsigned good; /* the address that answered last */
+    unsigned good;           /* the address that answered last */
+    unsigned tried;          /* URLs that failed in this round, */
+    struct ctask_error tale; /* and what each of them said */
+    unsigned failures;       /* rounds that failed one after the other */
     struct stream stream;
     struct link link; /* while PHASE_CONNECTED */
     struct patience patience;
@@ -92,6 +97,10 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
                               const struct queue *queue);
 
 bool session_up(const struct broker *b);
+/* The connection, or the attempt at one, has ended: cleans up, and lets dial.c decide what next. */
+void session_end(struct broker *b, const struct ctask_error *e, int64_t now);
+/* The stream is connected. */
+void session_begin(struct broker *b, int64_t now);
 void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
 void session_turn(struct broker *b, int64_t now);
 /* Writes without reading. True if nothing is left to write. */
@@ -121,6 +130,15 @@ bool delays_due(const struct broker *b, int64_t now);
 bool delays_write(struct broker *b, int64_t now);
 const char *delays_method(struct broker *b, amqp_method_number_t id, const void *m, int64_t now);
 void delays_reset(struct broker *b);
+
+/* Does what is due while there is no connection. */
+void dial_turn(struct broker *b, int64_t now);
+void dial_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
+/* Decides what follows the end of an attempt or of a connection. True if it is to be told, and why
+ * in *why; false while there are URLs left to try. */
+bool dial_again(struct broker *b, struct ctask_error *why, bool was_up, int64_t now);
+/* True if b is not where the one that it follows is. */
+bool dial_is_astray(const struct broker *b);
 
 /* NULL, or what is wrong with the frame; static. */
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now);

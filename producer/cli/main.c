@@ -28,7 +28,8 @@ static const char doc[] =
 
 static const struct argp_option table[] = {
     {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost, or amqps:// for TLS; default $CTASK_BROKER_URL, else "
+     "amqp://user:password@host:port/vhost, or amqps:// for TLS; several with ; between are tried "
+     "in turn; default $CTASK_BROKER_URL, else the first line of the file $CTASK_BROKER_FILE, else "
      "amqp://localhost",
      0},
     {0}};

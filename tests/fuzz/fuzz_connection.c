@@ -87,10 +87,8 @@ static void begin(struct url *u)
     b = broker_new(&(struct broker_config){.url = u, .name = "fuzz", .body_max = 2048});
     must(b != NULL);
     b->stream.fd = pair[0];
-    b->phase = PHASE_CONNECTED;
-    b->read_size = 16384;
+    session_begin(b, clock_now());
     b->deadline = CLOCK_NEVER;
-    link_init(&b->link, &b->url, b->name, 0, clock_now());
     memset(outcomes, 0, sizeof outcomes);
     say(handshake, sizeof handshake);
     must(broker_state(b) == BROKER_IS_UP);

@@ -1,13 +1,16 @@
 /* test_url.c - broker URLs: the rows of tests/golden/urls.txt, which kombu reads too (see
  * tests/interop/test_url_kombu.sh), what never gets into words, and hosts that need no resolver. */
 #include "base/addr.h"
-#include "base/url.h"
+#include "base/secret.h"
+#include "base/urls.h"
 
 #include <check.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { URL, SCHEME, HOST, PORT, USER, PASSWORD, VHOST, HEARTBEAT, FIELDS };
 
@@ -160,6 +163,90 @@ START_TEST(control_characters_are_refused_wherever_they_are)
 }
 END_TEST
 
+START_TEST(several_stand_with_semicolons_between)
+{
+    struct ctask_error e = {0};
+    struct urls *u = urls_new("amqp://b:x@one/v;amqps://c:y@[::1]:7/?heartbeat=3;pyamqp://", &e);
+    ck_assert_msg(u != NULL, "%s", e.text);
+    ck_assert_uint_eq(u->count, 3);
+    ck_assert_str_eq(u->at[0].host, "one");
+    ck_assert_str_eq(u->at[0].vhost, "v");
+    ck_assert(u->at[1].tls && u->at[1].port == 7 && u->at[1].heartbeat == 3);
+    ck_assert_str_eq(u->at[1].password, "y");
+    ck_assert_str_eq(u->at[2].host, "localhost");
+    ck_assert_int_eq(u->at[2].heartbeat, -1);
+    urls_free(u);
+}
+END_TEST
+
+static void assert_no_urls(const char *text, const char *words)
+{
+    struct ctask_error e = {0};
+    ck_assert_ptr_null(urls_new(text, &e));
+    ck_assert_int_eq(e.code, CTASK_EINVAL);
+    ck_assert_msg(strstr(e.text, words) != NULL, "%s", e.text);
+    ck_assert_msg(!strstr(e.text, "SECRET"), "%s", e.text);
+}
+
+START_TEST(a_wrong_one_among_several_is_numbered)
+{
+    assert_no_urls("amqp://h;", "guest");
+    assert_no_urls("amqp://;", "number 2: the broker URL does not begin");
+    assert_no_urls(";amqp://", "number 1: the broker URL does not begin");
+    assert_no_urls("amqp://b:SECRET;SECRET@rabbit/", "%3B in a password");
+    assert_no_urls("amqp://;amqp://b:SEC%RET@rabbit", "number 2");
+    assert_no_urls("amqp://;amqp://;amqp://;amqp://;amqp://;amqp://;amqp://;amqp://;amqp://",
+                   "more than 8");
+    assert_no_urls("SECRET", "the broker URL does not begin");
+}
+END_TEST
+
+START_TEST(the_environment_names_them_or_a_file_that_does)
+{
+    char path[] = "/tmp/ctask-url-XXXXXX";
+    struct ctask_error e = {0};
+    int fd = mkstemp(path);
+    ck_assert_int_eq(write(fd, "amqp://b:x@file/;amqp://\nmore\n", 30), 30);
+    close(fd);
+    unsetenv("CTASK_BROKER_URL");
+    setenv("CTASK_BROKER_FILE", path, 1);
+    struct urls *u = urls_default(&e);
+    ck_assert_msg(u && u->count == 2 && !strcmp(u->at[0].host, "file"), "%s", e.text);
+    urls_free(u);
+    setenv("CTASK_BROKER_URL", "amqp://b:x@variable", 1);
+    u = urls_default(&e);
+    ck_assert_msg(u && u->count == 1 && !strcmp(u->at[0].host, "variable"), "%s", e.text);
+    urls_free(u);
+    setenv("CTASK_BROKER_URL", "", 1);
+    ck_assert_int_eq(truncate(path, 0), 0);
+    ck_assert(!urls_default(&e) && strstr(e.text, "it is empty"));
+    unlink(path);
+    ck_assert(!urls_default(&e) && strstr(e.text, "No such file"));
+    unsetenv("CTASK_BROKER_FILE");
+    u = urls_default(&e);
+    ck_assert(u && u->count == 1 && !strcmp(u->at[0].host, "localhost"));
+    urls_free(u);
+}
+END_TEST
+
+START_TEST(a_forked_child_sees_no_secret)
+{
+    int status;
+    char *p = secret_new(10000);
+    ck_assert_ptr_nonnull(p);
+    memset(p, 'x', 10000);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int seen = 0;
+        for (int i = 0; i < 10000; i++) seen |= p[i];
+        _exit(seen);
+    }
+    ck_assert(waitpid(pid, &status, 0) == pid && status == 0);
+    ck_assert(p[0] == 'x' && p[9999] == 'x');
+    secret_free(p, 10000);
+}
+END_TEST
+
 START_TEST(numbers_and_localhost_need_no_resolver)
 {
     struct addrs a;
@@ -197,6 +284,10 @@ int main(void)
     tcase_add_test(t, no_sentence_holds_a_password);
     tcase_add_test(t, files_for_tls_are_taken);
     tcase_add_test(t, control_characters_are_refused_wherever_they_are);
+    tcase_add_test(t, several_stand_with_semicolons_between);
+    tcase_add_test(t, a_wrong_one_among_several_is_numbered);
+    tcase_add_test(t, the_environment_names_them_or_a_file_that_does);
+    tcase_add_test(t, a_forked_child_sees_no_secret);
     tcase_add_test(t, numbers_and_localhost_need_no_resolver);
     tcase_add_test(t, a_host_that_is_not_found_is_said_by_name);
     Suite *s = suite_create("url");

@@ -1,0 +1,186 @@
+"""Several URLs: two brokers that share nothing, one of them over TLS, end alternately. Workers and
+producers go to the one that lives, at once; a worker's results go where its tasks came from."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../support"))
+from harness import BIN, GIVE_UP, Bus, Worker, main, skip, unique  # noqa: E402
+
+from bench import PrivateBroker  # noqa: E402
+
+if not shutil.which("openssl"):
+    skip("needs the program openssl (Debian: openssl)")
+
+CERTS = tempfile.mkdtemp(prefix="ctask-tls-")
+
+
+def setUpModule():
+    global a, b, over_tls
+    subprocess.run(["sh", os.path.join(HERE, "../support/certs.sh"), CERTS], check=True)
+    a, b = PrivateBroker(), PrivateBroker()
+    a.env["CTASK_BROKER_TLS"] = CERTS
+    # No `with`: both start at the same time.
+    starting = a.start(wait=False), b.start(wait=False)
+    a.started(starting[0])
+    b.started(starting[1])
+    over_tls = a._dev("tls-url").strip()
+
+
+def tearDownModule():
+    for broker in a, b:
+        broker.__exit__()
+    shutil.rmtree(CERTS)
+
+
+def closed_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Gate:
+    """A way to a broker with a gatekeeper: lets in so many connections, and cuts any one of them."""
+
+    def __init__(self, port):
+        self.port, self.open, self.pairs = port, True, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "amqp://guest:guest@127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            if not self.open:
+                client.close()
+                continue
+            broker = socket.create_connection(("127.0.0.1", self.port))
+            self.pairs.append((client, broker))
+            for ends in (client, broker), (broker, client):
+                threading.Thread(target=self._relay, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _relay(source, sink):
+        try:
+            data = source.recv(65536)
+            while data:
+                sink.sendall(data)
+                data = source.recv(65536)
+        except OSError:
+            pass
+        Gate.cut((source, sink))
+
+    @staticmethod
+    def cut(pair):
+        for end in pair:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def ctask(url, *args, **kwargs):
+    return subprocess.run([os.path.join(BIN, "ctask"), "-b", url] + list(args), text=True,
+                          capture_output=True, timeout=GIVE_UP, **kwargs)
+
+
+class Failover(unittest.TestCase):
+    def setUp(self):
+        self.queue = unique()
+
+    def start_worker(self, url, *args, **kwargs):
+        worker = Worker(*args, queue=self.queue, url=url, **kwargs)
+        self.addCleanup(worker.stop)
+        return worker
+
+    def test_results_go_where_the_tasks_come_from(self):
+        """Only `in` loses the first broker; `out` is still well connected to it."""
+        gate = Gate(a.port)
+        worker = self.start_worker(gate.url + ";" + b.url, "-c", "1")
+        self.assertEqual(len(gate.pairs), 2)
+        gate.open = False
+        gate.cut(gate.pairs[0])  # `out` follows, so it is the second
+        worker.expect("connected again")
+        bus = Bus(url=b.url)
+        self.addCleanup(bus.close)
+        ids = [bus.send(self.queue, "is_prime", [97]) for _ in range(20)]
+        self.assertEqual({r["result"] for r in bus.results(*ids).values()}, {True})
+        self.assertRegex(worker.log(), "connection for results lost: tasks come from 127.0.0.1:%d"
+                         % b.port)
+        self.assertRegex(worker.log(), "(?m)broker +amqp://.*\n +or +amqp://")
+        gate.listener.close()
+
+    def test_the_next_url_is_tried_at_once(self):
+        dead = "amqp://guest:guest@127.0.0.1:%d;" % closed_port()
+        self.start_worker(dead * 7 + b.url)
+        begun = time.monotonic()
+        done = ctask(dead * 7 + b.url, "call", "-Q", self.queue, "is_prime", "97")
+        self.assertEqual(done.stdout, "true\n", done.stderr)
+        self.assertLess(time.monotonic() - begun, 3)
+
+    def test_refusals_name_each(self):
+        ports = closed_port(), closed_port()
+        wrong = re.sub("guest:guest", "guest:5ecret", b.url)
+        for urls, status, words in (
+                (["amqp://localhost:%d" % port for port in ports], 69,
+                 "cannot reach localhost:%d: .*; cannot reach localhost:%d" % ports),
+                ([wrong, "amqp://localhost:%d" % ports[0]], 69,
+                 'refused user "guest".*; cannot reach localhost:%d' % ports[0]),
+                ([wrong, wrong + "/"], 77, 'refused user "guest".*; .*refused user "guest"'),
+                ([b.url, "localhost"], 2, "number 2: the broker URL does not begin"),
+                ([b.url] * 9, 2, "more than 8 broker URLs")):
+            worker = subprocess.run(
+                [os.path.join(BIN, "ctask-worker"), "-A", "primes", "-l", "error", "-b",
+                 ";".join(urls)], text=True, capture_output=True, timeout=GIVE_UP)
+            for done in worker, ctask(";".join(urls), "call", "is_prime", "97"):
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertRegex(done.stderr, words)
+                self.assertNotIn("5ecret", done.stderr)
+
+    def test_plain_words_at_the_tls_port(self):
+        port = re.search(r":(\d+)/", over_tls).group(1)
+        done = ctask("amqp://guest:guest@127.0.0.1:" + port, "call", "is_prime", "97")
+        self.assertEqual(done.returncode, 69)
+        self.assertRegex(done.stderr, "TLS is spoken there: use amqps://")
+
+    def test_they_end_alternately(self):
+        """The last one: it leaves only one of them."""
+        urls = "%s;%s" % (over_tls, b.url)
+        worker = self.start_worker(urls, "-c", "2")
+        producer = subprocess.Popen([os.path.join(BIN, "ctask"), "-b", urls, "map", "-q", "-Q",
+                                     self.queue, "is_prime"], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE, text=True)
+
+        def ask(n):
+            producer.stdin.write("%d\n" % n)
+            producer.stdin.flush()
+            return producer.stdout.readline()
+
+        self.assertEqual([ask(n) for n in (2, 4, 97)], ["true\n", "false\n", "true\n"])
+        a.kill()
+        worker.expect("connected again")
+        self.assertEqual([ask(n) for n in (2, 4, 97)], ["true\n", "false\n", "true\n"])
+        self.assertEqual(b.connections(), 3)  # in, out and the producer
+        a.start()
+        b.kill()
+        worker.expect("connected again", times=2)
+        self.assertEqual([ask(n) for n in (2, 4, 97)], ["true\n", "false\n", "true\n"])
+        self.assertEqual(a.connections(), 3)
+        producer.stdin.close()
+        self.assertEqual((producer.wait(GIVE_UP), producer.stdout.read()), (0, ""))
+        producer.stdout.close()
+
+
+if __name__ == "__main__":
+    main()
