@@ -1,5 +1,8 @@
 /* clock.h - two clocks. Everything that waits uses the monotonic one, in nanoseconds; wall time, in
- * seconds since 1970, appears only in messages and logs. */
+ * seconds since 1970, appears only in messages and logs. So a wall clock that is set moves nothing
+ * that already waits: an eta becomes a deadline once, where it arrives, and waits here for a few
+ * seconds at most (longer ones wait in the broker). A suspended machine stops the monotonic clock:
+ * its jobs have the time limit that they had, since they did not run either. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
