@@ -95,8 +95,10 @@ static size_t line_begin(char *line, size_t size, enum log_level level)
 static void line_write(const char *line, size_t n)
 {
     struct pollfd p = {.fd = log_to.fd, .events = POLLOUT};
-    log_to.stuck = poll(&p, 1, log_to.stuck ? 0 : PATIENCE_MS) != 1 ||
-                   (write(log_to.fd, line, n) < 0 && errno == EAGAIN);
+    int ready;
+    do ready = poll(&p, 1, log_to.stuck ? 0 : PATIENCE_MS);
+    while (ready < 0 && errno == EINTR);
+    log_to.stuck = ready != 1 || (write(log_to.fd, line, n) < 0 && errno == EAGAIN);
 }
 
 void log_at(enum log_level level, const char *fmt, ...)
