@@ -25,8 +25,9 @@ void consumer_start(struct worker *w)
         s->name = strdup(o->queues[i]);
         if (!s->name || asprintf(&s->dead, "%s.dead", s->name) < 0) abort();
         s->others = s->dead_created = -1;
-        broker_queue(w->in, s->name, QUEUE_TASK);
-        broker_queue(w->out, s->dead, QUEUE_DEAD);
+        if (broker_queue(w->in, s->name, QUEUE_TASK) == CTASK_ENOMEM ||
+            broker_queue(w->out, s->dead, QUEUE_DEAD) == CTASK_ENOMEM)
+            abort();
     }
 }
 

@@ -10,6 +10,8 @@
 #include "worker/watch.h"
 #include "worker/worker.h"
 
+#include <stdlib.h>
+
 #define HORIZON 0.1 /* seconds of work to hold */
 #define LONG 1.0    /* seconds: a long task */
 #define HELD_MAX 1000
@@ -23,7 +25,7 @@ void window_ran(struct worker *w, double seconds)
 void window_set(struct worker *w, struct source *s, unsigned prefetch)
 {
     if (prefetch == 0 && s->window == 0) return;
-    broker_consume(w->in, s->name, prefetch);
+    if (broker_consume(w->in, s->name, prefetch) == CTASK_ENOMEM) abort();
     s->windows++;
     s->window = prefetch;
     s->taken = 0;

@@ -375,6 +375,8 @@ void topology_reset(struct topology *t)
         asker_drop(t, a);
         asker_free(a);
     }
+    /* Whose question could not be put together for want of memory. */
+    list_each(q, &t->asking, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
     list_each(q, &t->known, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
     list_each(q, &t->refused, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
 }

@@ -37,6 +37,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     ladder_init(&b->ladder);
     list_init(&b->intakes);
     list_init(&b->news);
+    list_init(&b->reserve.link);
     list_init(&b->arrived);
     return b;
 }
@@ -296,7 +297,7 @@ bool broker_next(struct broker *b, struct broker_event *ev)
         struct news *n = list_first(&b->news, struct news, link);
         *ev = n->ev;
         list_remove(&n->link);
-        free(n);
+        if (n != &b->reserve) free(n);
         return true;
     }
     if (!events_wait(b)) return false;

@@ -10,7 +10,12 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
                               const struct queue *queue)
 {
     struct news *n = calloc(1, sizeof *n);
-    if (!n) return NULL;
+    if (!n && kind == BROKER_DOWN && list_empty(&b->reserve.link)) n = &b->reserve;
+    if (!n) {
+        if (b->phase == PHASE_CONNECTED) link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+        return NULL;
+    }
+    n->ev = (struct broker_event){0};
     n->ev.kind = kind;
     if (queue) n->ev.queue = queue->name;
     list_append(&b->news, &n->link);

@@ -52,6 +52,11 @@ enum phase {
     PHASE_CLOSED,    /* for good */
 };
 
+struct news {
+    struct list link;
+    struct broker_event ev;
+};
+
 struct broker {
     struct broker_config cfg;
     struct url *urls; /* in memory of base/secret.h */
@@ -85,14 +90,12 @@ struct broker {
     struct delivery spooled; /* the last one in a file; one at a time is unsettled */
 
     struct list news, arrived;
-    struct post *given; /* whose outcome was handed out last */
+    struct news reserve; /* for a BROKER_DOWN that memory cannot hold */
+    struct post *given;  /* whose outcome was handed out last */
 };
 
-struct news {
-    struct list link;
-    struct broker_event ev;
-};
-/* News for the owner; queue may be NULL. What memory cannot hold is not told. */
+/* News for the owner; queue may be NULL. An owner that misses one would wait for ever: NULL when
+ * memory cannot hold it, and the connection ends for that. */
 struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
                               const struct queue *queue);
 
