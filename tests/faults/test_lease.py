@@ -165,6 +165,16 @@ class Lease(LeaseTest):
         self.assertNotIn("closed", worker.log())
         self.assertEqual([self.starts(task) for task in [long] + short], [1] * 10)
 
+    def test_a_crash_while_leased_goes_home_like_any_crash(self):
+        worker = self.worker("-c", "1")
+        task = self.bus.send(self.queue, "demo.flagged", [2])
+        self.leased(worker, task)
+        os.kill(worker.children()[0], signal.SIGKILL)
+        worker.expect("id=%s .*it runs again" % task)
+        self.assertIs(self.bus.result(task)["result"], True)
+        self.assertEqual(self.starts(task), 2)
+        until("no lease is left", lambda: not leases())
+
     def test_told_to_leave_it_gives_a_leased_job_back(self):
         worker = self.worker("-c", "1", "--grace", "0")
         task = self.bus.send(self.queue, "demo.sleep", [60])
