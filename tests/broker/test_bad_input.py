@@ -4,48 +4,16 @@ headers that say why."""
 import itertools
 import json
 import os
-import socket
 import struct
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import CTL, BrokerTest, Bus, ctl, main, unique, url_parts  # noqa: E402
+from content import ContentTest, raw_publish  # noqa: E402
+from harness import CTL, Bus, ctl, main, unique, url_parts  # noqa: E402
 
 
-class BadInput(BrokerTest):
-    def setUp(self):
-        super().setUp()
-        self.one = self.worker("-c", "1")
-        self.dead = self.queue + ".dead"
-
-    def kept(self, body=None, kind=None):
-        message = self.bus.take(self.dead)
-        for key in ("type", "reason", "at", "by", "queue"):
-            self.assertIn("x-ctask-dead-" + key, message.headers)
-        self.assertEqual(message.headers["x-ctask-dead-queue"], self.queue)
-        if body is not None:
-            self.assertEqual(message.body, body)
-        if kind:
-            self.assertEqual(message.headers["x-ctask-dead-type"], kind)
-        return message
-
-    def assert_alive(self):
-        self.assertEqual(self.bus.result(self.bus.send(self.queue, args=[97]))["result"], True)
-        self.assertNotIn("children lost", "".join(
-            line for line in self.one.log().splitlines() if "is gone" in line))
-
-    def assert_bad(self, kind, **message):
-        task = self.bus.send(self.queue, **message)
-        result = self.bus.result(task)
-        self.assertEqual(result["status"], "FAILURE")
-        self.assertEqual(result["result"]["exc_type"], kind)
-        self.kept(message.get("body"), kind)
-        self.one.expect(task + ".* is kept in")
-        logged = [line for line in self.one.log().splitlines() if task in line and "kept in" in line]
-        self.assertEqual(len(logged), 1, self.one.log())
-        self.assert_alive()
-
+class BadInput(ContentTest):
     # ---- bodies
 
     def test_body_not_json(self):
@@ -142,12 +110,11 @@ class BadInput(BrokerTest):
             self.assert_bad("InvalidTaskError", headers=headers)
 
     def test_deeply_nested_header_tables(self):
-        user, password, host, port = url_parts()
         table = b""
         for _ in range(15000):
             table = b"\x01nF" + struct.pack(">I", len(table)) + table
         head = (b"\x04taskS\x00\x00\x00\x08is_prime" b"\x02idS\x00\x00\x00\x04deep") + table
-        raw_publish(host, port, user, password, self.queue, head, b"[[97],{},{}]")
+        raw_publish(self.queue, head, b"[[97],{},{}]")
         self.kept()
         self.assert_alive()
 
@@ -217,40 +184,6 @@ class BadInput(BrokerTest):
         self.assertNotIn("\x1b", self.one.log())
         self.assertFalse([line for line in self.one.log().splitlines() if line.startswith("2026-01-01 E")])
         self.assert_alive()
-
-
-def raw_publish(host, port, user, password, queue, table, body):
-    """Publishes with header bytes that no client library would write."""
-    s = socket.create_connection((host, port))
-
-    def frame(kind, channel, payload):
-        s.sendall(struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce")
-
-    def short(text):
-        return bytes([len(text)]) + text.encode()
-
-    def read():
-        head = s.recv(7, socket.MSG_WAITALL)
-        size = struct.unpack(">BHI", head)[2]
-        return s.recv(size + 1, socket.MSG_WAITALL)
-
-    sasl = b"\0" + user.encode() + b"\0" + password.encode()
-    s.sendall(b"AMQP\0\0\x09\x01")
-    read()
-    frame(1, 0, struct.pack(">HHI", 10, 11, 0) + short("PLAIN") + struct.pack(">I", len(sasl)) + sasl + short("en_US"))
-    read()
-    frame(1, 0, struct.pack(">HHHIH", 10, 31, 10, 131072, 0))
-    frame(1, 0, struct.pack(">HH", 10, 40) + short("/") + b"\0\0")
-    read()
-    frame(1, 1, struct.pack(">HH", 20, 10) + b"\0")
-    read()
-    props = struct.pack(">H", 0x8000 | 0x2000) + short("application/json") + struct.pack(">I", len(table)) + table
-    frame(1, 1, struct.pack(">HHH", 60, 40, 0) + short("") + short(queue) + b"\0")
-    frame(2, 1, struct.pack(">HHQ", 60, 0, len(body)) + props)
-    frame(3, 1, body)
-    frame(1, 1, struct.pack(">HHH", 20, 40, 200) + short("") + struct.pack(">HH", 0, 0))
-    read()
-    s.close()
 
 
 if __name__ == "__main__":
