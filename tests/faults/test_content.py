@@ -12,7 +12,7 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from content import ContentTest, long, raw_publish, short  # noqa: E402
-from harness import main, unique  # noqa: E402
+from harness import main, unique, until  # noqa: E402
 
 FRAME_BODY = 131072 - 8  # as much of a body as a frame holds
 SEED = int(os.environ.get("CONTENT_SEED", "1"))
@@ -188,7 +188,8 @@ class Heads(Content):
             head = short("task") + kind + field + short("id") + b"S" + long(name.encode())
             raw_publish(self.queue, head, b"[[97],{},{}]", self.bus.reply_to, name + "-task")
             self.assertEqual(self.bus.result(name + "-task")["status"], "FAILURE", kind)
-            self.kept(kind="InvalidTaskError")
+        # py-amqp cannot read some of these kinds, so they are only counted.
+        until("all are kept", lambda: self.bus.depth(self.dead) == len(fields))
         self.assert_alive()
 
     def test_no_body_at_all(self):
