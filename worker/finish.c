@@ -229,9 +229,9 @@ void finish_give_back(struct worker *w, struct request *r)
 void finish_delay(struct worker *w, struct request *r, uint32_t delay)
 {
     w->counters.passed_on++;
-    r->moved = true;
     post_copy(w, r, &(struct copy){.again = is_flagged(r)}, delay);
-    settling(w, r);
+    r->finished = true;
+    request_move(w, r, REQUEST_MOVING);
 }
 
 /* ---- What the broker answered ---------------------------------------------------------------- */
@@ -264,9 +264,9 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
  * where its eta holds it. */
 static void undelayed(struct worker *w, struct request *r, const struct broker_event *ev)
 {
-    if (r->moved) {
+    if (r->state == REQUEST_MOVING) {
         arrived(w, r, ev->publish);
-        r->moved = r->finished = false;
+        r->finished = false;
         delay_failed(w, r, &ev->error);
         return;
     }

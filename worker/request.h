@@ -4,12 +4,14 @@
  *
  *   (new) -> WAITING -> READY -> RUNNING -> SETTLING -> (freed)
  *      \________|_________\-> BURIAL -> RUNNING ...
+ *       \-> MOVING -> (freed)
  *
  * WAITING: for its due time. READY: for an idle child. BURIAL: for an idle child that builds the
  * last result of a message that will not run (design decision 3). RUNNING: a child has it.
- * SETTLING: the messages that follow from it are unconfirmed. It is acknowledged and freed when
- * they are; a delivery of a lost connection is settled by doing nothing. One that takes long to get
- * there is leased meanwhile, in any state: see lease.h. */
+ * MOVING: into the broker's delay queues, its copy unconfirmed. SETTLING: the messages that follow
+ * from it are unconfirmed. It is acknowledged and freed when they are; a delivery of a lost
+ * connection is settled by doing nothing. One that takes long to get there is leased meanwhile, in
+ * any state: see lease.h. */
 #ifndef WORKER_REQUEST_H
 #define WORKER_REQUEST_H
 
@@ -27,6 +29,7 @@ enum request_state {
     REQUEST_BURIAL,
     REQUEST_RUNNING,
     REQUEST_SETTLING,
+    REQUEST_MOVING,
     REQUEST_STATES
 };
 
@@ -68,7 +71,6 @@ struct request {
     size_t unconfirmed_bytes;
     unsigned refusals; /* how often the broker did not take one of them */
     bool finished;     /* its child has said DONE, or none is needed */
-    bool moved;        /* SETTLING: for its time to come in the broker */
     double expires;    /* wall time after which it must not start; 0: none */
 };
 

@@ -5,8 +5,9 @@
  * held beyond what runs, and what was taken before and is not getting its turn goes back.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
- * one is given just what is missing now. Waiting requests (etas) are not counted: they keep no
- * child busy and must not starve the pool; WAITING_MAX bounds them. */
+ * one is given just what is missing now. What is for later (etas), waiting here or on its way
+ * into the broker's delay queues, is not counted: it keeps no child busy and must not starve the
+ * pool; WAITING_MAX bounds it. */
 #include "worker/watch.h"
 #include "worker/worker.h"
 
@@ -54,6 +55,12 @@ static unsigned held(const struct worker *w)
                       w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING]);
 }
 
+/* What only waits for its time, or goes to where it will. */
+static size_t later(const struct worker *w)
+{
+    return w->count[REQUEST_WAITING] + w->count[REQUEST_MOVING];
+}
+
 /* What the broker may still send. */
 static unsigned open_slots(const struct worker *w)
 {
@@ -76,7 +83,7 @@ static bool window_fits(const struct worker *w)
     if (want == 0) return open == 0;
     unsigned most = want + (unsigned)w->source_count - 1; /* shares are rounded up */
     if (busy >= want && open == 0) return true;
-    if (w->count[REQUEST_WAITING] >= WAITING_MAX && is < want) return true;
+    if (later(w) >= WAITING_MAX && is < want) return true;
     if (tasks_are_long(w) && !w->options->prefetch) return busy < want && is >= want && is <= most;
     return is < want + most && is * 2 > want;
 }
@@ -85,7 +92,7 @@ static bool window_fits(const struct worker *w)
  * window. */
 static bool starving(const struct worker *w)
 {
-    return open_slots(w) == 0 && held(w) < limit(w) && w->count[REQUEST_WAITING] < WAITING_MAX;
+    return open_slots(w) == 0 && held(w) < limit(w) && later(w) < WAITING_MAX;
 }
 
 /* When the window may be changed. */

@@ -9,7 +9,6 @@
 #define DELIVERY "celery_delayed_delivery"
 #define TOP (LADDER_LEVELS - 1)
 #define FOOT (-1) /* the "level" of celery_delayed_delivery */
-#define LEVEL_NAME_SIZE 32
 #define LEVEL_KEY_SIZE (2 * LADDER_LEVELS + 4)
 
 /* ---- Names and keys -------------------------------------------------------------------------- */
@@ -39,11 +38,18 @@ const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BY
     return out;
 }
 
-static const char *level_name(int level, char out[LEVEL_NAME_SIZE])
+static const char *level_name(int level, char out[LADDER_EXCHANGE_SIZE])
 {
     if (level == FOOT) return DELIVERY;
-    snprintf(out, LEVEL_NAME_SIZE, "celery_delayed_%d", level);
+    snprintf(out, LADDER_EXCHANGE_SIZE, "celery_delayed_%d", level);
     return out;
+}
+
+const char *ladder_entry(uint32_t seconds, char out[LADDER_EXCHANGE_SIZE])
+{
+    int level = TOP;
+    while (level > 0 && !(seconds >> level & 1)) level--;
+    return level_name(level, out);
 }
 
 /* "*." for each bit above, then `end`. */
@@ -100,7 +106,7 @@ static amqp_table_entry_t entry_text(const char *key, const char *value)
 
 static bool queue_write(const struct step *s, struct buf *out, uint16_t channel)
 {
-    char name[LEVEL_NAME_SIZE], below[LEVEL_NAME_SIZE];
+    char name[LADDER_EXCHANGE_SIZE], below[LADDER_EXCHANGE_SIZE];
     amqp_table_entry_t arguments[] = {
         entry_text("x-queue-type", "quorum"),
         entry_text("x-overflow", "reject-publish"), /* else there is no at-least-once */
@@ -128,7 +134,7 @@ static bool tie_write(const struct tie *t, struct buf *out, uint16_t channel)
 static bool step_write(const struct ladder *l, const struct step *s, struct buf *out,
                        uint16_t channel)
 {
-    char name[LEVEL_NAME_SIZE], below[LEVEL_NAME_SIZE], key[LEVEL_KEY_SIZE];
+    char name[LADDER_EXCHANGE_SIZE], below[LADDER_EXCHANGE_SIZE], key[LEVEL_KEY_SIZE];
     amqp_bytes_t level = amqp_text(level_name(s->level, name));
     amqp_exchange_declare_t exchange = {
         .exchange = level, .type = amqp_text("topic"), .passive = s->passive, .durable = 1};

@@ -181,9 +181,9 @@ static uint64_t body_size(const struct post *p)
 }
 
 /* Where it goes on the wire. */
-static const char *post_exchange(const struct post *p)
+static const char *post_exchange(const struct post *p, char room[LADDER_EXCHANGE_SIZE])
 {
-    return p->what.delay > 0 ? LADDER_TOP : p->what.exchange;
+    return p->what.delay > 0 ? ladder_entry(p->what.delay, room) : p->what.exchange;
 }
 
 static const char *post_key(const struct post *p, char room[NAME_MAX_BYTES + 1])
@@ -194,8 +194,8 @@ static const char *post_key(const struct post *p, char room[NAME_MAX_BYTES + 1])
 
 static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16_t channel)
 {
-    char room[NAME_MAX_BYTES + 1];
-    amqp_basic_publish_t publish = {.exchange = amqp_text(post_exchange(p)),
+    char room[NAME_MAX_BYTES + 1], entry[LADDER_EXCHANGE_SIZE];
+    amqp_basic_publish_t publish = {.exchange = amqp_text(post_exchange(p, entry)),
                                     .routing_key = amqp_text(post_key(p, room)),
                                     .mandatory = 1};
     p->seq = ++o->seq;
@@ -280,8 +280,9 @@ void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken)
 static bool return_matches(const struct post *p, const struct envelope *m, struct bytes correlation)
 {
     struct props props;
-    char room[NAME_MAX_BYTES + 1];
-    if (p->returned || body_size(p) != m->body_size || strcmp(post_exchange(p), m->exchange) != 0 ||
+    char room[NAME_MAX_BYTES + 1], entry[LADDER_EXCHANGE_SIZE];
+    if (p->returned || body_size(p) != m->body_size ||
+        strcmp(post_exchange(p, entry), m->exchange) != 0 ||
         strcmp(post_key(p, room), m->routing_key) != 0)
         return false;
     if (bytes_equal(p->what.props, m->props)) return true;

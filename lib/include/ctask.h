@@ -158,8 +158,9 @@ struct ctask_options {
     /* Seconds to wait before the task starts, at most 2^28 - 1 (8.5 years). Up to 3 s a worker
      * waits; longer ones wait in the broker, in Celery's delay queues, which the first send
      * declares if they are missing, and cost no worker anything. Then the queue's name has at most
-     * 199 bytes and no word * or # between its dots, else CTASK_EINVAL; and a queue that is deleted
-     * before the time has come loses the task, unless it was declared again by then. */
+     * 199 bytes and no word * or # between its dots, else CTASK_EINVAL. If the queue is deleted
+     * before the time has come, the task is kept until it exists again and a worker consumes it;
+     * but it is lost if whoever declared the delay queues made them classic ones. */
     double countdown;
     double expires; /* seconds from now after which it must not start, at most 2^28 - 1 (8.5 years);
                        0: never expires */

@@ -16,6 +16,11 @@ import amqp  # noqa: E402
 
 LEVELS = ["celery_delayed_%d" % level for level in range(28)]
 DELIVERY = "celery_delayed_delivery"
+LATER = os.path.join(os.path.dirname(BIN), "tests", "later")
+MOVED = 1500
+TASKS = int(os.environ.get("CTASK_TEST_TASKS", 20000))
+TOTAL = ("{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"%s\">>)), "
+         "[{_, N}] = rabbit_amqqueue:info(Q, [messages]), N")
 broker = PrivateBroker()
 
 
@@ -198,6 +203,97 @@ class FromPython(DelayTest):
         results = self.bus.results(busy, late)
         self.assertEqual(results[busy]["status"], "SUCCESS")
         self.assertEqual(results[late]["status"], "REVOKED")
+
+
+class Ladders(DelayTest):
+    """Whose ladder it is, and what it is made of."""
+
+    def setUp(self):
+        super().setUp()
+        self.ladder_delete()
+        # How soon a quorum queue tries again to dead-letter what found no way; 3 minutes otherwise.
+        broker.evaluate("application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, "
+                        "1000)")
+
+    def tearDown(self):
+        super().tearDown()
+        bus = self.bus = Bus(url=broker.url)
+        self.ladder_delete()
+        bus.close()
+
+    def check_as_found(self, kind, gaps=()):
+        """Used as found, by C and Python, for a classic and a quorum queue. Returns the caller of a
+        task whose queue is not there at the end of its delay."""
+        self.ladder_declare(kind)
+        for level in gaps:
+            self.bus.channel.queue_delete(LEVELS[level])
+            self.bus.channel.exchange_delete(LEVELS[level])
+        self.lost = self.queue + ".lost"
+        lost = self.call("--countdown", "4s", "demo.echo", "2", queue=self.lost)
+        other = self.queue + ".quorum"
+        self.bus.declare(self.queue)
+        self.bus.channel.queue_declare(other, durable=True, auto_delete=False,
+                                       arguments={"x-queue-type": "quorum"})
+        self.worker(queue=self.queue + "," + other)
+        callers = [self.call("--countdown", "4s", "demo.echo", "1", queue=q)
+                   for q in (self.queue, other)]
+        tasks = [self.bus.send(q, "demo.echo", [1], headers={"eta": in_seconds(4.5)})
+                 for q in (self.queue, other)]
+        until("all wait in the broker", lambda: self.depths() == {LEVELS[2]: 5})
+        self.bus.channel.queue_delete(self.lost)
+        self.assertEqual([c.communicate()[0] for c in callers], ["1\n", "1\n"])
+        self.assertEqual({r["status"] for r in self.bus.results(*tasks).values()}, {"SUCCESS"})
+        if not gaps:
+            self.ladder_declare(kind)  # refused if anything in it is another now
+        self.bus.delete(other)
+        return lost
+
+    def test_classic_levels_are_used_as_found_and_drop_what_finds_no_queue_at_the_end(self):
+        lost = self.check_as_found("classic", gaps=(2, 7))
+        self.assertEqual(broker.evaluate(TOTAL % LEVELS[2]), "0")
+        self.worker(queue=self.lost)
+        self.assertEqual(self.bus.result(self.bus.send(self.lost))["status"], "SUCCESS")
+        self.assertIsNone(lost.poll())
+        self.bus.delete(self.lost)
+
+    def test_quorum_levels_are_used_as_found_and_keep_it_until_there_is_one(self):
+        lost = self.check_as_found("quorum")
+        until("it is kept", lambda: broker.evaluate(TOTAL % LEVELS[2]) == "1")
+        self.worker(queue=self.lost)
+        self.assertEqual(lost.communicate()[0], "2\n")
+        self.bus.delete(self.lost)
+
+
+class Many(DelayTest):
+    def memory(self, worker):
+        with open("/proc/%d/status" % worker.pid) as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+
+    def moves(self):
+        """As many of a Python producer's as a worker holds at most, and more."""
+        eta = in_seconds(3700)
+        for _ in range(MOVED):
+            self.bus.send(self.queue, headers={"eta": eta})
+        until("all have left the queue", lambda: broker.depth(self.queue) == (0, 0))
+
+    def test_tasks_an_hour_ahead_cost_no_worker_memory_and_survive_a_restart(self):
+        worker = self.worker("-c", "1")
+        self.moves()
+        before = self.memory(worker)
+        subprocess.run([LATER, self.queue, "3700", str(TASKS)], check=True,
+                       env=dict(os.environ, CTASK_BROKER_URL=broker.url))
+        self.moves()
+        after = self.memory(worker)
+        until("all are kept", lambda: sum(self.depths().values()) == TASKS + 2 * MOVED)
+        print("%d tasks an hour ahead: the worker has %d KiB, %d before" % (TASKS, after, before))
+        self.assertLess(after - before, 1024)
+        broker.restart()
+        worker.expect("connected again")
+        self.bus = Bus(url=broker.url)
+        until("all are back", lambda: sum(self.depths().values()) == TASKS + 2 * MOVED)
+        self.assertEqual(self.bus.result(self.bus.send(self.queue))["status"], "SUCCESS")
+        for level in self.depths():
+            self.bus.channel.queue_purge(level)
 
 
 if __name__ == "__main__":

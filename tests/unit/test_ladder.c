@@ -131,6 +131,10 @@ START_TEST(a_key_counts_seconds_in_28_bits)
     /* As Celery's own declaration and publish were captured. */
     ck_assert_str_eq(ladder_key(10, "celery", key),
                      "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.1.0.celery");
+    char entry[LADDER_EXCHANGE_SIZE];
+    ck_assert_str_eq(ladder_entry(10, entry), "celery_delayed_3");
+    ck_assert_str_eq(ladder_entry(1, entry), "celery_delayed_0");
+    ck_assert_str_eq(ladder_entry(LADDER_DELAY_MAX, entry), "celery_delayed_27");
     ck_assert_str_eq(ladder_key(LADDER_DELAY_MAX, "a.b", key),
                      "1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.a.b");
     memset(name, 'n', sizeof name);

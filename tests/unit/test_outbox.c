@@ -528,7 +528,7 @@ START_TEST(a_delayed_one_goes_to_the_ladder_and_comes_back_from_there)
     post = put(p);
     write_all();
     ck_assert_str_eq(see().key, key);
-    struct envelope back = {.exchange = "celery_delayed_27",
+    struct envelope back = {.exchange = "celery_delayed_2",
                             .routing_key = key,
                             .props = buf_bytes(&props),
                             .body_size = 4};
