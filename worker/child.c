@@ -83,13 +83,17 @@ static bool read_frame(int line, struct buf *in, uint64_t *nonce, enum child_fra
     return child_frame_next(buf_bytes(in), *nonce, type, payload) == 1;
 }
 
-/* Says so if the task has left the process other than it was. False when the parent is gone. */
-static bool leave_clean(int line, const struct hygiene *before)
+/* The end of the job; before it, if the task has left the process other than it was, that. */
+static bool run(const struct worker *w, int line, const struct job *j, const struct hygiene *before,
+                struct buf *out)
 {
-    struct buf out = {0};
+    if (!task_run(&w->registry, line, j, out)) return false;
     const char *misdeed = hygiene_check(before);
-    bool ok = !misdeed || (leave_write(&out, misdeed) && child_frame_send(line, &out));
-    buf_done(&out);
+    if (!misdeed) return true;
+    struct buf done = *out;
+    *out = (struct buf){.max = done.max + 1024};
+    bool ok = leave_write(out, misdeed) && buf_bytes_append(out, buf_bytes(&done));
+    buf_done(&done);
     return ok;
 }
 
@@ -105,9 +109,7 @@ static void serve(const struct worker *w, int line)
     while (read_frame(line, &in, &nonce, &type, &payload) && job_read(payload, &j)) {
         buf_clear(&out);
         child_frame_stamp(nonce);
-        bool ok = type == CHILD_BURY
-                      ? task_bury(&j, &out)
-                      : task_run(&w->registry, line, &j, &out) && leave_clean(line, &before);
+        bool ok = type == CHILD_BURY ? task_bury(&j, &out) : run(w, line, &j, &before, &out);
         fflush(NULL); /* what the task printed; _exit would drop it */
         if (!ok || !child_frame_send(line, &out)) return;
         if (in.cap > 65536) buf_done(&in);

@@ -56,12 +56,13 @@ void child_frame_stamp(uint64_t nonce)
     stamp = nonce;
 }
 
-bool child_frame_send(int fd, const struct buf *frame)
+bool child_frame_send(int fd, const struct buf *frames)
 {
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&one_at_a_time);
-    header_stamp(buf_head(frame), stamp);
-    bool sent = fd_write_all(fd, buf_head(frame), frame->len) == 0;
+    for (size_t at = 0; at < frames->len; at += child_frame_size(buf_head(frames) + at))
+        header_stamp(buf_head(frames) + at, stamp);
+    bool sent = fd_write_all(fd, buf_head(frames), frames->len) == 0;
     pthread_mutex_unlock(&one_at_a_time);
     return sent;
 }

@@ -63,9 +63,9 @@ int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type 
 
 /* The nonce of the frames that this process sends from now on. */
 void child_frame_stamp(uint64_t nonce);
-/* Writes a frame up, whole also when threads of a task write at once. Blocks; false when the parent
- * is gone. */
-bool child_frame_send(int fd, const struct buf *frame);
+/* Writes frames up, whole and together also when threads of a task write at once. Blocks; false
+ * when the parent is gone. */
+bool child_frame_send(int fd, const struct buf *frames);
 
 bool job_write(struct buf *out, enum child_frame_type type, const struct job *j);
 bool job_read(struct bytes payload, struct job *j);

@@ -277,11 +277,11 @@ class Killed(CrashTest):
 
     def test_children_killed_at_random_cost_no_task(self):
         worker = self.worker("-c", "4")
-        tasks = {self.live("n%d" % i, 2000): "n%d" % i for i in range(2000)}
+        tasks = {self.live("n%d" % i, 5000): "n%d" % i for i in range(2000)}
         done = threading.Event()
 
         def kill():
-            while not done.wait(0.02):
+            while not done.wait(0.1):
                 children = worker.children()
                 if children:
                     os.kill(random.choice(children), signal.SIGKILL)
