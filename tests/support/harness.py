@@ -59,6 +59,7 @@ class Worker:
             command += ["-Q", queue]
         self.process = subprocess.Popen(
             command + list(args), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # one that outlives a failed test keeps nobody waiting
             env=dict(os.environ, CTASK_BROKER_URL=url, **(env or {})), text=True, errors="replace")
         self.pid = self.process.pid
         self.lines = []
