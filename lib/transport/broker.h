@@ -2,7 +2,7 @@
  *
  * It is a state machine over a non-blocking socket: nothing here waits. The owner asks which fd to
  * poll and until when (broker_poll), lets it work (broker_turn), and takes what happened one event
- * at a time (broker_next). A lost connection is made again after 0.1 to 5 s with full jitter, or
+ * at a time (broker_next). A lost connection is made again after 0.1 to 4 s with full jitter, or
  * after 15 to 30 s when the broker refused who we are. Of several URLs the last good one is tried
  * first, then the others without a pause; only a round in which all of them failed is told;
  * queues are looked at again, consumers started again and unconfirmed messages published again

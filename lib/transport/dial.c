@@ -49,8 +49,8 @@ static int64_t backoff(unsigned failures, bool refused)
 {
     uint32_t r = 0;
     (void)!getrandom(&r, sizeof r, 0);
-    int64_t most = 5 * CLOCK_SECOND, least = 100 * CLOCK_MS;
-    if (failures < 4) most = (500 * CLOCK_MS) << failures;
+    int64_t most = 4 * CLOCK_SECOND, least = 100 * CLOCK_MS;
+    if (failures < 3) most = (500 * CLOCK_MS) << failures;
     if (refused) least = 15 * CLOCK_SECOND, most = 30 * CLOCK_SECOND;
     return least + (int64_t)((double)r / UINT32_MAX * (double)(most - least));
 }
