@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,12 +135,10 @@ static void never_return(int sig)
     for (;;) pause();
 }
 
-/* Leaves a timer behind that hangs its process as soon as that is idle. */
+/* Leaves something behind that can hang its process while that is idle. */
 static ctask_outcome haunt(struct ctask_call *t)
 {
-    const struct itimerval soon = {.it_value.tv_usec = 50000};
-    signal(SIGALRM, never_return);
-    setitimer(ITIMER_REAL, &soon, NULL);
+    signal(SIGUSR2, never_return);
     return task_return_null(t);
 }
 
@@ -307,7 +304,7 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
           {TASK_CALL_AS("demo.obey", obey), .params = "seconds",
            .help = "works until it is asked to end"},
           {TASK_CALL_AS("demo.stop", stop), .help = "stops its process"},
-          {TASK_CALL_AS("demo.haunt", haunt), .help = "hangs its process when that is idle"},
+          {TASK_CALL_AS("demo.haunt", haunt), .help = "lets SIGUSR2 hang its process"},
           {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
            .help = "tells its progress after each step"},
           {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",

@@ -16,16 +16,18 @@ SANITIZED = os.environ.get("CTASK_SANITIZED")
 
 
 class Watch(BrokerTest):
-    def alarm_is_blocked(self, pid):
+    def has_usr2(self, what, pid):
+        """SigCgt: it is caught; SigBlk: its handler runs."""
         with open("/proc/%d/status" % pid) as f:
-            mask = int(re.search(r"SigBlk:\s+(\w+)", f.read()).group(1), 16)
-        return bool(mask & 1 << signal.SIGALRM - 1)
+            mask = int(re.search(what + r":\s+(\w+)", f.read()).group(1), 16)
+        return bool(mask & 1 << signal.SIGUSR2 - 1)
 
     def test_children_that_get_nowhere_are_reported_once_and_again_when_they_go_on(self):
         worker = self.worker("-c", "2")
         self.bus.result(self.bus.send(self.queue, "demo.haunt", []))
-        until("it hangs", lambda: any(map(self.alarm_is_blocked, worker.children())))
-        hung, = filter(self.alarm_is_blocked, worker.children())
+        hung, = (child for child in worker.children() if self.has_usr2("SigCgt", child))
+        os.kill(hung, signal.SIGUSR2)
+        until("it hangs", lambda: self.has_usr2("SigBlk", hung))
         stopped, = set(worker.children()) - {hung}
         unread = self.bus.send(self.queue, "demo.add", [1, 2])  # to the last used one
         start = time.monotonic()
