@@ -1,0 +1,253 @@
+"""What operators do, and brokers that are set up otherwise than a worker would: rights that are
+missing and come later, passwords and virtual hosts that change, queues that exist with other
+arguments, are somebody else's, full, or crash; callers that do not read. A worker says what it
+lacks, goes on with the rest, and takes up its work by itself when it can."""
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from bench import Clock, PrivateBroker  # noqa: E402
+sys.path.insert(0, os.path.join(HERE, "../support"))
+from harness import BIN, Bus, Worker, main, unique, until  # noqa: E402
+
+PATIENCE = 31  # seconds: the longest wait of a worker that was refused
+broker = PrivateBroker()
+
+
+def setUpModule():
+    broker.__enter__()
+
+
+def tearDownModule():
+    broker.__exit__()
+
+
+class Operations(unittest.TestCase):
+    def setUp(self):
+        self.bus = Bus(url=broker.url)
+        self.queue = unique()
+        self.user = unique("user")
+
+    def tearDown(self):
+        self.bus.delete(self.queue)
+        self.bus.close()
+
+    def worker(self, *args, queue=None, **kwargs):
+        worker = Worker("-c", "1", *args, queue=queue or self.queue, url=kwargs.pop("url", broker.url), **kwargs)
+        self.addCleanup(worker.stop)
+        return worker
+
+    def works(self, queue=None):
+        self.assertIs(self.bus.result(self.bus.send(queue or self.queue))["result"], True)
+
+
+def erlang(module, function, *args):
+    broker.evaluate("%s:%s(%s)" % (module, function, ", ".join('<<"%s">>' % a for a in args)))
+
+
+class Rights(Operations):
+    def setUp(self):
+        super().setUp()
+        erlang("rabbit_auth_backend_internal", "add_user", self.user, "secret", "test")
+        self.addCleanup(erlang, "rabbit_auth_backend_internal", "delete_user", self.user, "test")
+
+    def may(self, configure=".*", write=".*", read=".*", vhost="/"):
+        erlang("rabbit_auth_backend_internal", "set_permissions", self.user, vhost, configure, write,
+               read, "test")
+
+    @property
+    def url(self):
+        return "amqp://%s:secret@127.0.0.1:%d" % (self.user, broker.port)
+
+    def test_no_right_to_declare(self):
+        """Neither its queue nor the one for dead letters. What exists is used without that right."""
+        self.may(configure="^$")
+        worker = self.worker(url=self.url, wait=False)
+        worker.expect("ERROR .*%s.*ACCESS_REFUSED.*'%s'" % (self.queue, self.user))
+        worker.expect(r"ERROR .*%s\.dead.*ACCESS_REFUSED" % self.queue)
+        self.bus.declare(self.queue)
+        self.bus.channel.queue_declare(self.queue + ".dead", durable=True, auto_delete=False)
+        worker.expect("ready")
+        self.works()
+        self.bus.send(self.queue, args=["x"])
+        self.assertEqual(self.bus.take(self.queue + ".dead").headers["x-ctask-dead-type"], "TypeError")
+
+    def test_no_right_to_consume(self):
+        self.bus.declare(self.queue)
+        task = self.bus.send(self.queue)
+        self.may(read="^$")
+        worker = self.worker(url=self.url, wait=False)
+        worker.expect("WARN .*channel that consumes %s: ACCESS_REFUSED.*'%s'" % (self.queue, self.user))
+        self.may()
+        worker.expect("ready")
+        self.assertIs(self.bus.result(task)["result"], True)
+
+    def test_no_right_to_publish(self):
+        """No result can be sent: its task stays with the worker until it can."""
+        self.bus.declare(self.queue)
+        self.bus.channel.queue_declare(self.queue + ".dead", durable=True, auto_delete=False)
+        self.may(write="^$")
+        worker = self.worker(url=self.url)
+        task = self.bus.send(self.queue)
+        worker.expect("WARN .*id=%s.*ACCESS_REFUSED.*trying again" % task)
+        self.assertEqual(broker.depth(self.queue), (0, 1))
+        self.may()
+        self.assertIs(self.bus.result(task)["result"], True)
+        until("it is settled", lambda: broker.depth(self.queue) == (0, 0))
+
+    def test_a_producer_is_told_which_right_it_lacks(self):
+        self.worker()
+        for rights in {"configure": "^$"}, {"write": "^$"}, {"read": "^$"}:
+            self.may(**rights)
+            call = subprocess.run(
+                [os.path.join(BIN, "ctask"), "call", "-Q", self.queue, "--timeout=30", "is_prime", "97"],
+                env=dict(os.environ, CTASK_BROKER_URL=self.url), stdin=subprocess.DEVNULL,
+                capture_output=True, text=True)
+            self.assertNotIn(call.returncode, (0, 4), (rights, call.stderr))
+            self.assertRegex(call.stderr, "ACCESS_REFUSED.*%s" % self.user)
+            self.assertNotIn("secret", call.stderr)
+
+    def test_a_password_that_changes_while_it_runs(self):
+        self.may()
+        with Clock() as clock:
+            worker = self.worker(url=self.url, env=clock.env)
+            self.works()
+            erlang("rabbit_auth_backend_internal", "change_password", self.user, "other", "test")
+            broker.close_connections()
+            self.bus = Bus(url=broker.url)
+            worker.expect("connection lost: .*refused user \"%s\": wrong user name or password; trying again" %
+                          self.user)
+            self.assertNotIn("secret", worker.log())
+            erlang("rabbit_auth_backend_internal", "change_password", self.user, "secret", "test")
+            clock.move(PATIENCE, worker.pid)
+            worker.expect("connected again")
+            self.works()
+
+    def test_a_virtual_host_that_goes_and_comes_back(self):
+        vhost = unique("vhost")
+        erlang("rabbit_vhost", "add", vhost, "test")
+        self.may(vhost=vhost)
+        with Clock() as clock:
+            worker = self.worker(url=self.url + "/" + vhost, env=clock.env)
+            erlang("rabbit_vhost", "delete", vhost, "test")
+            worker.expect("connection lost: .*%s.*trying again" % vhost, 2)
+            erlang("rabbit_vhost", "add", vhost, "test")
+            self.addCleanup(erlang, "rabbit_vhost", "delete", vhost, "test")
+            self.may(vhost=vhost)
+            clock.move(PATIENCE, worker.pid)
+            worker.expect("connected again")
+            until("its queue is back", lambda: broker.evaluate(
+                'length(rabbit_amqqueue:list(<<"%s">>))' % vhost) == "2")
+            self.assertEqual(worker.stop(), 0)
+
+
+class Queues(Operations):
+    def test_a_queue_that_exists_is_used_as_it_is(self):
+        """Whatever arguments it was declared with; PRECONDITION_FAILED comes of declaring only."""
+        for arguments, durable in (({"x-max-length": 100}, True), ({"x-message-ttl": 600000}, True),
+                                   ({"x-max-priority": 4}, True), ({"x-expires": 600000}, True),
+                                   ({"x-dead-letter-exchange": "", "x-overflow": "reject-publish"}, True),
+                                   ({"x-single-active-consumer": True}, True),
+                                   ({"x-queue-type": "quorum"}, True), ({}, False)):
+            queue = unique()
+            for name in queue, queue + ".dead":
+                self.bus.channel.queue_declare(name, durable=durable, auto_delete=False, arguments=arguments)
+            worker = self.worker(queue=queue)
+            self.works(queue)
+            self.bus.send(queue, args=["x"])
+            self.assertEqual(self.bus.take(queue + ".dead").headers["x-ctask-dead-type"], "TypeError")
+            self.assertEqual(worker.stop(), 0)
+            self.assertNotRegex(worker.log(), "ERROR|refused")
+            self.bus.delete(queue)
+
+    def test_a_queue_that_is_another_connections_own(self):
+        """RESOURCE_LOCKED, as after a half-open connection; the neighbour queue is served."""
+        other = Bus(url=broker.url)
+        other.channel.queue_declare(self.queue, exclusive=True, auto_delete=False)
+        neighbour = unique()
+        worker = self.worker(queue=self.queue + "," + neighbour, wait=False)
+        worker.expect("ERROR .*%s.*RESOURCE_LOCKED" % self.queue)
+        self.bus.declare(neighbour)
+        self.works(neighbour)
+        other.close()
+        worker.expect("ready")
+        self.works()
+        self.bus.delete(neighbour)
+
+    def test_a_queue_whose_process_dies(self):
+        """Once, and the broker starts it anew; more often than it forgives, and the queue is down.
+        The neighbour is served meanwhile, and the queue itself as soon as it is up again."""
+        neighbour = unique()
+        worker = self.worker(queue=self.queue + "," + neighbour)
+        lookup = '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), ' % self.queue
+        kill = lookup + "P = amqqueue:get_pid(Q), exit(P, kill), timer:sleep(20), is_process_alive(P)"
+        broker.evaluate(kill)
+        self.works()
+        alive = lookup + "timer:sleep(100), is_process_alive(amqqueue:get_pid(Q))"
+        while broker.evaluate(alive) == "true":
+            for _ in range(10):
+                broker.evaluate(kill)
+        self.works(neighbour)
+        broker.evaluate(lookup + "P = rabbit_amqqueue_sup_sup:start_queue_process(node(), Q, recovery), "
+                        "gen_server2:call(P, {init, {self(), non_clean_shutdown}}), ok")
+        self.works()
+        self.assertEqual(worker.stop(), 0)
+        self.bus.delete(neighbour)
+
+    def test_a_reply_queue_that_is_full_holds_the_result_up(self):
+        """The broker refuses it (nack): the task is settled when the caller has read and it fits."""
+        worker = self.worker()
+        full = "ctask.reply." + unique()
+        self.bus.channel.queue_declare(full, durable=True, auto_delete=False,
+                                       arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+        tasks = {self.bus.send(self.queue, reply_to=full) for _ in range(3)}
+        worker.expect("did not accept.*trying again")
+        self.assertGreater(broker.depth(self.queue)[1], 0)
+        seen = {self.bus.take(full).properties["correlation_id"] for _ in range(3)}
+        self.assertEqual(seen, tasks)
+        until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
+        self.bus.channel.queue_delete(full)
+
+
+class Results(Operations):
+    def test_a_result_over_the_limit_is_a_failure(self):
+        self.worker()
+        task = self.bus.send(self.queue, "demo.big", [16 << 20])
+        said = self.bus.result(task)["result"]
+        self.assertEqual(said["exc_type"], "EncodeError")
+        self.assertIn("over 15 MiB", said["exc_message"][0])
+        self.works()
+        self.assertEqual(self.bus.depth(self.queue + ".dead"), 0)
+
+    def test_a_caller_that_is_gone_is_counted(self):
+        worker = self.worker()
+        for _ in range(5):
+            self.bus.send(self.queue, reply_to="ctask.reply.of-nobody")
+        self.works()
+        until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("results nobody asked for 5", worker.log())
+
+    def test_a_caller_that_does_not_read_costs_the_worker_nothing(self):
+        """16 MB of results wait in its queue, and come when it reads."""
+        worker = self.worker()
+        self.bus.results(*[self.bus.send(self.queue, "demo.big", [20000]) for _ in range(200)])
+        before = self.resident(worker)
+        tasks = [self.bus.send(self.queue, "demo.big", [20000]) for _ in range(800)]
+        until("all results wait", lambda: self.bus.depth(self.bus.reply_to) == len(tasks))
+        until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
+        self.assertLess(self.resident(worker) - before, 2048)
+        self.assertEqual(len(self.bus.results(*tasks)), len(tasks))
+
+    @staticmethod
+    def resident(worker):
+        with open("/proc/%d/status" % worker.pid) as f:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1))
+
+
+if __name__ == "__main__":
+    main()
