@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define UNCONFIRMED_MAX 1000 /* results under way before nothing more is started */
@@ -296,6 +297,9 @@ int ctask_worker_main(int argc, char **argv, const struct ctask_app *first, ...)
     static struct options options;
     static struct worker w = {.options = &options};
     options_read(&options, argc, argv);
+    /* It holds the broker's password: no core is dumped, and none but root looks into its memory,
+     * nor do its own tasks. */
+    prctl(PR_SET_DUMPABLE, 0);
     load_apps(&w, linked);
     worker_start(&w);
     int status = worker_run(&w);

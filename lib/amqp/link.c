@@ -33,6 +33,8 @@ void link_init(struct link *l, const struct url *u, const char *name, unsigned h
 
 void link_done(struct link *l)
 {
+    buf_clear(&l->out);
+    buf_wipe(&l->out); /* a login may be in it */
     buf_done(&l->in);
     buf_done(&l->out);
     empty_amqp_pool(&l->pool);
@@ -124,7 +126,9 @@ static bool start_ok(struct link *l)
         .response = {user + password + 2, plain},
         .locale = amqp_text("en_US"),
     };
-    return frame_method(&l->out, 0, AMQP_CONNECTION_START_OK_METHOD, &ok);
+    bool put = frame_method(&l->out, 0, AMQP_CONNECTION_START_OK_METHOD, &ok);
+    explicit_bzero(plain, sizeof plain);
+    return put;
 }
 
 static enum link_event greeted(struct link *l, struct bytes payload)
@@ -163,6 +167,7 @@ static unsigned heartbeat_agree(unsigned ours, unsigned theirs)
 
 static enum link_event tuned(struct link *l, const amqp_connection_tune_t *t)
 {
+    buf_wipe(&l->out); /* the login has left */
     size_t theirs = t->frame_max ? t->frame_max : FRAME_MAX;
     l->frame_max = theirs < FRAME_MAX ? theirs : FRAME_MAX;
     l->frame_limit = theirs < FRAME_MAX ? FRAME_MAX : theirs > TAKE_LIMIT ? TAKE_LIMIT : theirs;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 uint8_t *buf_room(struct buf *b, size_t n)
 {
@@ -79,6 +80,14 @@ void buf_clear(struct buf *b)
 {
     b->off = b->len = 0;
     b->failed = false;
+}
+
+void buf_wipe(struct buf *b)
+{
+    if (!b->data) return;
+    size_t end = b->off + b->len;
+    explicit_bzero(b->data, b->off);
+    explicit_bzero(b->data + end, b->cap - end);
 }
 
 void buf_done(struct buf *b)

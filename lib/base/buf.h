@@ -46,6 +46,8 @@ bool buf_u64(struct buf *b, uint64_t v);
 void buf_consume(struct buf *b, size_t n);
 /* Empties it, keeping its memory. */
 void buf_clear(struct buf *b);
+/* Zeroes what was in it before and is not held any more. */
+void buf_wipe(struct buf *b);
 /* Frees its memory; it is empty and usable again. */
 void buf_done(struct buf *b);
 
