@@ -5,7 +5,7 @@
 #include <math.h>
 
 #define DEPTH_MAX 16
-#define ENTRIES_MAX 256
+#define ENTRIES_MAX 512
 #define SIZE_LIMIT ((size_t)64 << 10)
 
 #define LENGTH_FIRST 255 /* four bytes of length come first */

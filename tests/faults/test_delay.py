@@ -58,14 +58,15 @@ class DelayTest(unittest.TestCase):
 
     def worker(self, *args, **kwargs):
         kwargs.setdefault("queue", self.queue)
-        worker = Worker(*args, url=broker.url, **kwargs)
+        kwargs.setdefault("url", broker.url)
+        worker = Worker(*args, **kwargs)
         self.workers.append(worker)
         return worker
 
-    def call(self, *args, queue=None):
+    def call(self, *args, queue=None, url=None):
         """`ctask call` to our queue, in the background."""
-        caller = subprocess.Popen([os.path.join(BIN, "ctask"), "-b", broker.url, "call", "-Q",
-                                   queue or self.queue] + list(args),
+        caller = subprocess.Popen([os.path.join(BIN, "ctask"), "-b", url or broker.url, "call",
+                                   "-Q", queue or self.queue] + list(args),
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.callers.append(caller)
         return caller
@@ -203,6 +204,38 @@ class FromPython(DelayTest):
         results = self.bus.results(busy, late)
         self.assertEqual(results[busy]["status"], "SUCCESS")
         self.assertEqual(results[late]["status"], "REVOKED")
+
+
+class Refused(DelayTest):
+    """A user of the broker who may not use the ladder."""
+
+    def setUp(self):
+        super().setUp()
+        who = "<<\"weak\">>"
+        broker.evaluate("rabbit_auth_backend_internal:add_user(%s, %s, %s)" % (who, who, who))
+        broker.evaluate("rabbit_auth_backend_internal:set_permissions(%s, <<\"/\">>, <<\".*\">>, "
+                        "<<\".*\">>, <<\"^(t\\\\.|ctask).*\">>, %s)" % (who, who))
+        self.url = broker.url.replace("guest:guest", "weak:weak")
+        if not self.ladder_exists():
+            self.ladder_declare("quorum")
+
+    def tearDown(self):
+        super().tearDown()
+        broker.evaluate("rabbit_auth_backend_internal:delete_user(<<\"weak\">>, <<\"x\">>)")
+
+    def test_the_caller_hears_it_and_a_worker_waits_itself(self):
+        caller = self.call("--countdown", "4s", "demo.echo", "1", url=self.url)
+        self.assertIn("access to exchange '%s'" % DELIVERY, caller.communicate()[1])
+        self.assertNotEqual(caller.returncode, 0)
+        worker = self.worker("-c", "1", url=self.url)
+        tasks = [self.bus.send(self.queue, "demo.echo", [1], headers={"eta": in_seconds(3.5)})
+                 for _ in range(2)]
+        retried = self.bus.send(self.queue, "demo.retry", [1, 3.5])
+        until("all are held", lambda: broker.depth(self.queue) == (0, 3))
+        self.assertEqual({r["status"] for r in self.bus.results(retried, *tasks).values()},
+                         {"SUCCESS"})
+        self.assertEqual(worker.log().count("cannot delay them"), 1)
+        self.assertEqual(self.depths(), {})
 
 
 class Ladders(DelayTest):

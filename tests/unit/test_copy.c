@@ -295,7 +295,7 @@ START_TEST(a_copy_that_would_outgrow_the_limits_keeps_what_makes_it_a_task)
     char key[16];
     table_put_text(&table, "task", bytes_text("add"));
     table_put_text(&table, "id", bytes_text(ID));
-    for (int i = 2; i < 256; i++) {
+    for (int i = 2; i < 512; i++) {
         snprintf(key, sizeof key, "h%d", i);
         table_put_int(&table, key, i);
     }
