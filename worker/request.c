@@ -101,6 +101,8 @@ void request_settle(struct worker *w, struct request *r)
         request_wait(w, r, w->now + consumer_unknown_delay(r), THEN_PASS_ON);
         return;
     }
+    if (r->task && r->state == REQUEST_SETTLING)
+        window_settled(w, (double)(w->now - r->since) / 1e9);
     broker_ack(w->in, r->m->delivery);
     request_drop(w, r);
 }

@@ -1,7 +1,8 @@
 /* window.c - how many deliveries to hold.
  *
- * Enough that no child waits for the network: a tenth of a second of work. Not more, because what
- * is held here no idle worker elsewhere can take. While tasks take longer than a second nothing is
+ * Enough that no child waits for the network: a tenth of a second of work, and what a slow broker
+ * keeps under way, confirms to come and deliveries that follow an ack. Not more, because what is
+ * held here no idle worker elsewhere can take. While tasks take longer than a second nothing is
  * held beyond what runs, and what was taken before and is not getting its turn goes back.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
@@ -16,11 +17,17 @@
 #define HORIZON 0.1 /* seconds of work to hold */
 #define LONG 1.0    /* seconds: a long task */
 #define HELD_MAX 1000
+#define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
 
 void window_ran(struct worker *w, double seconds)
 {
-    w->run_time += (seconds - w->run_time) / 5;
+    w->run_time += (seconds - w->run_time) / 20;
+}
+
+void window_settled(struct worker *w, double seconds)
+{
+    w->settle_time += ((seconds < SETTLE_MAX ? seconds : SETTLE_MAX) - w->settle_time) / 20;
 }
 
 void window_set(struct worker *w, struct source *s, unsigned prefetch)
@@ -44,7 +51,8 @@ static unsigned limit(const struct worker *w)
     if (w->options->prefetch) return w->options->prefetch;
     unsigned children = w->pool.size ? w->pool.size : 1;
     if (tasks_are_long(w)) return children;
-    double more = children * HORIZON / (w->run_time > 1e-6 ? w->run_time : 1e-6);
+    double hold = HORIZON + 2 * w->settle_time;
+    double more = children * hold / (w->run_time > 1e-6 ? w->run_time : 1e-6);
     return children + (more < 1 ? 1 : more > HELD_MAX ? HELD_MAX : (unsigned)more);
 }
 

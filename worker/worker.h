@@ -85,7 +85,8 @@ struct worker {
     struct list reposts;      /* messages that the broker did not take, for another try */
     struct list leases;
     int64_t lease_at;     /* no delivery needs a lease, or is to go back for its age, before */
-    double run_time;      /* moving average of a task's run time, in seconds */
+    double run_time;      /* moving average of how long a task has a child, in seconds */
+    double settle_time;   /* of the time from its end to the ack of a task, in seconds */
     int64_t window_since; /* when the window was last changed */
 
     enum drain drain;
@@ -130,7 +131,8 @@ bool delay_too_late(struct worker *w, struct request *r);
 #define WAITING_MAX 1000
 void window_adjust(struct worker *w);
 void window_set(struct worker *w, struct source *s, unsigned prefetch);
-void window_ran(struct worker *w, double seconds); /* a task took so long */
+void window_ran(struct worker *w, double seconds);     /* a task had a child so long */
+void window_settled(struct worker *w, double seconds); /* and so long its confirms */
 int64_t window_next(struct worker *w);
 
 /* finish.c */

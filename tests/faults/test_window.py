@@ -1,0 +1,34 @@
+"""A broker that is far away or slow costs time, not throughput: a worker holds as much more as is under
+way to it and back."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from bench import FaultProxy  # noqa: E402
+from harness import URL, BrokerTest, main, until  # noqa: E402
+
+TASKS = 500
+
+
+class Window(BrokerTest):
+    def test_it_grows_with_the_way_to_the_broker(self):
+        self.bus.declare(self.queue)
+        ids = [self.bus.send(self.queue, "demo.sleep", [0.004]) for _ in range(TASKS)]
+
+        def under_way():
+            """Delivered, and no result is here yet: started, to be started, or on the way."""
+            ready = self.bus.depth(self.queue)
+            return TASKS - ready - self.bus.depth(self.bus.reply_to)
+        with FaultProxy(URL) as proxy:
+            proxy("delay 150")
+            worker = self.worker("-c", "1", url=proxy.url)
+            # A tenth of a second of work would be 25; a child that is never idle needs 75 more.
+            until("it holds more than a tenth of a second of work", lambda: under_way() > 60)
+            proxy("pass")
+            self.bus.results(*ids)
+            self.assertEqual(worker.stop(), 0)
+
+
+if __name__ == "__main__":
+    main()
