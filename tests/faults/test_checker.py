@@ -243,6 +243,15 @@ class Checker(unittest.TestCase):
         story.run_again(story.rescued, KILL + 1.5)
         self.assert_caught(story, "rescue")
 
+    def test_what_a_killed_child_left_is_not_rescued_but_sent_again(self):
+        story = self.story()
+        story.drop(story.rescued, ledger.START, ledger.END)
+        story.tasks.append(record(id=story.rescued, at=KILL - 0.1, pid=2002, group=1001,
+                                  what=ledger.START, kind=ledger.SLEEP))
+        story.event(KILL - 0.09, "child-kill", number=1, pid=2002)
+        story.run_again(story.rescued, KILL + 1.5)
+        self.assertEqual(self.verdict(story), (0, []))
+
     def test_a_worker_that_does_not_come_back_to_the_broker(self):
         story = self.story()
         story.tasks = [r for r in story.tasks if r.group != REBORN or r.at < DOWN]
@@ -260,6 +269,15 @@ class Checker(unittest.TestCase):
             setattr(story, name, [r for r in getattr(story, name) if r.id not in late])
         self.assertEqual(self.verdict(story, tasks=2000), (1, ["speed"]))
         self.assertEqual(self.verdict(story, tasks=2000, times=False), (0, []))
+
+    def test_a_machine_that_is_too_slow(self):
+        story = self.story()
+        late = {r.id for r in story.producer
+                if r.what == ledger.SEND and r.at < FAULTY and r.id % 4 < 2}
+        for name in "tasks", "producer":
+            setattr(story, name, [r for r in getattr(story, name) if r.id not in late])
+        story.dead = [r for r in story.dead if r.id not in late]
+        self.assertEqual(self.verdict(story, tasks=2500), (1, ["machine"]))
 
     def test_what_is_left(self):
         for what, more, key in (("queues", {"messages": {"ctask": 1}}, "queues"),

@@ -17,6 +17,7 @@ RESCUE = 1.0            # until a killed worker's task starts elsewhere
 CONSUMING = 5.0         # after the broker's port opened
 CALL = 6.0              # publish_timeout, and one for a machine that is busy
 SPEED = 0.7             # of without faults
+OFFERED = 0.9           # of what is offered has to be done without faults
 SETTLES = 1.0           # at the beginning of the fault-free part, not counted
 RSS_GROWTH = 4096       # KiB
 POISON_RUNS = 3         # its own crashes; those of its worker come on top
@@ -185,8 +186,8 @@ class Check:
                 at = kills.get(s.worker)
                 if at is None or not s.at <= at <= (s.end or FOR_EVER) or after.at < at:
                     continue
-                if s.kind in ledger.POISON:
-                    continue
+                if s.kind in ledger.POISON or any(x.begin <= at for x in e.losses["child", s.pid]):
+                    continue  # its child was gone before: a copy of it waits at the queue's end
                 if e.bad.touch(at, at + RESCUE) or e.stopped.touch(at, at + RESCUE):
                     continue
                 every.append(after.at - at)
@@ -247,7 +248,11 @@ class Check:
         rate = len(calm) / max(1e-9, e.faulty_from - begin)
         good = e.bad.outside(e.faulty_from, until) if until > e.faulty_from else 0.0
         under = len(hard) / good if good > 0 else 0.0
-        self.figure("rate_calm", rate, "tasks a second without faults")
+        demand = self.limit("machine", rate >= OFFERED * e.run["rate"],
+                            ">= %g" % (OFFERED * e.run["rate"]),
+                            "too slow a machine, or too busy, to judge times: %.0f tasks a second "
+                            "without faults, %d offered" % (rate, e.run["rate"]))
+        self.figure("rate_calm", rate, "tasks a second without faults", demand)
         self.figure("rate_faults", under, "tasks a second under faults, broker up, no alarm")
         demand = self.limit("speed", under >= SPEED * rate, ">= %g" % SPEED,
                             "%.0f tasks a second under faults, %.0f without" % (under, rate))

@@ -26,7 +26,7 @@ from faults import Faults  # noqa: E402
 
 WORKERS, CHILDREN = 4, 2
 PRODUCERS = 4
-RATE = 2000           # tasks a second, in all
+RATE = int(os.environ.get("CTASK_GAUNTLET_RATE", "2000"))  # tasks a second, in all
 POISON_EACH = 2000    # every so many tasks one that crashes
 QUEUE = "ctask"       # the policy of broker-config is for this one
 TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
