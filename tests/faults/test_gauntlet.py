@@ -6,7 +6,7 @@ import sys
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = os.environ.get("CTASK_BUILD", "")
+BUILD = os.environ["CTASK_BUILD"]
 TASKS = os.environ.get("GAUNTLET_TASKS", "20000")
 SEED = os.environ.get("GAUNTLET_SEED", "1")
 
