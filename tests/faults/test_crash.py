@@ -2,6 +2,7 @@
 process runs three times and is then kept with what is known of its death; its caller hears of it,
 and the tasks beside it never notice."""
 import collections
+import contextlib
 import os
 import random
 import re
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from harness import BIN, URL, BrokerTest, main, until  # noqa: E402
 
 BUILD = os.environ.get("CTASK_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+SANITIZED = os.environ.get("CTASK_SANITIZED")
 POISON = os.path.join(BUILD, "tests/apps/poison.so")
 
 
@@ -79,6 +81,8 @@ class Poison(CrashTest):
 
     def assert_told(self, how, headers, text):
         end = self.WAYS[how]
+        if SANITIZED and how in ("bus", "stack"):
+            end = 1  # the sanitizer's handler leaves so
         if isinstance(end, signal.Signals):
             self.assertEqual(headers["x-ctask-dead-signal"], end, how)
         else:
@@ -88,7 +92,7 @@ class Poison(CrashTest):
         elif how in ("junk", "forge"):
             self.assertIn("does not speak sense", text)
         else:
-            self.assertIn("signal %d " % end if end > 3 else "exit status %d" % end, text)
+            self.assertIn("signal %d " % end if isinstance(end, signal.Signals) else "exit status %d" % end, text)
         self.assertIn("3 attempts", text)
         self.assertIn("peak memory %d KiB" % headers["x-ctask-dead-rss"], text)
         self.assertGreater(headers["x-ctask-dead-rss"], 500)
@@ -283,7 +287,7 @@ class Killed(CrashTest):
         def kill():
             while not done.wait(0.1):
                 children = worker.children()
-                if children:
+                with contextlib.suppress(IndexError, ProcessLookupError):  # it may be gone by now
                     os.kill(random.choice(children), signal.SIGKILL)
         killer = threading.Thread(target=kill)
         killer.start()
@@ -303,15 +307,23 @@ class Killed(CrashTest):
         self.assertEqual(self.bus.depth(self.dead) + self.bus.depth(self.queue), 0)
 
     def test_one_that_dies_after_its_last_word_is_done(self):
-        worker = self.worker("-c", "1", "--max-tasks-per-child", "1")
-        for i in range(100):
+        worker = self.worker("-c", "1")
+        for i in range(30):
+            child, = until("a child", worker.children)
             task = self.bus.send(self.queue, "poison.last_word", [self.ledger, "n%d" % i])
+            until("it is dead and not heard yet", lambda: self.is_dead(child))
+            worker.signal(signal.SIGCONT)
             self.assertIs(self.bus.result(task)["result"], False)
         starts = self.starts()
-        self.assertGreater(starts.pop("hit"), 10)
+        self.assertEqual(starts.pop("hit"), 30)
         self.assertEqual(set(starts.values()), {1})
-        self.assertEqual(len(starts), 100)
+        self.assertEqual(len(starts), 30)
         self.assertEqual(worker.stop(), 0)
+
+    @staticmethod
+    def is_dead(pid):
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 class Parent(CrashTest):

@@ -1,4 +1,5 @@
 """Children that get nowhere, no children at all, and the loop that must not wait for any of them."""
+import contextlib
 import os
 import re
 import resource
@@ -95,7 +96,8 @@ class NoChildren(BrokerTest):
         def kill_all():
             while not barren.is_set():
                 for child in worker.children():
-                    os.kill(child, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
                 time.sleep(0.001)
 
         killer = threading.Thread(target=kill_all)
