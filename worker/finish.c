@@ -208,7 +208,7 @@ void finish_pass_on(struct worker *w, struct request *r)
 {
     int64_t times = message_peek(r->m->props).unknown;
     w->counters.passed_on++;
-    post_copy(w, r, &(struct copy){.unknown = times + 1}, 0);
+    post_copy(w, r, &(struct copy){.again = is_flagged(r), .unknown = times + 1}, 0);
     settling(w, r);
 }
 

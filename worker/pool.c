@@ -85,12 +85,13 @@ static void job_done(struct worker *w, struct child *k, struct bytes payload)
 {
     struct request *r = k->request;
     bool heard = k->out.len == 0; /* nobody has done what is not read yet */
+    /* All that the job printed, a pipe holds less, while there is a request to name in the log. */
+    output_read(k, w->now, READ_PER_TURN);
+    output_end(k, w->now);
     if (!heard || !finish_done(w, r, payload)) {
         pool_lose(w, k, "wrote a result that cannot be read");
         return;
     }
-    output_read(k, w->now, READ_PER_TURN); /* all of the job's: a pipe holds less */
-    output_end(k, w->now);
     k->request = NULL;
     w->pool.failures = 0;
     rest(w, k);

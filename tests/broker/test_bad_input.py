@@ -154,6 +154,17 @@ class BadInput(ContentTest):
         self.worker(app="demo")
         self.assertEqual(self.bus.result(task)["result"], 5)
 
+    def test_unknown_task_that_may_have_been_started_says_so_to_the_neighbour(self):
+        self.workers[0].stop()
+        task = self.bus.send(self.queue, "demo.flagged", [])
+        self.assertIsNotNone(self.bus.channel.basic_get(self.queue))  # whoever took it is gone:
+        self.bus.channel.basic_recover(requeue=True)
+        knows_less = self.worker("-l", "debug", app="primes")
+        knows_less.expect("id=%s waiting -> settling" % task)
+        self.assertEqual(knows_less.stop(), 0)
+        self.worker(app="demo")
+        self.assertIs(self.bus.result(task)["result"], True)
+
     def test_unknown_task_fails_and_is_kept_after_ten_rounds(self):
         task = self.bus.send(self.queue, "nothing", headers={"x-ctask-unknown": 10})
         self.assertEqual(self.bus.result(task)["result"]["exc_type"], "NotRegistered")

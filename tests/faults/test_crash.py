@@ -136,6 +136,13 @@ class Output(CrashTest):
         self.assertNotIn("\x1b", worker.log())
         self.assertEqual(worker.stop(), 0)
 
+    def test_what_a_task_prints_last_is_named_also_when_nobody_wants_its_result(self):
+        worker = self.worker("-c", "1")
+        for _ in range(20):
+            task = self.bus.send(self.queue, "poison.say", ["unfinished"], reply_to=False)
+            worker.expect("INFO .* task id=%s: unfinished$" % task)
+        self.assertEqual(worker.stop(), 0)
+
     def test_a_child_that_prints_without_end_does_not_fill_the_log(self):
         worker = self.worker("-c", "1")
         lines = self.bus.send(self.queue, "poison.say", ["line\n", 200000])
