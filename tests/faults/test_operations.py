@@ -1,5 +1,5 @@
 """What operators do, and brokers that are set up otherwise than a worker would: rights that are
-missing and come later, passwords and virtual hosts that change, queues that exist with other
+missing and come later, virtual hosts that go, queues that exist with other
 arguments, are somebody else's, full, or crash; callers that do not read. A worker says what it
 lacks, goes on with the rest, and takes up its work by itself when it can."""
 import os
@@ -110,22 +110,6 @@ class Rights(Operations):
             self.assertNotIn(call.returncode, (0, 4), (rights, call.stderr))
             self.assertRegex(call.stderr, "ACCESS_REFUSED.*%s" % self.user)
             self.assertNotIn("secret", call.stderr)
-
-    def test_a_password_that_changes_while_it_runs(self):
-        self.may()
-        with Clock() as clock:
-            worker = self.worker(url=self.url, env=clock.env)
-            self.works()
-            erlang("rabbit_auth_backend_internal", "change_password", self.user, "other", "test")
-            broker.close_connections()
-            self.bus = Bus(url=broker.url)
-            worker.expect("connection lost: .*refused user \"%s\": wrong user name or password; trying again" %
-                          self.user)
-            self.assertNotIn("secret", worker.log())
-            erlang("rabbit_auth_backend_internal", "change_password", self.user, "secret", "test")
-            clock.move(PATIENCE, worker.pid)
-            worker.expect("connected again")
-            self.works()
 
     def test_a_virtual_host_that_goes_and_comes_back(self):
         vhost = unique("vhost")
@@ -240,7 +224,8 @@ class Results(Operations):
         tasks = [self.bus.send(self.queue, "demo.big", [20000]) for _ in range(800)]
         until("all results wait", lambda: self.bus.depth(self.bus.reply_to) == len(tasks))
         until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
-        self.assertLess(self.resident(worker) - before, 2048)
+        if not os.environ.get("CTASK_SANITIZED"):
+            self.assertLess(self.resident(worker) - before, 2048)
         self.assertEqual(len(self.bus.results(*tasks)), len(tasks))
 
     @staticmethod
