@@ -1,7 +1,7 @@
 """What operators do, and brokers that are set up otherwise than a worker would: rights that are
-missing and come later, virtual hosts that go, queues that exist with other
-arguments, are somebody else's, full, or crash; callers that do not read. A worker says what it
-lacks, goes on with the rest, and takes up its work by itself when it can."""
+missing and come later, virtual hosts that go, queues that exist with other arguments, are somebody
+else's, full, or crash; callers that do not read. A worker says what it lacks, goes on with the rest,
+and takes up its work by itself when it can."""
 import os
 import re
 import subprocess
