@@ -349,8 +349,8 @@ void pool_turn(struct worker *w)
         if (got & POLLOUT) child_write(k);
         if (got & (POLLIN | POLLHUP | POLLERR)) left = child_read(w, k, left);
         if (left > 0) continue;
-        list_remove(
-            all); /* the list begins behind k from now on: those are heard first next time */
+        /* The list begins behind k from now on: those are heard first next time. */
+        list_remove(all);
         list_prepend(&k->link, all);
         break;
     }

@@ -6,12 +6,12 @@
  * broker's message would go with it. */
 #define LEASE_EXPIRES_MS(ttl_ms) (2 * (ttl_ms) + 60 * 1000)
 
-static amqp_table_entry_t argument_ms(const char *key, int64_t ms)
+amqp_table_entry_t argument_ms(const char *key, int64_t ms)
 {
     return (amqp_table_entry_t){amqp_text(key), {.kind = AMQP_FIELD_KIND_I64, .value.i64 = ms}};
 }
 
-static amqp_table_entry_t argument_text(const char *key, const char *text)
+amqp_table_entry_t argument_text(const char *key, const char *text)
 {
     return (amqp_table_entry_t){amqp_text(key),
                                 {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_text(text)}};

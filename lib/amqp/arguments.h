@@ -7,6 +7,10 @@
 
 #define ARGUMENTS_MAX 4
 
+/* One argument: milliseconds, or text. They borrow. */
+amqp_table_entry_t argument_ms(const char *key, int64_t ms);
+amqp_table_entry_t argument_text(const char *key, const char *text);
+
 /* Points into q and to `entries`, and lives as long as they do. */
 amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX]);
 

@@ -1,5 +1,6 @@
 /* ladder.c - see ladder.h. */
 #include "amqp/ladder.h"
+#include "amqp/arguments.h"
 #include "base/clock.h"
 
 #include <stdio.h>
@@ -98,22 +99,15 @@ static struct step walk_step(enum ladder_walk walk, unsigned i)
     return s;
 }
 
-static amqp_table_entry_t entry_text(const char *key, const char *value)
-{
-    return (amqp_table_entry_t){amqp_text(key),
-                                {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_text(value)}};
-}
-
 static bool queue_write(const struct step *s, struct buf *out, uint16_t channel)
 {
     char name[LADDER_EXCHANGE_SIZE], below[LADDER_EXCHANGE_SIZE];
     amqp_table_entry_t arguments[] = {
-        entry_text("x-queue-type", "quorum"),
-        entry_text("x-overflow", "reject-publish"), /* else there is no at-least-once */
-        entry_text("x-dead-letter-strategy", "at-least-once"),
-        entry_text("x-dead-letter-exchange", level_name(s->level - 1, below)),
-        {amqp_text("x-message-ttl"),
-         {.kind = AMQP_FIELD_KIND_I64, .value.i64 = (INT64_C(1) << s->level) * 1000}},
+        argument_text("x-queue-type", "quorum"),
+        argument_text("x-overflow", "reject-publish"), /* else there is no at-least-once */
+        argument_text("x-dead-letter-strategy", "at-least-once"),
+        argument_text("x-dead-letter-exchange", level_name(s->level - 1, below)),
+        argument_ms("x-message-ttl", (INT64_C(1) << s->level) * 1000),
     };
     amqp_queue_declare_t declare = {
         .queue = amqp_text(level_name(s->level, name)), .passive = s->passive, .durable = 1};

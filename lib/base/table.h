@@ -1,8 +1,9 @@
 /* table.h - AMQP field tables as bytes: one walker, one writer. No allocation, no I/O.
  *
  * The walker is total: any bytes give a verdict. Limits: depth 16, 512 entries in all (items of
- * arrays too: x-death has nine for each delay queue that a message was in, of which there are 28), 64 KiB; no empty name; an inner table must end exactly inside its outer one. Kinds
- * understood: S I l L i s u b B t f d V A F T D x (AMQP 0-9-1 as RabbitMQ reads it:
+ * arrays too: x-death has nine for each delay queue that a message was in, of which there are 28),
+ * 64 KiB; no empty name; an inner table must end exactly inside its outer one. Kinds understood:
+ * S I l L i s u b B t f d V A F T D x (AMQP 0-9-1 as RabbitMQ reads it:
  * https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
  *
  * The writer emits only what Celery's reader takes as meant: I, S, t, V, and A of I, d and V. */
