@@ -196,6 +196,10 @@ static void lost(struct worker *w, struct source *s)
         struct request *r;
         list_each(r, &w->requests[i], struct request, link) {
             if (r->source != s) continue;
+            if (r->state == REQUEST_MOVING) {
+                request_drop(w, r); /* with its copy, unless that is with the broker already */
+                continue;
+            }
             lease_orphan(w, r);
             r->window = 0;
         }

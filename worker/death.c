@@ -36,12 +36,6 @@ const char *death_words(const struct child *k, char *out, size_t size)
 
 /* ---- What becomes of the task ---------------------------------------------------------------- */
 
-/* Its delivery is back in the queue already, or its lease. */
-static bool is_orphan(const struct request *r)
-{
-    return (r->window == 0 && r->m->delivery.generation != 0) || lease_is_over(r);
-}
-
 /* A burial costs one child at most: if that one dies too, the result is made here, from the head
  * alone. */
 static void bury_here(struct worker *w, struct request *r)
@@ -59,9 +53,15 @@ static void bury_here(struct worker *w, struct request *r)
     buf_done(&frame);
 }
 
+void finish_burials(struct worker *w)
+{
+    struct request *r;
+    list_each(r, &w->requests[REQUEST_BURIAL], struct request, link) bury_here(w, r);
+}
+
 void finish_condemned(struct worker *w, struct request *r, const struct fault *why)
 {
-    if (is_orphan(r))
+    if (request_is_orphan(r))
         request_drop(w, r);
     else if (r->burial)
         bury_here(w, r);
@@ -71,10 +71,14 @@ void finish_condemned(struct worker *w, struct request *r, const struct fault *w
 
 void finish_unbegun(struct worker *w, struct request *r)
 {
-    if (is_orphan(r))
+    /* One whose delivery is settled is held by nobody but us: it does not wait here again. */
+    bool leaves = w->drain > DRAIN_RUN || r->m->delivery.generation == 0;
+    if (request_is_orphan(r))
         request_drop(w, r);
-    else if (w->drain > DRAIN_RUN && !r->burial && r->m->delivery.generation != 0)
+    else if (leaves && !r->burial)
         request_give_back(w, r);
+    else if (r->burial && w->drain >= DRAIN_NOW)
+        bury_here(w, r);
     else
         request_move(w, r, r->burial ? REQUEST_BURIAL : REQUEST_READY);
 }
@@ -105,15 +109,16 @@ void finish_death(struct worker *w, struct child *k)
     struct request *r = k->request;
     struct message m = message_peek(r->m->props);
     int64_t attempts = m.attempt + 1, crashes = m.crashes + is_own_doing(k);
-    if (is_orphan(r)) {
+    bool early = r->task && r->task->ack == CTASK_ACK_EARLY, now = w->drain >= DRAIN_NOW;
+    if (request_is_orphan(r)) {
         request_drop(w, r);
-    } else if (w->drain >= DRAIN_NOW) {
-        request_give_back(w, r);
     } else if (r->burial) {
         bury_here(w, r);
-    } else if (r->task->ack == CTASK_ACK_EARLY || crashes >= CRASHES_MAX ||
-               attempts >= ATTEMPTS_MAX) {
+    } else if (now && !early) {
+        request_give_back(w, r);
+    } else if (early || crashes >= CRASHES_MAX || attempts >= ATTEMPTS_MAX) {
         bury(w, k, attempts);
+        if (now) bury_here(w, r); /* there will be no child for it */
     } else {
         log_warn("task id=%.*s %s: its process is gone %" PRId64 " times; it runs again",
                  BYTES_ARG(r->id), r->task->name, attempts);

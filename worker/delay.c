@@ -59,9 +59,7 @@ void delay_seen(struct worker *w, const struct broker_event *ev)
 void delay_failed(struct worker *w, struct request *r, const struct ctask_error *why)
 {
     held_tell(r->source, why->text);
-    if (r->window == 0) /* its delivery is back in the queue already */
-        request_drop(w, r);
-    else if (w->drain > DRAIN_RUN)
+    if (w->drain > DRAIN_RUN)
         request_give_back(w, r);
     else
         request_wait(w, r, clock_in(message_peek(r->m->props).eta - clock_wall()), THEN_RUN);

@@ -88,6 +88,7 @@ static struct publish original(struct request *r)
 static void post(struct worker *w, struct request *r, const struct posted *m)
 {
     char exchange[256], routing_key[256], ensure[256];
+    if (m->kind == POSTED_COPY && request_is_orphan(r)) return; /* it is in the queue already */
     name_of(m->routing_key, routing_key);
     if (m->kind == POSTED_RESULT && consumer_owns(w, routing_key)) {
         log_warn("task id=%.*s: its reply address %s is a queue of tasks, no result is sent",

@@ -38,11 +38,6 @@ static bool can_publish(const struct worker *w)
     return broker_state(w->out) == BROKER_IS_UP && !broker_blocked(w->out);
 }
 
-bool lease_holds(const struct request *r)
-{
-    return r->lease && r->lease->name[0] && !r->lease->over;
-}
-
 bool lease_is_over(const struct request *r)
 {
     return r->lease && r->lease->over;

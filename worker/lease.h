@@ -24,8 +24,6 @@ void lease_init(struct worker *w);
 void lease_turn(struct worker *w);
 int64_t lease_next(const struct worker *w);
 
-/* True while a copy answers for r: its delivery is settled. */
-bool lease_holds(const struct request *r);
 /* True if the copy has gone home: r is nobody's but this worker's. */
 bool lease_is_over(const struct request *r);
 /* The connection that r came over is lost: what is not a lease yet need not become one. */

@@ -75,10 +75,15 @@ void request_drop(struct worker *w, struct request *r)
     free(r);
 }
 
+bool request_is_orphan(const struct request *r)
+{
+    return (r->window == 0 && r->m->delivery.generation != 0) || lease_is_over(r);
+}
+
 void request_give_back(struct worker *w, struct request *r)
 {
     w->counters.given_back++;
-    if (lease_holds(r)) {
+    if (r->m->delivery.generation == 0 && !lease_is_over(r)) {
         if (r->burial) r->burial->pass_on = false;
         finish_give_back(w, r);
         return;
@@ -90,7 +95,7 @@ void request_give_back(struct worker *w, struct request *r)
 void request_settle(struct worker *w, struct request *r)
 {
     if (!r->finished || r->unconfirmed > 0) return;
-    if (r->burial && r->burial->pass_on) {
+    if (r->burial && r->burial->pass_on && !request_is_orphan(r)) {
         if (w->drain > DRAIN_RUN) {
             request_give_back(w, r);
             return;

@@ -85,8 +85,10 @@ void request_wait(struct worker *w, struct request *r, int64_t at, enum request_
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why);
 /* Its delivery is settled: it has no place in its consumer's window any more. */
 void request_leave_window(struct request *r);
-/* Back to the queue, unfinished, and freed; if it is leased, when the copy that goes back is
- * confirmed. */
+/* True if its delivery, or its lease, is back in the queue: another run answers for it. */
+bool request_is_orphan(const struct request *r);
+/* Back to the queue, unfinished, and freed; if its delivery is settled already, when the copy that
+ * goes back is confirmed. */
 void request_give_back(struct worker *w, struct request *r);
 /* Acknowledges and frees it if it is finished and nothing is unconfirmed any more. */
 void request_settle(struct worker *w, struct request *r);

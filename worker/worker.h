@@ -145,7 +145,8 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload);
 void finish_pass_on(struct worker *w, struct request *r);
 /* The same for one that may have been started here; it says so, and is counted as `how` says. */
 void finish_again(struct worker *w, struct request *r, const struct copy *how);
-/* The same for one whose delivery is settled already: its lease ends when the copy is confirmed. */
+/* The same for one whose delivery is settled already; its lease, if any, ends when the copy is
+ * confirmed. */
 void finish_give_back(struct worker *w, struct request *r);
 /* A copy goes back to the queue by way of the broker's delay queues. */
 void finish_delay(struct worker *w, struct request *r, uint32_t delay);
@@ -163,6 +164,8 @@ void finish_death(struct worker *w, struct child *k);
 void finish_unbegun(struct worker *w, struct request *r);
 /* r ends without a result of its own and is not tried again. */
 void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
+/* No child will be there for them: the last results of all that waits for one are made here. */
+void finish_burials(struct worker *w);
 /* How k went, in a few words. Returns out. */
 const char *death_words(const struct child *k, char *out, size_t size);
 

@@ -312,4 +312,6 @@ CTASK_APP(poison, {TASK_CALL_AS("poison.die", die), .params = "ledger, how, last
           {TASK_CALL_AS("poison.misbehave", misbehave), .params = "how"},
           {TASK_CALL_AS("poison.say", say), .params = "text, times=1, stdout=false"},
           {TASK_CALL_AS("poison.beget", beget), .params = "daemon"},
-          {TASK_CALL_AS("poison.live", live), .params = "ledger, id, us=0"});
+          {TASK_CALL_AS("poison.live", live), .params = "ledger, id, us=0"},
+          {TASK_CALL_AS("poison.live_early", live), .params = "ledger, id, us=0",
+           .ack = CTASK_ACK_EARLY});

@@ -183,6 +183,34 @@ class Death(BrokerTest):
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.bus.depth(self.queue + ".dead"), 0)
 
+    def begun_twice(self, *args):
+        """A task that its child reads only when its connection is lost and it is here again."""
+        proxy = Proxy()
+        worker = self.worker("-c", "1", "-l", "debug", url=proxy.url)
+        child, = worker.children()
+        os.kill(child, signal.SIGSTOP)
+        task = self.bus.send(self.queue, *args)
+        worker.expect("id=%s .* -> running" % task)
+        proxy.cut()
+        worker.expect("id=%s new ->" % task, 2)
+        os.kill(child, signal.SIGCONT)
+        return worker, task
+
+    def test_what_a_lost_connection_brought_is_not_retried(self):
+        """It is in the queue again, and a copy beside it would be a second task."""
+        worker, task = self.begun_twice("demo.retry", [1])
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        worker.expect("id=%s running -> settling" % task, 3)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(worker.log().count("id=%s ready -> running" % task), 3)
+        self.assertEqual(self.bus.depth(self.queue), 0)
+
+    def test_what_a_lost_connection_brought_is_not_passed_on(self):
+        worker, task = self.begun_twice("nobody.knows")
+        worker.expect("id=%s waiting -> settling" % task)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.queue), 1)
+
     def test_messages_of_a_task_that_is_forgotten_end_nowhere(self):
         """Several are unconfirmed when its connection is lost, and then its child dies."""
         proxy = Proxy()

@@ -107,6 +107,33 @@ class Poison(CrashTest):
         self.assertEqual(self.bus.take(self.dead).headers["x-ctask-dead-attempts"], 1)
         self.assertEqual(worker.stop(), 0)
 
+    def test_one_that_is_acknowledged_early_and_stopped_with_its_worker_has_an_end(self):
+        worker = self.worker("-c", "1")
+        task = self.bus.send(self.queue, "poison.live_early", [self.ledger, "early", 60000000])
+        until("it runs", self.starts)
+        worker.signal(signal.SIGQUIT)
+        self.assertEqual(worker.wait(), 0)
+        self.assertIn("1 attempt,", self.assert_lost(task))
+        self.assertEqual(self.bus.take(self.dead).headers["x-ctask-dead-attempts"], 1)
+        self.assertEqual(self.bus.depth(self.queue), 0)
+
+    def test_one_that_is_acknowledged_early_and_was_not_begun_goes_back(self):
+        for leaving in False, True:
+            worker = self.worker("-c", "1", "-l", "debug", "--grace", "1000")
+            child, = worker.children()
+            os.kill(child, signal.SIGSTOP)
+            task = self.bus.send(self.queue, "poison.live_early", [self.ledger, "early"])
+            worker.expect("id=%s ready -> running" % task)
+            if leaving:
+                worker.signal(signal.SIGTERM)
+                worker.expect("leaving:")
+            os.kill(child, signal.SIGKILL)
+            if leaving:
+                self.assertEqual(worker.wait(), 0)
+                worker = self.worker()
+            self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+            self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.starts(), {"early": 2})
 
     def test_its_last_words_are_kept(self):
         worker = self.worker("-c", "1")

@@ -9,7 +9,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from bench import PrivateBroker  # noqa: E402
+from bench import FaultProxy, PrivateBroker  # noqa: E402
 from harness import BIN, Bus, Worker, main, unique, until  # noqa: E402
 
 import amqp  # noqa: E402
@@ -158,6 +158,24 @@ class FromPython(DelayTest):
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
         self.assertGreaterEqual(time.time(), due)
         self.assertEqual(self.depths(), {})
+
+    def test_one_whose_connection_is_lost_while_it_is_moved_is_moved_once(self):
+        """Its delivery is in the queue again: the copy that has not left yet is not to leave."""
+        with FaultProxy(broker.url) as proxy:
+            worker = self.worker("-c", "1", "-l", "debug", url=proxy.url)
+            self.later(in_seconds(3600))
+            until("there is a ladder", lambda: self.depths() == {LEVELS[11]: 1})
+            out = proxy.named(" out$")
+            proxy("hold basic.publish 0 c2s", out)
+            task = self.later(in_seconds(3600))
+            worker.expect("id=%s new -> moving" % task)
+            proxy("reset", proxy.named(" in$"))
+            worker.expect("id=%s new -> moving" % task, 2)
+            proxy("reset", out)
+            until("it is moved", lambda: broker.depth(self.queue) == (0, 0))
+            self.assertEqual(self.depths(), {LEVELS[11]: 2})
+            self.assertEqual(worker.stop(), 0)
+        self.bus.channel.queue_purge(LEVELS[11])
 
     def test_a_queue_that_cannot_be_delayed_to_is_waited_for_here(self):
         self.queue = (self.queue + "." + "n" * 200)[:200]
