@@ -7,7 +7,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, BrokerTest, URL, Worker, main, until, unique, url_parts  # noqa: E402
+from harness import BIN, BrokerTest, URL, Worker, alive, main, until, unique, url_parts  # noqa: E402
 
 
 class Running(BrokerTest):
@@ -125,7 +125,7 @@ class Children(BrokerTest):
         children = worker.children()
         worker.signal(signal.SIGKILL)
         worker.wait()
-        until("all gone", lambda: not any(os.path.exists("/proc/%d" % c) for c in children))
+        until("all gone", lambda: not any(map(alive, children)))
 
     def test_what_a_killed_worker_was_running_runs_elsewhere(self):
         first = self.worker("-c", "1")

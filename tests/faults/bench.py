@@ -19,10 +19,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
+from leftovers import end_at_exit, forget  # noqa: E402
 
 BUILD = os.environ.get("CTASK_BUILD", os.path.join(HERE, "../../build"))
 DEV = os.path.join(HERE, "../../dev")
-GIVE_UP = 60
+GIVE_UP = 120
 DISK_ALARM_BYTES = 10 ** 15
 
 # Reads one Erlang expression a line, has the node evaluate it, answers with one line. rabbitmqctl
@@ -65,6 +66,7 @@ class PrivateBroker:
         self.dir = tempfile.mkdtemp(prefix="ctask-broker-")
         self.env = dict(os.environ, CTASK_BROKER_DIR=self.dir)
         self.url = self.port = self.shell = None
+        end_at_exit(self.__exit__)
 
     def __enter__(self):
         try:
@@ -75,6 +77,7 @@ class PrivateBroker:
         return self
 
     def __exit__(self, *_):
+        forget(self.__exit__)
         self._shell_end()
         if self.pid():
             self.kill()

@@ -13,7 +13,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, URL, BrokerTest, main, until  # noqa: E402
+from harness import BIN, URL, BrokerTest, alive, main, until  # noqa: E402
 
 BUILD = os.environ.get("CTASK_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
 SANITIZED = os.environ.get("CTASK_SANITIZED")
@@ -224,10 +224,6 @@ class Hygiene(CrashTest):
         self.assertIn("children lost 0", worker.log())
 
 
-def alive(pid):
-    return os.path.exists("/proc/%d" % pid)
-
-
 class Offspring(CrashTest):
     def beget(self):
         """A process in the group of a child, and a daemon, of a worker with one child."""
@@ -371,7 +367,7 @@ class Parent(CrashTest):
         self.worker("-c", "3")
         first.signal(signal.SIGKILL)
         first.wait()
-        until("all gone", lambda: not any(os.path.exists("/proc/%d" % c) for c in children))
+        until("all gone", lambda: not any(map(alive, children)))
         until("they run again", lambda: set(self.starts().values()) == {2})
         self.assertEqual({r["result"] for r in self.bus.results(*tasks).values()}, {True})
 

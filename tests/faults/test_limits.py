@@ -133,7 +133,7 @@ class Memory(BrokerTest):
         self.assertIn("--max-memory-per-child=100M", failure["exc_message"][0])
         self.assertIn("3 attempts", failure["exc_message"][0])
         peak = int(re.search(r"peak memory (\d+) KiB", failure["exc_message"][0]).group(1))
-        self.assertGreater(peak, 200 << 10)
+        self.assertGreater(peak, 100 << 10)
         self.assertEqual(len(re.findall("it is killed", worker.log())), 3)
         self.assertEqual(self.bus.take(self.queue + ".dead").headers["id"], task)
         self.assertLess(self.rss(worker.pid), before + (2 << 20))

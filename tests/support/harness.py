@@ -15,10 +15,12 @@ import time
 import unittest
 import uuid
 
+from leftovers import end_at_exit, forget
+
 URL = os.environ.get("CTASK_TEST_BROKER", "")
 CTL = os.environ.get("CTASK_TEST_CTL", "")
 BIN = os.environ.get("CTASK_BIN", os.path.join(os.path.dirname(__file__), "../../build/bin"))
-GIVE_UP = 60
+GIVE_UP = 120
 
 
 def skip(why):
@@ -61,6 +63,7 @@ class Worker:
             command + list(args), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # one that outlives a failed test keeps nobody waiting
             env=dict(os.environ, CTASK_BROKER_URL=url, **(env or {})), text=True, errors="replace")
+        end_at_exit(self._kill)
         self.pid = self.process.pid
         self.lines = []
         self.news = threading.Condition()
@@ -110,9 +113,15 @@ class Worker:
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         status = self.wait()
+        forget(self._kill)
         self.reader.join()
         self.process.stderr.close()
         return status
+
+    def _kill(self):
+        """Its children notice."""
+        self.process.kill()
+        self.process.wait()
 
 
 def until(what, condition):
@@ -125,6 +134,15 @@ def until(what, condition):
         if time.monotonic() > end:
             raise AssertionError("never: " + what)
         time.sleep(0.01)
+
+
+def alive(pid):
+    """A zombie is not: in a container nobody may be there to bury an orphan."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Bus:
@@ -178,9 +196,12 @@ class Bus:
         return task_id
 
     def take(self, queue):
-        """The next message of a queue, acknowledged; waits for it."""
+        """The next message of a queue, acknowledged; waits for both."""
         def get():
-            return self.channel.basic_get(queue)
+            try:
+                return self.channel.basic_get(queue)
+            except amqp.NotFound:  # which ends the channel
+                self.channel = self.connection.channel()
         message = until("a message in " + queue, get)
         self.channel.basic_ack(message.delivery_tag)
         return message
