@@ -104,7 +104,8 @@ ports_choose() {
 # ---- The node ------------------------------------------------------------------------------
 
 # Becomes a program that sees this node and nothing of the machine's RabbitMQ. The node's name
-# holds an address because a bare chroot cannot resolve "localhost".
+# holds an address because a bare chroot cannot resolve "localhost". Its threads sleep when they have
+# nothing to do (sbwt): several nodes and the tests share the cores.
 broker_env() {
     exec env -i PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH" LANG=C.UTF-8 HOME="$BROKER_DIR" \
         ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 \
@@ -112,7 +113,8 @@ broker_env() {
         RABBITMQ_NODENAME="ctask$node_port@127.0.0.1" RABBITMQ_USE_LONGNAME=true \
         RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$node_port" \
         RABBITMQ_DIST_PORT="$dist_port" \
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none \
+-kernel inet_dist_use_interface {127,0,0,1}" \
         RABBITMQ_CTL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
         RABBITMQ_CONF_ENV_FILE=/dev/null \
         RABBITMQ_CONFIG_FILE="$BROKER_DIR/etc/rabbitmq.conf" \
