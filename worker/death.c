@@ -17,7 +17,7 @@
 
 /* ---- Whose doing ----------------------------------------------------------------------------- */
 
-static bool is_own_doing(const struct child *k)
+bool death_is_own(const struct child *k)
 {
     if (k->offence || !WIFSIGNALED(k->status) || WTERMSIG(k->status) != SIGKILL) return true;
     return k->oom_kills >= 0 && proc_oom_kills() > k->oom_kills;
@@ -108,7 +108,7 @@ void finish_death(struct worker *w, struct child *k)
 {
     struct request *r = k->request;
     struct message m = message_peek(r->m->props);
-    int64_t attempts = m.attempt + 1, crashes = m.crashes + is_own_doing(k);
+    int64_t attempts = m.attempt + 1, crashes = m.crashes + death_is_own(k);
     bool early = r->task && r->task->ack == CTASK_ACK_EARLY, now = w->drain >= DRAIN_NOW;
     if (request_is_orphan(r)) {
         request_drop(w, r);

@@ -132,9 +132,10 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
         log_warn("child pid=%d is gone: %s", (int)k->pid, death_words(k, words, sizeof words));
-        /* Without a job it was not a task that killed it; of those born together one counts. */
+        /* Without a job it was not a task that killed it; of those born together one counts. Who is
+         * killed from outside is replaced at once: that says nothing of the next one. */
         if ((k->jobs == 0 || k->unread) && w->now - k->started < CLOCK_SECOND &&
-            k->started >= p->spawn_at) {
+            k->started >= p->spawn_at && death_is_own(k)) {
             unsigned shift = p->failures < 5 ? p->failures : 5;
             p->spawn_at = w->now + (CLOCK_SECOND << shift);
             p->failures++;

@@ -166,6 +166,8 @@ void finish_unbegun(struct worker *w, struct request *r);
 void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
 /* No child will be there for them: the last results of all that waits for one are made here. */
 void finish_burials(struct worker *w);
+/* It, its task or a limit was the cause; not somebody who sent SIGKILL. */
+bool death_is_own(const struct child *k);
 /* How k went, in a few words. Returns out. */
 const char *death_words(const struct child *k, char *out, size_t size);
 

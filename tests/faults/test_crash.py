@@ -336,6 +336,17 @@ class Killed(CrashTest):
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.bus.depth(self.dead) + self.bus.depth(self.queue), 0)
 
+    def test_idle_ones_are_replaced_at_once(self):
+        """A worker does not conclude from them that its children cannot live."""
+        worker = self.worker("-c", "1")
+        for _ in range(12):
+            child = until("a child", worker.children)[0]
+            os.kill(child, signal.SIGKILL)
+            worker.expect("child pid=%d is gone" % child)
+        self.assertIs(self.bus.result(self.bus.send(self.queue))["result"], True)
+        self.assertNotIn("no child can take a job", worker.log())
+        self.assertEqual(worker.stop(), 0)
+
     def test_one_that_dies_after_its_last_word_is_done(self):
         worker = self.worker("-c", "1")
         for i in range(30):
