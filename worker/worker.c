@@ -256,8 +256,8 @@ static void worker_end(struct worker *w)
     pool_end(&w->pool);
     int64_t deadline = clock_in(1);
     while (strangers_end(w) && clock_now() < deadline) poll(NULL, 0, 1);
+    broker_free(w->out); /* before the one that it follows */
     broker_free(w->in);
-    broker_free(w->out);
     resolver_free(w->resolver);
     registry_done(&w->registry);
     heap_done(&w->due);

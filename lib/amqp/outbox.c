@@ -346,12 +346,14 @@ void outbox_reset(struct outbox *o, uint64_t gone)
     }
 }
 
-void outbox_refused(struct outbox *o, uint64_t gone, struct bytes why)
+void outbox_refused(struct outbox *o, uint64_t gone, bool missing, struct bytes why)
 {
-    struct post *p;
-    bool alone = !list_empty(&o->sent) && o->sent.next == o->sent.prev;
-    if (alone)
-        outbox_end(o, list_first(&o->sent, struct post, link), CTASK_EREFUSED, why);
+    struct post *p = list_empty(&o->sent) ? NULL : list_first(&o->sent, struct post, link);
+    bool alone = p && o->sent.next == o->sent.prev;
+    if (alone && missing && p->what.delay > 0)
+        p->returned = true;
+    else if (alone)
+        outbox_end(o, p, CTASK_EREFUSED, why);
     else
         list_each(p, &o->sent, struct post, link) p->suspect = true;
     outbox_reset(o, gone);

@@ -72,7 +72,9 @@ void outbox_return(struct outbox *o, const struct envelope *m);
  * of the connection's stream have left. */
 void outbox_reset(struct outbox *o, uint64_t gone);
 /* The same, because the broker refused a publish, with these words. If one was under way alone it
- * is the culprit and ends; else each of them goes alone now, so that the next refusal names it. */
-void outbox_refused(struct outbox *o, uint64_t gone, struct bytes why);
+ * is the culprit and ends; else each of them goes alone now, so that the next refusal names it.
+ * missing: there is no such exchange. A delayed one is unroutable for that, since its exchange is
+ * among what can be declared for it. */
+void outbox_refused(struct outbox *o, uint64_t gone, bool missing, struct bytes why);
 
 #endif

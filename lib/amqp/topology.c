@@ -367,6 +367,14 @@ bool topology_overdue(struct topology *t, struct buf *out, int64_t now, struct q
     return false;
 }
 
+void topology_wait_anew(struct topology *t, int64_t now)
+{
+    struct asker *a;
+    struct question *k;
+    list_each(a, &t->askers, struct asker, link)
+        list_each(k, &a->asked, struct question, link) k->asked_at = now;
+}
+
 void topology_reset(struct topology *t)
 {
     struct queue *q;

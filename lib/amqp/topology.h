@@ -82,6 +82,8 @@ const char *topology_answer(struct topology *t, uint16_t channel, amqp_method_nu
 /* A question is overdue: its queue becomes REFUSED (*verdict), its channel is given up. False when
  * none is. */
 bool topology_overdue(struct topology *t, struct buf *out, int64_t now, struct queue **verdict);
+/* The broker could not answer until now, being in alarm. */
+void topology_wait_anew(struct topology *t, int64_t now);
 /* The connection is gone: everything is to be looked at again. */
 void topology_reset(struct topology *t);
 

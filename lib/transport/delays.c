@@ -74,7 +74,7 @@ static void delays_tell(struct broker *b)
 
 bool delays_due(const struct broker *b, int64_t now)
 {
-    /* In alarm the broker reads nothing from a connection that publishes. */
+    /* As looks_due in session.c. */
     return !b->link.blocked && b->delays.retry_at <= now &&
            (ladder_pending(&b->ladder) || ladder_wake(&b->ladder) <= now);
 }
@@ -132,18 +132,25 @@ const char *delays_method(struct broker *b, amqp_method_number_t id, const void 
     return wrong;
 }
 
+/* Their queue is looked at first. */
+static void post_anew(struct broker *b, struct post *p)
+{
+    if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
+}
+
 void delays_reset(struct broker *b)
 {
     struct tie *t;
+    struct post *p;
     b->delays = (struct lane){0};
     b->delays_given_up = false;
     ladder_reset(&b->ladder);
     list_each(t, &b->ladder.ties, struct tie, link) {
         t->told = LADDER_WAIT;
-        /* Their queue is looked at again first. */
-        while (!list_empty(&t->waiting)) {
-            struct post *p = list_first(&t->waiting, struct post, link);
-            if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
-        }
+        list_each(p, &t->waiting, struct post, link) post_anew(b, p);
     }
+    /* The next broker may be another one, whose ladder takes them all the same and leads nowhere.
+     */
+    list_each(p, &b->out.ready, struct post, link)
+        if (p->what.delay > 0) post_anew(b, p);
 }

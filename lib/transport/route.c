@@ -119,7 +119,8 @@ static void publish_closed(struct broker *b, const amqp_channel_close_t *close)
 {
     inbox_reset(&b->returns);
     if (close_blames(close, AMQP_BASIC_PUBLISH_METHOD)) {
-        outbox_refused(&b->out, b->link.sent, bytes_amqp(close->reply_text));
+        outbox_refused(&b->out, b->link.sent, close->reply_code == AMQP_NOT_FOUND,
+                       bytes_amqp(close->reply_text));
         b->publish.retry_at = 0; /* each close of this kind brings us nearer to the culprit */
     } else {
         outbox_reset(&b->out, b->link.sent);

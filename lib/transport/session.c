@@ -98,6 +98,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
             error_set(&ev->error, CTASK_EBLOCKED, "the broker takes no messages: %s", b->link.why);
         break;
     case LINK_UNBLOCKED:
+        topology_wait_anew(&b->topology, now);
         ladder_wait_anew(&b->ladder, now);
         news_add(b, BROKER_UNBLOCKED, NULL);
         break;
@@ -211,10 +212,16 @@ static bool intakes_write(struct broker *b, int64_t now)
     return ok;
 }
 
+/* In alarm the broker reads nothing from a connection that publishes: it could not answer. */
+static bool looks_due(const struct broker *b, int64_t now)
+{
+    return !b->link.blocked && topology_pending(&b->topology, now);
+}
+
 static bool write_due(const struct broker *b, int64_t now)
 {
-    return session_up(b) && (topology_pending(&b->topology, now) || delays_due(b, now) ||
-                             intakes_due(b, now) || posts_due(b, now));
+    return session_up(b) &&
+           (looks_due(b, now) || delays_due(b, now) || intakes_due(b, now) || posts_due(b, now));
 }
 
 static bool looks_write(struct broker *b, int64_t now)
@@ -230,7 +237,7 @@ static bool session_fill(struct broker *b, int64_t now)
     struct buf *out = &b->link.out;
     if (!session_up(b) || out->len >= OUT_FULL) return true;
     if (!intakes_write(b, now)) return false;
-    if (topology_pending(&b->topology, now) && !looks_write(b, now)) return false;
+    if (looks_due(b, now) && !looks_write(b, now)) return false;
     if (delays_due(b, now) && !delays_write(b, now)) return false;
     if (posts_due(b, now) &&
         (!lane_open(b, &b->publish, now) ||
@@ -361,8 +368,9 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
     }
     int64_t now = clock_now();
     bool more = b->link.out.len > 0 || write_due(b, now);
+    bool at_once = stream_ready(&b->stream) || b->link.state == LINK_DEAD; /* it failed since */
     p->events = stream_events(&b->stream, more);
-    *wake = stream_ready(&b->stream) ? now : earlier(*wake, connected_wake(b, now));
+    *wake = at_once ? earlier(*wake, now) : earlier(*wake, connected_wake(b, now));
 }
 
 void session_kick(struct broker *b)

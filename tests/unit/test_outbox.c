@@ -297,7 +297,7 @@ START_TEST(a_refused_one_alone_is_the_culprit)
 {
     put(to("q", 0));
     write_all();
-    outbox_refused(&o, out.len, bytes_text("no exchange"));
+    outbox_refused(&o, out.len, false, bytes_text("no exchange"));
     struct post *p = outbox_take(&o);
     ck_assert_int_eq(p->outcome, CTASK_EREFUSED);
     ck_assert_str_eq(p->why, "no exchange");
@@ -309,7 +309,7 @@ START_TEST(a_refused_one_among_others_is_found_by_sending_one_at_a_time)
 {
     for (int i = 0; i < 3; i++) put(to(i == 1 ? "bad" : "good", i));
     write_all();
-    outbox_refused(&o, out.len, bytes_text("no"));
+    outbox_refused(&o, out.len, false, bytes_text("no"));
     none_ended();
     buf_clear(&out);
     put(to("good", 3));
@@ -321,7 +321,7 @@ START_TEST(a_refused_one_among_others_is_found_by_sending_one_at_a_time)
     write_all();
     sees("bad", true);
     ck_assert_uint_eq(out.len, 0);
-    outbox_refused(&o, 0, bytes_text("no"));
+    outbox_refused(&o, 0, false, bytes_text("no"));
     ended(1, CTASK_EREFUSED);
     write_all();
     sees("good", true);
@@ -495,7 +495,7 @@ START_TEST(whatever_happens_each_message_ends_once)
         seed = seed * 1664525 + 1013904223;
         switch (seed >> 28) {
         case 0: outbox_reset(&o, seed >> 8 & 1 ? UINT64_MAX : 0); break;
-        case 1: outbox_refused(&o, UINT64_MAX, bytes_text("no")); break;
+        case 1: outbox_refused(&o, UINT64_MAX, false, bytes_text("no")); break;
         case 2: come_back("q", buf_bytes(&props), 4); break;
         case 3: outbox_confirm(&o, seed >> 8 & 15, seed & 64, seed & 128); break;
         case 4: outbox_confirm(&o, o.seq, seed & 64, true); break;

@@ -1,0 +1,295 @@
+/* test_session.c - a whole connection against a broker that the test plays: what waits for a queue
+ * or for the delay queues through an alarm, a lost connection and a refusal; and that one which
+ * failed between two turns does not sleep. */
+#include "transport/session.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <check.h>
+#include <ctask.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CHANNELS = 100, ASKER = CHANNELS - 1 };
+
+static const uint8_t handshake[] = {
+    /* connection.start 0-9, no properties, PLAIN, en_US */
+    1, 0, 0, 0, 0, 0, 28, 0, 10, 0, 10, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 'P', 'L', 'A', 'I', 'N', 0, 0,
+    0, 5, 'e', 'n', '_', 'U', 'S', 0xCE,
+    /* connection.tune: 100 channels, frames of 131072, no heartbeat */
+    1, 0, 0, 0, 0, 0, 12, 0, 10, 0, 30, 0, CHANNELS, 0, 2, 0, 0, 0, 0, 0xCE,
+    /* connection.open-ok */
+    1, 0, 0, 0, 0, 0, 5, 0, 10, 0, 41, 0, 0xCE};
+
+static struct url url;
+static struct broker *b;
+static int far; /* the broker's end */
+static int64_t now;
+static struct buf heard; /* of what the client said, not yet looked at */
+static amqp_pool_t pool;
+static int cookie, outcomes;
+static struct ctask_error outcome; /* the last one */
+static unsigned looks, published;  /* heard so far */
+static char exchange[256];         /* of the last one published */
+
+/* ---- The two ends ---------------------------------------------------------------------------- */
+
+static void turn(void)
+{
+    struct broker_event ev;
+    broker_turn(b, now);
+    while (broker_next(b, &ev)) {
+        ck_assert_int_ne(ev.kind, BROKER_MESSAGE);
+        if (ev.kind != BROKER_PUBLISHED) continue;
+        outcomes++;
+        outcome = ev.error;
+    }
+}
+
+static void say(uint16_t channel, amqp_method_number_t id, void *method)
+{
+    struct buf out = {0};
+    ck_assert(frame_method(&out, channel, id, method));
+    ck_assert_int_eq(send(far, buf_head(&out), out.len, 0), (ssize_t)out.len);
+    buf_done(&out);
+}
+
+static void connect_now(void)
+{
+    int pair[2];
+    ck_assert_int_eq(fd_pair(pair), 0);
+    fd_nonblock(pair[0], true);
+    far = pair[1];
+    b->stream.fd = pair[0];
+    session_begin(b, now);
+    ck_assert_int_eq(send(far, handshake, sizeof handshake, 0), sizeof handshake);
+    turn();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+}
+
+static void lose_connection(void)
+{
+    close(far);
+    buf_consume(&heard, heard.len);
+    turn();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+}
+
+static void setup(void)
+{
+    struct ctask_error e;
+    ck_assert_int_eq(url_parse("amqp://127.0.0.1:1", &url, &e), CTASK_OK);
+    b = broker_new(&(struct broker_config){.url = &url});
+    ck_assert_ptr_nonnull(b);
+    init_amqp_pool(&pool, 512);
+    now = clock_now();
+    outcomes = 0;
+    looks = published = 0;
+    connect_now();
+}
+
+static void teardown(void)
+{
+    broker_free(b);
+    buf_done(&heard);
+    empty_amqp_pool(&pool);
+    close(far);
+}
+
+/* The answer to each question is its number and one more. */
+static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
+{
+    amqp_queue_declare_ok_t declared = {.queue = amqp_text("any")};
+    uint64_t zeroes[8] = {0};
+    const amqp_basic_publish_t *publish = method;
+    switch (id) {
+    case AMQP_CHANNEL_OPEN_METHOD:
+    case AMQP_CONFIRM_SELECT_METHOD:
+    case AMQP_EXCHANGE_DECLARE_METHOD:
+    case AMQP_EXCHANGE_BIND_METHOD:
+    case AMQP_QUEUE_BIND_METHOD: say(channel, id + 1, zeroes); break;
+    case AMQP_QUEUE_DECLARE_METHOD: say(channel, id + 1, &declared); break;
+    case AMQP_BASIC_PUBLISH_METHOD:
+        published++;
+        snprintf(exchange, sizeof exchange, "%.*s", BYTES_ARG(bytes_amqp(publish->exchange)));
+        break;
+    default: break;
+    }
+}
+
+/* Hears all that was said, and answers it if it agrees. */
+static bool listen_once(bool agrees)
+{
+    struct frame f;
+    long n;
+    uint8_t bytes[65536];
+    while ((n = recv(far, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        ck_assert(buf_append(&heard, bytes, (size_t)n));
+    if (heard.len >= 8 && memcmp(buf_head(&heard), "AMQP", 4) == 0) buf_consume(&heard, 8);
+    bool any = false;
+    for (; (n = frame_next(buf_bytes(&heard), FRAME_MAX, &f)) > 0; buf_consume(&heard, (size_t)n)) {
+        const uint8_t *p = f.payload.p;
+        void *m = NULL;
+        if (f.type != AMQP_FRAME_METHOD || f.channel == 0) continue;
+        any = true;
+        recycle_amqp_pool(&pool);
+        amqp_method_number_t id = (amqp_method_number_t)p[1] << 16 | p[3];
+        amqp_bytes_t args = {f.payload.n - 4, (void *)(uintptr_t)(p + 4)};
+        ck_assert_int_ge(amqp_decode_method(id, &pool, args, &m), 0);
+        if (f.channel == ASKER && id == AMQP_QUEUE_DECLARE_METHOD) looks++;
+        if (agrees) agree(f.channel, id, m);
+        if (!agrees && id == AMQP_BASIC_PUBLISH_METHOD) published++;
+    }
+    return any;
+}
+
+/* To all that is asked, until nothing more is. */
+static void agree_to_all(void)
+{
+    do turn();
+    while (listen_once(true));
+}
+
+static void publish(uint32_t delay)
+{
+    static const uint8_t no_props[2];
+    ck_assert_int_eq(broker_publish(b, &(struct publish){.exchange = "",
+                                                         .routing_key = "q",
+                                                         .ensure = "q",
+                                                         .delay = delay,
+                                                         .props = bytes_of(no_props, 2),
+                                                         .body = bytes_text("[[], {}, {}]"),
+                                                         .spool = -1,
+                                                         .cookie = &cookie}),
+                     CTASK_OK);
+}
+
+static void confirm(uint64_t tag)
+{
+    say(CHANNEL_PUBLISH, AMQP_BASIC_ACK_METHOD, &(amqp_basic_ack_t){.delivery_tag = tag});
+    turn();
+    ck_assert_int_eq(outcomes, 1);
+    ck_assert_int_eq(outcome.code, CTASK_OK);
+}
+
+static void refuse_exchange(void)
+{
+    amqp_channel_close_t close = {.reply_code = AMQP_NOT_FOUND,
+                                  .reply_text = amqp_text("NOT_FOUND - no exchange"),
+                                  .class_id = AMQP_BASIC_CLASS,
+                                  .method_id = AMQP_BASIC_PUBLISH_METHOD & 0xFFFF};
+    say(CHANNEL_PUBLISH, AMQP_CHANNEL_CLOSE_METHOD, &close);
+    turn();
+}
+
+/* ---- Alarms ---------------------------------------------------------------------------------- */
+
+/* The broker does not read from who publishes then, so silence says nothing about the queue. */
+START_TEST(a_look_at_a_queue_outlasts_an_alarm)
+{
+    publish(0);
+    turn();
+    listen_once(false);
+    ck_assert_uint_eq(looks, 1);
+    say(0, AMQP_CONNECTION_BLOCKED_METHOD,
+        &(amqp_connection_blocked_t){.reason = amqp_text("low on memory")});
+    turn();
+    for (int i = 0; i < 10; i++) {
+        now += 10 * CLOCK_SECOND;
+        turn();
+    }
+    ck_assert_int_eq(outcomes, 0);
+    ck_assert(!listen_once(false));
+    int64_t wake = CLOCK_NEVER;
+    struct pollfd p;
+    broker_poll(b, &p, &wake);
+    ck_assert_int_eq(p.events, POLLIN);
+    say(0, AMQP_CONNECTION_UNBLOCKED_METHOD, &(amqp_connection_unblocked_t){0});
+    turn();
+    say(ASKER, AMQP_CHANNEL_OPEN_OK_METHOD, &(amqp_channel_open_ok_t){0});
+    say(ASKER, AMQP_QUEUE_DECLARE_OK_METHOD, &(amqp_queue_declare_ok_t){.queue = amqp_text("q")});
+    agree_to_all();
+    ck_assert_uint_eq(published, 1);
+    confirm(1);
+}
+END_TEST
+
+/* ---- Delayed messages ------------------------------------------------------------------------ */
+
+START_TEST(a_delayed_message_that_is_sent_again_waits_for_its_queue_there)
+{
+    publish(5);
+    agree_to_all();
+    ck_assert_uint_eq(published, 1);
+    ck_assert_str_eq(exchange, "celery_delayed_2");
+    lose_connection();
+    looks = published = 0;
+    connect_now();
+    turn();
+    listen_once(false);
+    ck_assert_uint_eq(looks, 1);
+    ck_assert_uint_eq(published, 0);
+    say(ASKER, AMQP_CHANNEL_OPEN_OK_METHOD, &(amqp_channel_open_ok_t){0});
+    say(ASKER, AMQP_QUEUE_DECLARE_OK_METHOD, &(amqp_queue_declare_ok_t){.queue = amqp_text("q")});
+    agree_to_all();
+    ck_assert_uint_eq(published, 1);
+    confirm(1);
+}
+END_TEST
+
+START_TEST(a_ladder_that_was_deleted_is_declared_again)
+{
+    publish(5);
+    agree_to_all();
+    refuse_exchange();
+    ck_assert_int_eq(outcomes, 0);
+    agree_to_all();
+    ck_assert_uint_eq(published, 2);
+    confirm(1);
+}
+END_TEST
+
+START_TEST(an_exchange_that_stays_missing_ends_a_delayed_message)
+{
+    publish(5);
+    agree_to_all();
+    refuse_exchange();
+    agree_to_all();
+    refuse_exchange();
+    ck_assert_int_eq(outcomes, 1);
+    ck_assert_int_eq(outcome.code, CTASK_EROUTE);
+}
+END_TEST
+
+/* ---- Wake ------------------------------------------------------------------------------------ */
+
+START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
+{
+    struct pollfd p;
+    int64_t wake = CLOCK_NEVER;
+    link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+    broker_poll(b, &p, &wake);
+    ck_assert_int_le(wake, clock_now());
+    turn();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("session");
+    TCase *t = tcase_create("session");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, a_look_at_a_queue_outlasts_an_alarm);
+    tcase_add_test(t, a_delayed_message_that_is_sent_again_waits_for_its_queue_there);
+    tcase_add_test(t, a_ladder_that_was_deleted_is_declared_again);
+    tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
+    tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
