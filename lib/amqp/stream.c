@@ -263,6 +263,7 @@ long stream_recv(struct stream *s, struct buf *in, size_t n)
     return got;
 }
 
+/* What was taken before it broke may have arrived, so it counts; the next call tells the end. */
 static long plain_send(struct stream *s, const struct buf *out)
 {
     size_t taken = 0;
@@ -272,11 +273,11 @@ static long plain_send(struct stream *s, const struct buf *out)
         struct bytes next =
             bytes_of(buf_head(out) + taken, left < CIPHER_WRITE ? left : CIPHER_WRITE);
         long n = tls_write(s->tls, next, &s->error);
-        if (n < 0) return -1;
+        if (n < 0) break;
         s->stalled = n == 0;
         taken += (size_t)n;
     }
-    return -1;
+    return taken > 0 ? (long)taken : -1;
 }
 
 long stream_send(struct stream *s, const struct buf *out)
