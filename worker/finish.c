@@ -249,15 +249,29 @@ void finish_forget(struct worker *w, struct request *r)
     w->unconfirmed_bytes -= r->unconfirmed_bytes;
 }
 
-/* A message that the broker refuses again and again is kept beside the one that it follows from. A
- * dead letter has no such place: it is tried for ever, and its delivery stays unsettled. */
+/* True if p is r itself, on its way back to its queue. */
+static bool is_own_copy(const struct request *r, const struct publish *p)
+{
+    return p->exchange[0] == 0 && strcmp(p->routing_key, r->source->name) == 0 &&
+           bytes_equal(message_peek(p->props).id, r->id);
+}
+
+/* A message that the broker refuses again and again is kept beside the one that it follows from. If
+ * it is that one, its task ends here, and its caller is told. A dead letter has no such place: it
+ * is tried for ever, and its delivery stays unsettled. */
 static bool give_up(struct worker *w, struct request *r, const struct broker_event *ev)
 {
     const struct publish *p = ev->publish;
     if (strcmp(p->routing_key, r->source->dead) == 0 || ++r->refusals < REFUSALS_MAX) return false;
     struct fault why;
     fault_set(&why, "DeliveryError", "to \"%s\": %s", p->routing_key, ev->error.text);
-    keep_dead(w, r, &why, NULL, p);
+    if (r->finished && is_own_copy(r, p) && !request_is_orphan(r)) {
+        r->finished = false;
+        r->refusals = 0;
+        request_bury(w, r, STATE_FAILURE, &why);
+    } else {
+        keep_dead(w, r, &why, NULL, p);
+    }
     return true;
 }
 

@@ -44,10 +44,17 @@ void request_wait(struct worker *w, struct request *r, int64_t at, enum request_
     if (!heap_add(&w->due, &r->due)) abort();
 }
 
+static void burial_free(struct burial *b)
+{
+    if (b) free(b->output);
+    free(b);
+}
+
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why)
 {
     log_warn("task id=%.*s from %s does not run: %s: %s", BYTES_ARG(r->id), r->m->queue, why->type,
              why->text);
+    burial_free(r->burial); /* of an unknown task that could not be passed on */
     r->burial = calloc(1, sizeof *r->burial);
     if (!r->burial) abort();
     r->burial->state = state;
@@ -70,8 +77,7 @@ void request_drop(struct worker *w, struct request *r)
     if (r->unconfirmed > 0) finish_forget(w, r);
     lease_drop(w, r);
     envelope_free(r->m);
-    if (r->burial) free(r->burial->output);
-    free(r->burial);
+    burial_free(r->burial);
     free(r);
 }
 

@@ -93,6 +93,27 @@ class Faults(BrokerTest):
         finally:
             ctl("delete_user", bob)
 
+    def test_a_retry_that_the_broker_always_refuses_fails(self):
+        """Nothing comes after it, so its caller would wait for ever."""
+        worker = self.worker("-c", "1", "-l", "debug")
+        child, = worker.children()
+        os.kill(child, signal.SIGSTOP)
+        task = self.bus.send(self.queue, "demo.retry", [1])
+        worker.expect("id=%s ready -> running" % task)
+        ctl("set_policy", self.queue, "^%s$" % self.queue,
+            '{"max-length": 0, "overflow": "reject-publish"}')
+        try:
+            os.kill(child, signal.SIGCONT)
+            result = self.bus.result(task)
+            self.assertEqual(result["result"]["exc_type"], "DeliveryError")
+            kept = self.bus.take(self.queue + ".dead")
+            self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
+            self.assertEqual(kept.headers["id"], task)
+            self.assertEqual(worker.stop(), 0)
+            self.assertEqual(self.bus.depth(self.queue), 0)
+        finally:
+            ctl("clear_policy", self.queue)
+
     def test_strangers_on_the_queue_are_warned_of(self):
         self.bus.declare(self.queue)
         stranger = Bus()
