@@ -4,7 +4,6 @@ sleeps when it has nothing to do, and what it holds has a ceiling."""
 import json
 import os
 import select
-import shlex
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, CTL, URL, BrokerTest, main, skip, until, unique, url_parts  # noqa: E402
+from harness import BIN, CTL, URL, BrokerTest, ctl, main, skip, until, unique, url_parts  # noqa: E402
 
 if not CTL:
     skip("needs rabbitmqctl: set CTASK_TEST_CTL, or run ./dev test")
@@ -21,11 +20,6 @@ if not CTL:
 # Where the heartbeat does not wake the worker, what it forgets to do it never does.
 QUIET = URL.rstrip("/") + "/?heartbeat=0"
 TOLD = 60000  # reports of a task: twice what may be under way
-
-
-def ctl(*args):
-    return subprocess.run(shlex.split(CTL) + list(args), check=True, capture_output=True,
-                          text=True).stdout
 
 
 class Proxy:

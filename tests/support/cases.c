@@ -8,6 +8,9 @@
 
 #define CASES_MAX 32
 
+struct wire_case *cases;
+size_t case_count;
+
 /* What follows `key: ` on this line, NULL if it is another line. */
 static const char *value_of(char *line, const char *key)
 {
@@ -23,7 +26,7 @@ static void hex_append(struct buf *b, const char *hex)
     for (; sscanf(hex, "%2x", &byte) == 1; hex += 2) buf_u8(b, (uint8_t)byte);
 }
 
-struct wire_case *cases_load(const char *file, size_t *count)
+static struct wire_case *file_load(const char *file, size_t *count)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", TEST_GOLDEN, file);
@@ -52,7 +55,7 @@ struct wire_case *cases_load(const char *file, size_t *count)
     return all;
 }
 
-void cases_free(struct wire_case *all, size_t count)
+static void file_free(struct wire_case *all, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         buf_done(&all[i].props);
@@ -61,11 +64,33 @@ void cases_free(struct wire_case *all, size_t count)
     free(all);
 }
 
-struct wire_case *cases_find(struct wire_case *all, size_t count, const char *name)
+static struct wire_case *file_find(struct wire_case *all, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(all[i].name, name) == 0) return &all[i];
     return NULL;
+}
+
+void cases_load_tasks(void)
+{
+    cases = file_load("celery-tasks.txt", &case_count);
+}
+
+void cases_load_results(void)
+{
+    cases = file_load("celery-results.txt", &case_count);
+}
+
+void cases_unload(void)
+{
+    file_free(cases, case_count);
+}
+
+struct wire_case *case_named(const char *name)
+{
+    struct wire_case *c = file_find(cases, case_count, name);
+    ck_assert_msg(c != NULL, "there is no case '%s'", name);
+    return c;
 }
 
 static void print_case(const char *name, const struct buf *props, const struct buf *body)
@@ -79,11 +104,11 @@ static void print_case(const char *name, const struct buf *props, const struct b
 void cases_match(const char *name, const struct buf *props, const struct buf *body)
 {
     size_t count;
-    struct wire_case *all = cases_load("ctask.txt", &count);
-    const struct wire_case *c = cases_find(all, count, name);
+    struct wire_case *all = file_load("ctask.txt", &count);
+    const struct wire_case *c = file_find(all, count, name);
     bool same = c && bytes_equal(buf_bytes(&c->props), buf_bytes(props)) &&
                 bytes_equal(buf_bytes(&c->body), buf_bytes(body));
     if (!same) print_case(name, props, body);
-    cases_free(all, count);
+    file_free(all, count);
     ck_assert_msg(same, "'%s' is not what ctask.txt has; above is what it was", name);
 }

@@ -10,11 +10,13 @@ struct wire_case {
     struct buf props, body;
 };
 
-/* All cases of a file, *count of them. */
-struct wire_case *cases_load(const char *file, size_t *count);
-void cases_free(struct wire_case *all, size_t count);
-/* NULL if there is none of that name. */
-struct wire_case *cases_find(struct wire_case *all, size_t count, const char *name);
+/* The cases that Celery wrote; loaded and unloaded by a fixture of check. */
+extern struct wire_case *cases;
+extern size_t case_count;
+void cases_load_tasks(void);
+void cases_load_results(void);
+void cases_unload(void);
+struct wire_case *case_named(const char *name);
 /* Checks that a message which ctask made is byte for byte that case of ctask.txt, which a Python
  * Celery was shown to read as meant (tests/interop/test_wire.sh). */
 void cases_match(const char *name, const struct buf *props, const struct buf *body);

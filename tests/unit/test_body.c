@@ -100,26 +100,6 @@ END_TEST
 
 /* ---- Task bodies ----------------------------------------------------------------------------- */
 
-static struct wire_case *cases;
-static size_t case_count;
-
-static void load(void)
-{
-    cases = cases_load("celery-tasks.txt", &case_count);
-}
-
-static void unload(void)
-{
-    cases_free(cases, case_count);
-}
-
-static struct wire_case *case_named(const char *name)
-{
-    struct wire_case *c = cases_find(cases, case_count, name);
-    ck_assert_msg(c != NULL, "there is no case '%s'", name);
-    return c;
-}
-
 START_TEST(a_body_of_celery_is_read)
 {
     struct wire_case *c = case_named("options");
@@ -184,7 +164,7 @@ int main(void)
 {
     Suite *suite = suite_create("body");
     TCase *json = tcase_create("json"), *body = tcase_create("body");
-    tcase_add_checked_fixture(body, load, unload);
+    tcase_add_checked_fixture(body, cases_load_tasks, cases_unload);
     tcase_set_timeout(json, 60);
     tcase_set_timeout(body, 60);
     tcase_add_test(json, numbers_are_read_exactly_or_not_at_all);

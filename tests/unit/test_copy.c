@@ -8,24 +8,9 @@
 
 #define ID "11111111-2222-4333-8444-555555555555"
 
-static struct wire_case *cases;
-static size_t case_count;
-
-static void load(void)
-{
-    cases = cases_load("celery-tasks.txt", &case_count);
-}
-
-static void unload(void)
-{
-    cases_free(cases, case_count);
-}
-
 static struct buf *props_of(const char *name)
 {
-    struct wire_case *c = cases_find(cases, case_count, name);
-    ck_assert_msg(c != NULL, "there is no case '%s'", name);
-    return &c->props;
+    return &case_named(name)->props;
 }
 
 /* The copy of raw as change says, and what is in it. */
@@ -367,7 +352,7 @@ int main(void)
 {
     Suite *suite = suite_create("copy");
     TCase *tc = tcase_create("copy");
-    tcase_add_checked_fixture(tc, load, unload);
+    tcase_add_checked_fixture(tc, cases_load_tasks, cases_unload);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, a_plain_copy_keeps_every_header_byte);
     tcase_add_test(tc, what_the_broker_obeys_never_travels_on);

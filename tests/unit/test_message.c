@@ -55,26 +55,6 @@ static void refused(struct head *h, const char *type, const char *word)
 
 /* ---- Celery's messages ----------------------------------------------------------------------- */
 
-static struct wire_case *cases;
-static size_t case_count;
-
-static void load(void)
-{
-    cases = cases_load("celery-tasks.txt", &case_count);
-}
-
-static void unload(void)
-{
-    cases_free(cases, case_count);
-}
-
-static struct wire_case *case_named(const char *name)
-{
-    struct wire_case *c = cases_find(cases, case_count, name);
-    ck_assert_msg(c != NULL, "there is no case '%s'", name);
-    return c;
-}
-
 static struct message read_case(const char *name)
 {
     struct message m;
@@ -502,7 +482,7 @@ int main(void)
     Suite *suite = suite_create("message");
     TCase *read = tcase_create("read"), *odd = tcase_create("odd");
     TCase *write = tcase_create("write");
-    tcase_add_checked_fixture(read, load, unload);
+    tcase_add_checked_fixture(read, cases_load_tasks, cases_unload);
     tcase_set_timeout(read, 60);
     tcase_add_test(read, a_task_of_celery_is_read_as_it_is_meant);
     tcase_add_test(read, options_of_celery_are_read);

@@ -8,23 +8,9 @@
 
 /* ---- Celery's results ------------------------------------------------------------------------ */
 
-static struct wire_case *cases;
-static size_t case_count;
-
-static void load(void)
-{
-    cases = cases_load("celery-results.txt", &case_count);
-}
-
-static void unload(void)
-{
-    cases_free(cases, case_count);
-}
-
 static struct reply read_case(const char *name)
 {
-    struct wire_case *c = cases_find(cases, case_count, name);
-    ck_assert_msg(c != NULL, "there is no case '%s'", name);
+    struct wire_case *c = case_named(name);
     struct reply r;
     struct fault f = {0};
     ck_assert_msg(reply_read(buf_bytes(&c->body), &r, &f), "%s: %s", name, f.text);
@@ -403,7 +389,7 @@ int main(void)
 {
     Suite *suite = suite_create("outcome");
     TCase *read = tcase_create("read"), *write = tcase_create("write");
-    tcase_add_checked_fixture(read, load, unload);
+    tcase_add_checked_fixture(read, cases_load_results, cases_unload);
     tcase_set_timeout(read, 60);
     tcase_set_timeout(write, 60);
     tcase_add_test(read, a_success_of_celery_is_read_as_its_value);
