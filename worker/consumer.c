@@ -9,7 +9,7 @@
 
 #define UNKNOWN_MAX 10     /* how often a task that no worker knows goes round */
 #define SKIPPED_WAIT 1     /* seconds before a message that could not be spooled goes back */
-#define HAND_OUTS_MAX 10   /* of a quorum queue's delivery limit of 20 (design section 6) */
+#define HAND_OUTS_MAX 10   /* of a quorum queue's delivery limit of 20 */
 #define DEAD_WARNING 10000 /* messages in <queue>.dead */
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
@@ -110,11 +110,19 @@ static bool head_sound(const struct worker *w, const struct request *r, struct m
     return true;
 }
 
-/* Design section 6: a quorum queue drops a message that was handed out too often, so its copy
- * starts a new count. */
+/* A quorum queue drops a message that was handed out too often; its copy starts a new count. */
 static bool handed_out_too_often(const struct message *m)
 {
     return m->delivery_count >= HAND_OUTS_MAX;
+}
+
+bool consumer_expired(struct worker *w, struct request *r)
+{
+    struct fault why;
+    if (r->burial || r->expires <= 0 || r->expires >= clock_wall()) return false;
+    fault_set(&why, "TaskRevokedError", "expired");
+    request_bury(w, r, STATE_REVOKED, &why);
+    return true;
 }
 
 static void consumer_accept(struct worker *w, struct envelope *e)
@@ -137,9 +145,8 @@ static void consumer_accept(struct worker *w, struct envelope *e)
         request_wait(w, r, w->now + SKIPPED_WAIT * CLOCK_SECOND, THEN_GIVE_BACK);
     } else if (!sound) {
         request_bury(w, r, STATE_FAILURE, &why);
-    } else if (m.expires > 0 && m.expires < now) {
-        fault_set(&why, "TaskRevokedError", "expired");
-        request_bury(w, r, STATE_REVOKED, &why);
+    } else if (consumer_expired(w, r)) {
+        return;
     } else if (!r->task) {
         unknown_task(w, r, &m);
     } else if (handed_out_too_often(&m)) {

@@ -14,10 +14,9 @@ void delay_bind(struct worker *w, const struct source *s)
 static void held_tell(struct source *s, const char *why)
 {
     if (!s->held_told)
-        log_warn(
-            "queue %s: tasks that are to run later wait in this worker, since the broker cannot "
-            "delay them: %s",
-            s->name, why);
+        log_warn("queue %s: tasks that are to run later wait in this worker, since the broker "
+                 "cannot delay them: %s",
+                 s->name, why);
     s->held_told = true;
 }
 
@@ -63,13 +62,4 @@ void delay_failed(struct worker *w, struct request *r, const struct ctask_error 
         request_give_back(w, r);
     else
         request_wait(w, r, clock_in(message_peek(r->m->props).eta - clock_wall()), THEN_RUN);
-}
-
-bool delay_too_late(struct worker *w, struct request *r)
-{
-    struct fault why;
-    if (r->burial || r->expires <= 0 || r->expires >= clock_wall()) return false;
-    fault_set(&why, "TaskRevokedError", "expired");
-    request_bury(w, r, STATE_REVOKED, &why);
-    return true;
 }

@@ -1,5 +1,5 @@
 /* finish.c - what a child has done becomes messages; when the broker has confirmed all of them, the
- * delivery is acknowledged (design decision 4). Nothing here looks into a body. */
+ * delivery is acknowledged. Nothing here looks into a body. */
 #include "wire/child.h"
 #include "worker/worker.h"
 

@@ -43,8 +43,7 @@ static const struct argp_option table[] = {
      2},
     {"queue-type", KEY_TYPE, "classic|quorum", 0,
      "What a queue is declared as that does not exist yet; one that does is used as it is "
-     "(default: "
-     "$CTASK_QUEUE_TYPE, which producers read too, else as the broker likes)",
+     "(default: $CTASK_QUEUE_TYPE, which producers read too, else as the broker likes)",
      2},
     {"grace", KEY_GRACE, "SECONDS", 0,
      "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "
@@ -63,13 +62,11 @@ static const struct argp_option table[] = {
      2},
     {"max-memory-per-child", KEY_MEMORY, "SIZE", 0,
      "Kill a task whose process occupies more, as 256M (looked at each second); it counts as a "
-     "crash. "
-     "A child that has more after a task is replaced",
+     "crash. A child that has more after a task is replaced",
      2},
     {"rlimit", KEY_RLIMIT, "NAME=VALUE[,...]", 0,
      "Limits of each child, see setrlimit(2): as, core (0 unless named), cpu, data, fsize, "
-     "memlock, "
-     "nofile, nproc, stack; a number, a size as 256M, or unlimited",
+     "memlock, nofile, nproc, stack; a number, a size as 256M, or unlimited",
      2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
     {"unknown", KEY_UNKNOWN, "delay|dead", 0,
@@ -90,15 +87,13 @@ static const char doc[] =
     "  ctask call is_prime 97\n\n"
     "Start as many as you like, on any machine that reaches the broker; stop one with SIGTERM or "
     "Ctrl-C: it takes nothing new, finishes what runs and gives back the rest. A second signal "
-    "asks "
-    "running tasks to stop, a third kills them; what was not finished runs elsewhere. SIGUSR1 logs "
-    "the counters.\n\n"
+    "asks running tasks to stop, a third kills them; what was not finished runs elsewhere. "
+    "SIGUSR1 logs the counters.\n\n"
     "A task is acknowledged after its result is safe with the broker, so it runs at least once: "
     "again, and flagged, if a worker is lost. What cannot be run is kept in QUEUE.dead with "
     "the reason in its headers.\n\n"
     "Exit status: 0 left as told, 2 wrong command line, 69 no broker at the start, 70 children do "
-    "not "
-    "live, 77 the broker refused user, password or vhost, or cannot be trusted.";
+    "not live, 77 the broker refused user, password or vhost, or cannot be trusted.";
 
 static long number(struct argp_state *state, const char *name, const char *text, long min, long max)
 {

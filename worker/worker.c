@@ -1,5 +1,5 @@
 /* worker.c - start, the loop, the end. The loop is one screen: what to wait for is computed from
- * state each turn, and each part does what it can without waiting (design decision 8). */
+ * state each turn, and each part does what it can without waiting. */
 #include "worker/worker.h"
 #include "worker/limits.h"
 #include "worker/strangers.h"
@@ -45,7 +45,7 @@ static struct request *next_job(struct worker *w)
 static void dispatch(struct worker *w)
 {
     for (struct request *r; (r = next_job(w));)
-        if (!delay_too_late(w, r)) pool_give(w, pool_idle(&w->pool), r);
+        if (!consumer_expired(w, r)) pool_give(w, pool_idle(&w->pool), r);
 }
 
 static int64_t earliest(int64_t a, int64_t b)

@@ -110,6 +110,8 @@ void consumer_start(struct worker *w);
 void consumer_read(struct worker *w); /* what `in` has to say */
 void consumer_due(struct worker *w);  /* what has waited long enough */
 void consumer_stop(struct worker *w); /* no new deliveries; back with what has not started */
+/* True if r, which was to run, has expired: it is buried instead. */
+bool consumer_expired(struct worker *w, struct request *r);
 /* How long a message of an unknown task waits here before it goes back, in ns. */
 int64_t consumer_unknown_delay(const struct request *r);
 bool consumer_owns(const struct worker *w, const char *queue);
@@ -124,8 +126,6 @@ void delay_until(struct worker *w, struct request *r, double seconds);
 void delay_seen(struct worker *w, const struct broker_event *ev); /* BROKER_DELAYS */
 /* The broker did not take the copy of finish_delay: r waits here after all. */
 void delay_failed(struct worker *w, struct request *r, const struct ctask_error *why);
-/* True if r, about to start, has expired: it is buried instead. */
-bool delay_too_late(struct worker *w, struct request *r);
 
 /* window.c */
 #define WAITING_MAX 1000
