@@ -183,7 +183,7 @@ static void each_unstarted(struct worker *w, const struct source *of,
         struct request *r;
         list_each(r, &w->requests[unstarted[i]], struct request, link) {
             /* One acknowledged early and crashed has nothing to go back to: it is still buried. */
-            if (r->m->delivery.generation != 0 && (!of || r->source == of)) f(w, r);
+            if (!request_is_acked(r) && (!of || r->source == of)) f(w, r);
         }
     }
 }

@@ -72,7 +72,7 @@ void finish_condemned(struct worker *w, struct request *r, const struct fault *w
 void finish_unbegun(struct worker *w, struct request *r)
 {
     /* One whose delivery is settled is held by nobody but us: it does not wait here again. */
-    bool leaves = w->drain > DRAIN_RUN || r->m->delivery.generation == 0;
+    bool leaves = w->drain > DRAIN_RUN || request_is_acked(r);
     if (request_is_orphan(r))
         request_drop(w, r);
     else if (leaves && !r->burial)

@@ -109,8 +109,7 @@ static void lease_take(struct worker *w, struct request *r)
 static void delivery_settle(struct worker *w, struct request *r)
 {
     window_set(w, r->source, 0);
-    broker_ack(w->in, r->m->delivery);
-    r->m->delivery.generation = 0;
+    request_ack(w, r);
     request_leave_window(r);
     log_info("task id=%.*s has run for long: it is leased", BYTES_ARG(r->id));
 }
@@ -126,7 +125,7 @@ static void copy_confirmed(struct worker *w, struct lease *l)
     memcpy(l->name, l->next, sizeof l->name);
     l->next[0] = 0;
     l->at = l->asked + lease_time(w) / 2;
-    if (l->request->m->delivery.generation != 0)
+    if (!request_is_acked(l->request))
         delivery_settle(w, l->request);
     else
         log_debug("task id=%.*s: its lease is renewed", BYTES_ARG(l->request->id));
@@ -175,7 +174,7 @@ bool lease_queue_seen(struct worker *w, const struct broker_event *ev)
 
 void lease_orphan(struct worker *w, struct request *r)
 {
-    if (r->lease && r->m->delivery.generation != 0) lease_drop(w, r);
+    if (r->lease && !request_is_acked(r)) lease_drop(w, r);
 }
 
 void lease_drop(struct worker *w, struct request *r)
@@ -198,7 +197,7 @@ void lease_init(struct worker *w)
 
 static bool is_unsettled(const struct request *r)
 {
-    return r->window != 0 && r->m->delivery.generation != 0 && !r->lease;
+    return r->window != 0 && !request_is_acked(r) && !r->lease;
 }
 
 /* Held and not begun: the broker takes it back and counts anew, and an idle worker may have it. */

@@ -259,10 +259,7 @@ void pool_give(struct worker *w, struct child *k, struct request *r)
     }
     j.nonce = k->nonce += 0x9e3779b97f4a7c15; /* odd: none comes twice */
     if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
-    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) {
-        broker_ack(w->in, r->m->delivery);
-        r->m->delivery.generation = 0; /* settled: a later ack is a no-op */
-    }
+    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) request_ack(w, r);
     k->request = r;
     k->output.tail_size = 0;
     k->jobs++;

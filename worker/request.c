@@ -81,15 +81,26 @@ void request_drop(struct worker *w, struct request *r)
     free(r);
 }
 
+void request_ack(struct worker *w, struct request *r)
+{
+    broker_ack(w->in, r->m->delivery);
+    r->m->delivery.generation = 0; /* settling it again is a no-op */
+}
+
+bool request_is_acked(const struct request *r)
+{
+    return r->m->delivery.generation == 0;
+}
+
 bool request_is_orphan(const struct request *r)
 {
-    return (r->window == 0 && r->m->delivery.generation != 0) || lease_is_over(r);
+    return (r->window == 0 && !request_is_acked(r)) || lease_is_over(r);
 }
 
 void request_give_back(struct worker *w, struct request *r)
 {
     w->counters.given_back++;
-    if (r->m->delivery.generation == 0 && !lease_is_over(r)) {
+    if (request_is_acked(r) && !lease_is_over(r)) {
         if (r->burial) r->burial->pass_on = false;
         finish_give_back(w, r);
         return;

@@ -1,17 +1,21 @@
 /* request.h - one delivery from its arrival to its settling.
  *
- * A request's state is the list it is on, and request_move is the only one that moves it:
+ * A request's state is the list it is on, and request_move is the only one that moves it. The
+ * straight way is NEW, READY, RUNNING, SETTLING.
  *
- *   (new) -> WAITING -> READY -> RUNNING -> SETTLING -> (freed)
- *      \________|_________\-> BURIAL -> RUNNING ...
- *       \-> MOVING -> (freed)
+ *   NEW       being looked at; to any other but RUNNING
+ *   WAITING   for its time; then READY, SETTLING (a copy goes back), or MOVING once that is possible
+ *   READY     for an idle child; then RUNNING, or BURIAL if it has expired
+ *   BURIAL    for an idle child that builds the last result of what will not run; then RUNNING
+ *   RUNNING   a child has it; then SETTLING, also with a copy that is to run again, or BURIAL if
+ *             it may not; READY or BURIAL again if the child had not read it
+ *   SETTLING  the messages that follow from it are unconfirmed; then it is acknowledged and freed,
+ *             or WAITING if its task is not known here
+ *   MOVING    its copy into the broker's delay queues is unconfirmed; then acknowledged and freed,
+ *             or WAITING if the broker did not take it
  *
- * WAITING: for its due time. READY: for an idle child. BURIAL: for an idle child that builds the
- * last result of a message that will not run (design decision 3). RUNNING: a child has it.
- * MOVING: into the broker's delay queues, its copy unconfirmed. SETTLING: the messages that follow
- * from it are unconfirmed. It is acknowledged and freed when they are; a delivery of a lost
- * connection is settled by doing nothing. One that takes long to get there is leased meanwhile, in
- * any state: see lease.h. */
+ * A delivery of a lost connection is settled by doing nothing. One that is RUNNING or SETTLING for
+ * long is leased meanwhile: see lease.h. */
 #ifndef WORKER_REQUEST_H
 #define WORKER_REQUEST_H
 
@@ -85,6 +89,10 @@ void request_wait(struct worker *w, struct request *r, int64_t at, enum request_
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why);
 /* Its delivery is settled: it has no place in its consumer's window any more. */
 void request_leave_window(struct request *r);
+/* Acknowledges its delivery while it lives on: from now on the broker does not know of it. */
+void request_ack(struct worker *w, struct request *r);
+/* True since then. */
+bool request_is_acked(const struct request *r);
 /* True if its delivery, or its lease, is back in the queue: another run answers for it. */
 bool request_is_orphan(const struct request *r);
 /* Back to the queue, unfinished, and freed; if its delivery is settled already, when the copy that

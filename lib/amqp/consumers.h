@@ -1,4 +1,4 @@
-/* consumers.h - who consumes what on the consuming channel.
+/* consumers.h - who consumes what on one channel.
  *
  * What is wanted is in the queues (struct queue.prefetch); consumers_turn makes the broker's side
  * follow. A window is fixed at basic.consume, so a new one means a second consumer, and the first

@@ -8,8 +8,7 @@
 #define NAME_MAX_BYTES 255 /* of queues, exchanges, routing keys: one length byte on the wire */
 
 enum queue_kind {
-    QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding as Celery declares
-                  */
+    QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding, as Celery does */
     QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
     QUEUE_REPLY, /* ours: declared durable, x-expires 30 min, looked at after a reconnect: `created`
                     then says that it was lost */

@@ -167,9 +167,9 @@ struct ctask_options {
     /* Nobody will ask: the worker sends none. The handle is ready, a success without a value, when
      * the broker has confirmed the task; so is the item of a map. */
     bool no_result;
-    /* How long it may run, in seconds: then its process is killed and the handle fails with
-     * TimeLimitExceeded; and when it is asked to end (task_cancelled), which is not after that.
-     * 0: what its table or its worker says, by default no limit. */
+    /* How long it may run, in seconds, at most 2^28 - 1: then its process is killed and the handle
+     * fails with TimeLimitExceeded; and when it is asked to end (task_cancelled), which is not
+     * after that. 0: what its table or its worker says, by default no limit. */
     double time_limit, soft_time_limit;
 };
 #define TASK_OPTIONS(...) \
@@ -196,9 +196,8 @@ CTASK_API bool ctask_result_ready(const struct ctask_result *r);
 /* Waits for the end of the task. The one thing that ends the wait for a result which is lost (its
  * queue was purged by hand, a Python worker died that had acknowledged early) or for a task that no
  * worker takes is the timeout, so give one; a worker of ours answers whatever becomes of the task.
- * CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary
- * answer; CTASK_ETIMEDOUT: not yet, ask again; CTASK_EINTASK: a task may not wait; else what went
- * wrong with the sending. */
+ * CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary answer; CTASK_ETIMEDOUT: not yet, ask
+ * again; CTASK_EINTASK: a task may not wait; else what went wrong with the sending. */
 CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MUST_USE;
 /* The returned value, or of a failed task Celery's exception object; borrowed, valid as long as the
  * handle. NULL if not ready. */

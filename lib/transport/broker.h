@@ -3,12 +3,12 @@
  * It is a state machine over a non-blocking socket: nothing here waits. The owner asks which fd to
  * poll and until when (broker_poll), lets it work (broker_turn), and takes what happened one event
  * at a time (broker_next). A lost connection is made again after 0.1 to 4 s with full jitter, or
- * after 15 to 30 s when the broker refused who we are. Of several URLs the last good one is tried
- * first, then the others without a pause; only a round in which all of them failed is told;
- * queues are looked at again, consumers started again and unconfirmed messages published again
- * with the header x-ctask-again, so that a second start is visible to the task. So is one over
- * which the oldest message stayed unconfirmed for 30 s while the broker took messages (twice as
- * long each time, at most 16 min, until it is confirmed).
+ * after 15 to 30 s when the broker refused who we are. Then queues are looked at again, consumers
+ * started again and unconfirmed messages published again with the header x-ctask-again, so that a
+ * second start is visible to the task. Of several URLs the last good one is tried first, then the
+ * others without a pause; only a round in which all of them failed is told. A connection over which
+ * the oldest message stays unconfirmed for 30 s while the broker takes messages counts as lost
+ * (twice as long each time, at most 16 min, until it is confirmed).
  *
  * Channels: one publishes with confirms and mandatory, some look at queues and declare them, one
  * sees to the delay queues, and each consumed queue has one of its own, so that a queue that does
@@ -119,8 +119,7 @@ void broker_give_back(struct broker *b, struct delivery d);
 
 /* Copies everything but the spool. CTASK_OK; CTASK_EAGAIN: the window is full; CTASK_ETOOBIG:
  * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes, a delay that is none;
- * CTASK_ENOMEM. While
- * the connection is down messages are held and leave when it is up. */
+ * CTASK_ENOMEM. While the connection is down messages are held and leave when it is up. */
 int broker_publish(struct broker *b, const struct publish *p);
 /* Takes all messages with this cookie back: no outcome will come. Whether they were delivered is
  * unknown. */
