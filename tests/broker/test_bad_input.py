@@ -95,8 +95,8 @@ class BadInput(ContentTest):
             self.assertEqual(self.bus.result(task)["status"], "SUCCESS", headers)
         self.assert_alive()
 
-    def test_300_headers(self):
-        self.bus.send(self.queue, headers={"h%d" % i: i for i in range(300)})
+    def test_600_headers(self):
+        self.bus.send(self.queue, headers={"h%d" % i: i for i in range(600)})
         self.kept()
         self.assert_alive()
 
