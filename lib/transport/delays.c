@@ -16,7 +16,9 @@ bool broker_delays(struct broker *b, const char *queue, bool bind_only)
         ladder_unfit(queue) ? NULL : ladder_want(&b->ladder, queue, !bind_only, clock_now());
     if (!t) return false;
     t->wanted = true;
-    return ladder_says(&b->ladder, t, &why) == LADDER_READY;
+    enum ladder_verdict said = ladder_says(&b->ladder, t, &why);
+    if (said == LADDER_WAIT) t->told = said; /* so a second refusal is told too */
+    return said == LADDER_READY;
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */

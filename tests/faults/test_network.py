@@ -129,6 +129,14 @@ class Cut(NetworkTest):
 class HalfOpen(NetworkTest):
     """B5: nobody is told, and yet it is noticed."""
 
+    def test_a_worker_leaves_a_broker_that_does_not_say_goodbye(self):
+        """Both connections are still there when it goes; one follows the other."""
+        proxy = self.proxy()
+        worker = self.worker("-c", "1", url=proxy.url)
+        self.assertEqual(self.bus.result(self.bus.send(self.queue, "demo.add", [1, 2]))["result"], 3)
+        proxy("blackhole both")
+        self.assertEqual(worker.stop(), 0)
+
     def test_silence_is_noticed_within_two_heartbeats_and_a_second(self):
         faults = {  # what is asked of which connection
             "idle c2s": ("in", "blackhole c2s"), "idle s2c": ("in", "blackhole s2c"),

@@ -30,6 +30,7 @@ static struct buf heard; /* of what the client said, not yet looked at */
 static amqp_pool_t pool;
 static int cookie, outcomes;
 static struct ctask_error outcome; /* the last one */
+static unsigned refusals;          /* of delays */
 static unsigned looks, published;  /* heard so far */
 static char exchange[256];         /* of the last one published */
 
@@ -41,6 +42,7 @@ static void turn(void)
     broker_turn(b, now);
     while (broker_next(b, &ev)) {
         ck_assert_int_ne(ev.kind, BROKER_MESSAGE);
+        if (ev.kind == BROKER_DELAYS) refusals += ev.error.code != CTASK_OK;
         if (ev.kind != BROKER_PUBLISHED) continue;
         outcomes++;
         outcome = ev.error;
@@ -85,7 +87,7 @@ static void setup(void)
     init_amqp_pool(&pool, 512);
     now = clock_now();
     outcomes = 0;
-    looks = published = 0;
+    looks = published = refusals = 0;
     connect_now();
 }
 
@@ -262,6 +264,29 @@ START_TEST(an_exchange_that_stays_missing_ends_a_delayed_message)
 }
 END_TEST
 
+static void refuse_binding(void)
+{
+    amqp_channel_close_t close = {.reply_code = AMQP_ACCESS_REFUSED,
+                                  .reply_text = amqp_text("ACCESS_REFUSED"),
+                                  .class_id = AMQP_QUEUE_CLASS,
+                                  .method_id = AMQP_QUEUE_BIND_METHOD & 0xFFFF};
+    turn();
+    say(CHANNELS, AMQP_CHANNEL_CLOSE_METHOD, &close);
+    turn();
+}
+
+START_TEST(each_refusal_of_delays_is_told)
+{
+    ck_assert(!broker_delays(b, "q", true));
+    refuse_binding();
+    ck_assert_uint_eq(refusals, 1);
+    list_first(&b->ladder.ties, struct tie, link)->retry_at = 0;
+    ck_assert(!broker_delays(b, "q", true));
+    refuse_binding();
+    ck_assert_uint_eq(refusals, 2);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -285,6 +310,7 @@ int main(void)
     tcase_add_test(t, a_delayed_message_that_is_sent_again_waits_for_its_queue_there);
     tcase_add_test(t, a_ladder_that_was_deleted_is_declared_again);
     tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
+    tcase_add_test(t, each_refusal_of_delays_is_told);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
