@@ -38,7 +38,7 @@ static void held_move(struct worker *w, const struct source *s)
     struct request *r;
     list_each(r, &w->requests[REQUEST_WAITING], struct request, link) {
         if (r->source != s || r->then != THEN_RUN) continue;
-        uint32_t delay = message_delay((double)(r->due.at - w->now) / (double)CLOCK_SECOND);
+        uint32_t delay = message_delay(clock_seconds(r->due.at - w->now));
         if (delay > 0) finish_delay(w, r, delay);
     }
 }

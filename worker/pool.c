@@ -406,7 +406,7 @@ double pool_oldest(const struct pool *p, int64_t now)
     list_each(k, &p->all, struct child, link) {
         if (k->state == CHILD_BUSY && k->since < oldest) oldest = k->since;
     }
-    return (double)(now - oldest) / 1e9;
+    return clock_seconds(now - oldest);
 }
 
 void pool_end(struct pool *p)

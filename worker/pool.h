@@ -80,8 +80,8 @@ void pool_ask(struct child *k);
 /* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
  * its request is buried for this reason, at once and for good. */
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why);
-/* Kills k, for this reason ("wrote too much"; borrowed while k lives; NULL: none worth a word). What
- * it did before counts; its job is concluded at its exit. */
+/* Kills k, for this reason ("wrote too much"; borrowed while k lives; NULL: none worth a word).
+ * What it did before counts; its job is concluded at its exit. */
 void pool_lose(struct worker *w, struct child *k, const char *why);
 /* Concludes the children that have exited. */
 void pool_reap(struct worker *w);

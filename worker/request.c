@@ -124,7 +124,7 @@ void request_settle(struct worker *w, struct request *r)
         return;
     }
     if (r->task && r->state == REQUEST_SETTLING)
-        window_settled(w, (double)(w->now - r->since) / 1e9);
+        window_settled(w, clock_seconds(w->now - r->since));
     broker_ack(w->in, r->m->delivery);
     request_drop(w, r);
 }

@@ -44,7 +44,7 @@ static void look(struct worker *w, struct child *k)
     k->trouble = trouble_of(w, k);
     if (k->trouble && !was && k->request)
         log_warn("child pid=%d %s while task id=%.*s runs, %.0f s after its start", (int)k->pid,
-                 k->trouble, BYTES_ARG(k->request->id), (double)(w->now - k->since) / 1e9);
+                 k->trouble, BYTES_ARG(k->request->id), clock_seconds(w->now - k->since));
     else if (was && !k->trouble)
         log_info("child pid=%d goes on again", (int)k->pid);
 }

@@ -109,13 +109,18 @@ static int64_t change_at(const struct worker *w)
     return starving(w) ? w->window_since : w->window_since + PAUSE;
 }
 
-/* READY for longer than a long task, and nobody here is going to take it. */
-static struct request *overdue(struct worker *w)
+/* The oldest that is READY, if others may have it when it has waited for as long as a long task. */
+static struct request *unserved(struct worker *w)
 {
     bool kept = pool_idle(&w->pool) || w->options->prefetch;
     if (list_empty(&w->requests[REQUEST_READY]) || (kept && !watch_is_barren(w))) return NULL;
-    struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
-    return w->now - r->since > (int64_t)(LONG * 1e9) ? r : NULL;
+    return list_first(&w->requests[REQUEST_READY], struct request, link);
+}
+
+static struct request *overdue(struct worker *w)
+{
+    struct request *r = unserved(w);
+    return r && w->now > clock_after(r->since, LONG) ? r : NULL;
 }
 
 static bool open_window(const struct worker *w)
@@ -147,16 +152,10 @@ int64_t window_next(struct worker *w)
     if (!may_adjust(w)) return CLOCK_NEVER;
     int64_t at = CLOCK_NEVER;
     if (!window_fits(w)) at = change_at(w);
-    if (!list_empty(&w->requests[REQUEST_READY])) {
-        struct request *r = list_first(&w->requests[REQUEST_READY], struct request, link);
-        int64_t due = r->since + (int64_t)(LONG * 1e9) + CLOCK_MS;
-        bool kept = pool_idle(&w->pool) || w->options->prefetch;
-        if ((!kept || watch_is_barren(w)) && due < at) at = due;
-    }
+    const struct request *r = unserved(w);
+    if (r) at = clock_earlier(at, clock_after(r->since, LONG) + CLOCK_MS);
     double oldest = pool_oldest(&w->pool, w->now);
-    if (oldest > 0 && oldest <= LONG) {
-        int64_t due = w->now + (int64_t)((LONG - oldest) * 1e9) + CLOCK_MS;
-        if (due < at) at = due;
-    }
+    if (oldest > 0 && oldest <= LONG)
+        at = clock_earlier(at, clock_after(w->now, LONG - oldest) + CLOCK_MS);
     return at;
 }

@@ -48,23 +48,18 @@ static void dispatch(struct worker *w)
         if (!consumer_expired(w, r)) pool_give(w, pool_idle(&w->pool), r);
 }
 
-static int64_t earliest(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t next_wake(struct worker *w)
 {
     if (next_job(w)) return w->now; /* a child was born or results were confirmed since */
     const struct heap_node *due = heap_first(&w->due);
     int64_t at = due ? due->at : CLOCK_NEVER;
-    at = earliest(at, pool_next(&w->pool));
-    at = earliest(at, limits_next(w));
-    at = earliest(at, watch_next(w));
-    at = earliest(at, repost_next(w));
-    at = earliest(at, lease_next(w));
-    at = earliest(at, window_next(w));
-    return w->drain > DRAIN_RUN ? earliest(at, w->drain_until) : at;
+    at = clock_earlier(at, pool_next(&w->pool));
+    at = clock_earlier(at, limits_next(w));
+    at = clock_earlier(at, watch_next(w));
+    at = clock_earlier(at, repost_next(w));
+    at = clock_earlier(at, lease_next(w));
+    at = clock_earlier(at, window_next(w));
+    return w->drain > DRAIN_RUN ? clock_earlier(at, w->drain_until) : at;
 }
 
 static void check_children(struct worker *w)

@@ -38,6 +38,16 @@ int64_t clock_in(double seconds)
     return clock_after(clock_now(), seconds);
 }
 
+int64_t clock_earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+double clock_seconds(int64_t ns)
+{
+    return (double)ns / (double)CLOCK_SECOND;
+}
+
 int clock_poll_ms(int64_t deadline, int64_t now)
 {
     if (deadline == CLOCK_NEVER) return -1;

@@ -20,6 +20,9 @@ int64_t clock_cpu(void);
 int64_t clock_in(double seconds);
 /* The same from `start`. */
 int64_t clock_after(int64_t start, double seconds);
+int64_t clock_earlier(int64_t a, int64_t b);
+/* Nanoseconds as seconds. */
+double clock_seconds(int64_t ns);
 /* What poll(2) takes to sleep until `deadline`, but for a minute at most: -1 for CLOCK_NEVER, 0
  * when it has passed, rounded up so that nobody spins through the last millisecond. */
 int clock_poll_ms(int64_t deadline, int64_t now);

@@ -188,7 +188,7 @@ int ctask_map_next(struct ctask_map *m, double timeout, size_t *index, struct ct
 struct ctask_map_stat ctask_map_stat(const struct ctask_map *m)
 {
     struct ctask_map_stat s = m->stat;
-    s.wall = (double)(clock_now() - m->opened_at) / 1e9;
+    s.wall = clock_seconds(clock_now() - m->opened_at);
     return s;
 }
 

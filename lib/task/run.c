@@ -38,7 +38,7 @@ static void call_run(struct ctask_call *t)
     int64_t start = clock_now();
     ctask_outcome outcome = t->task->run(t);
     if (getpid() != self) _exit(0); /* forked by the task, which answers for itself */
-    t->runtime = (double)(clock_now() - start) / (double)CLOCK_SECOND;
+    t->runtime = clock_seconds(clock_now() - start);
     if (outcome.code == CALL_OPEN || outcome.code != (int)t->end) {
         fault_set(&t->fault, "SystemError",
                   "%s() did not end with task_return, task_fail or task_retry", t->task->name);

@@ -331,21 +331,16 @@ void session_turn(struct broker *b, int64_t now)
     if (b->phase == PHASE_CONNECTED) connected_turn(b, now);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Only what is still to come: what is due already leaves as soon as the socket takes it. */
 static int64_t to_come(int64_t at, int64_t t, int64_t now)
 {
-    return t > now ? earlier(at, t) : at;
+    return t > now ? clock_earlier(at, t) : at;
 }
 
 static int64_t connected_wake(const struct broker *b, int64_t now)
 {
-    int64_t at = earlier(earlier(link_wake(&b->link), b->pulse_at), b->patience.until);
-    if (b->link.state < LINK_UP || b->closing) at = earlier(at, b->deadline);
+    int64_t at = clock_earlier(clock_earlier(link_wake(&b->link), b->pulse_at), b->patience.until);
+    if (b->link.state < LINK_UP || b->closing) at = clock_earlier(at, b->deadline);
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
@@ -370,7 +365,7 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
     bool more = b->link.out.len > 0 || write_due(b, now);
     bool at_once = stream_ready(&b->stream) || b->link.state == LINK_DEAD; /* it failed since */
     p->events = stream_events(&b->stream, more);
-    *wake = at_once ? earlier(*wake, now) : earlier(*wake, connected_wake(b, now));
+    *wake = at_once ? clock_earlier(*wake, now) : clock_earlier(*wake, connected_wake(b, now));
 }
 
 void session_kick(struct broker *b)
