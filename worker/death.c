@@ -53,13 +53,13 @@ static void bury_here(struct worker *w, struct request *r)
     buf_done(&frame);
 }
 
-void finish_burials(struct worker *w)
+void death_bury_all(struct worker *w)
 {
     struct request *r;
     list_each(r, &w->requests[REQUEST_BURIAL], struct request, link) bury_here(w, r);
 }
 
-void finish_condemned(struct worker *w, struct request *r, const struct fault *why)
+void death_condemned(struct worker *w, struct request *r, const struct fault *why)
 {
     if (request_is_orphan(r))
         request_drop(w, r);
@@ -69,7 +69,7 @@ void finish_condemned(struct worker *w, struct request *r, const struct fault *w
         request_bury(w, r, STATE_FAILURE, why);
 }
 
-void finish_unbegun(struct worker *w, struct request *r)
+void death_unbegun(struct worker *w, struct request *r)
 {
     /* One whose delivery is settled is held by nobody but us: it does not wait here again. */
     bool leaves = w->drain > DRAIN_RUN || request_is_acked(r);
@@ -104,7 +104,7 @@ static void bury(struct worker *w, struct child *k, int64_t attempts)
     b->death.output = bytes_text(output_tail(&k->output, b->output));
 }
 
-void finish_death(struct worker *w, struct child *k)
+void death_conclude(struct worker *w, struct child *k)
 {
     struct request *r = k->request;
     struct message m = message_peek(r->m->props);

@@ -65,7 +65,7 @@ void drain_begin(struct worker *w, enum drain to)
         if (w->count[REQUEST_RUNNING])
             log_warn("leaving: %zu tasks are stopped and given back", w->count[REQUEST_RUNNING]);
         consumer_stop(w);
-        finish_burials(w); /* what has nothing to go back to */
+        death_bury_all(w); /* what has nothing to go back to */
         w->pool.want = 0;
         pool_kill(&w->pool, SIGKILL);
         w->drain_until = clock_in(NOW_S);

@@ -142,9 +142,9 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
         }
     }
     if (k->request && k->unread)
-        finish_unbegun(w, k->request);
+        death_unbegun(w, k->request);
     else if (k->request)
-        finish_death(w, k);
+        death_conclude(w, k);
     child_free(k);
     p->size--;
 }
@@ -367,7 +367,7 @@ void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
     struct request *r = k->request;
     k->request = NULL;
     pool_lose(w, k, NULL);
-    finish_condemned(w, r, why);
+    death_condemned(w, r, why);
 }
 
 void pool_reap(struct worker *w)

@@ -159,13 +159,13 @@ void finish_repost(struct worker *w, const struct publish *p);
 
 /* death.c */
 /* The child k, with its request, is gone: run again, buried, given back or dropped. */
-void finish_death(struct worker *w, struct child *k);
+void death_conclude(struct worker *w, struct child *k);
 /* The child that had r is gone, and had not read it: it is given to the next one. */
-void finish_unbegun(struct worker *w, struct request *r);
+void death_unbegun(struct worker *w, struct request *r);
 /* r ends without a result of its own and is not tried again. */
-void finish_condemned(struct worker *w, struct request *r, const struct fault *why);
+void death_condemned(struct worker *w, struct request *r, const struct fault *why);
 /* No child will be there for them: the last results of all that waits for one are made here. */
-void finish_burials(struct worker *w);
+void death_bury_all(struct worker *w);
 /* It, its task or a limit was the cause; not somebody who sent SIGKILL. */
 bool death_is_own(const struct child *k);
 /* How k went, in a few words. Returns out. */
