@@ -4,7 +4,7 @@
  * straight way is NEW, READY, RUNNING, SETTLING.
  *
  *   NEW       being looked at; to any other but RUNNING
- *   WAITING   for its time; then READY, SETTLING (a copy goes back), or MOVING once that is possible
+ *   WAITING   for its time; then READY, or SETTLING if a copy goes back; MOVING once it can be
  *   READY     for an idle child; then RUNNING, or BURIAL if it has expired
  *   BURIAL    for an idle child that builds the last result of what will not run; then RUNNING
  *   RUNNING   a child has it; then SETTLING, also with a copy that is to run again, or BURIAL if
