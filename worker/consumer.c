@@ -54,16 +54,27 @@ static void warn_of_strangers(const struct source *s)
                  s->name, s->others);
 }
 
+/* Ready is who gets tasks, and has a place for those that cannot be run. */
+static void announce(struct worker *w)
+{
+    bool all = !w->announced;
+    for (size_t i = 0; i < w->source_count; i++)
+        all = all && w->sources[i].consuming && w->sources[i].dead_created >= 0;
+    if (!all) return;
+    w->announced = true;
+    log_info("ready");
+}
+
 /* `in` looked at a task queue, or `out` at its dead letters. */
 static void queue_seen(struct worker *w, const struct broker_event *ev, bool dead)
 {
-    if (ev->error.code != CTASK_OK) {
-        log_error("queue %s: %s", ev->queue, ev->error.text);
-        return;
-    }
+    bool refused = ev->error.code != CTASK_OK;
+    if (refused) log_error("queue %s: %s", ev->queue, ev->error.text);
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
         if (strcmp(dead ? s->dead : s->name, ev->queue) != 0) continue;
+        if (dead && refused && s->dead_created < 0) s->dead_created = 0;
+        if (refused) continue;
         if (dead && ev->messages > DEAD_WARNING)
             log_warn("queue %s holds %u dead letters: look at them, then purge it", s->dead,
                      ev->messages);
@@ -73,6 +84,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         if (!dead && s->others < 0) s->others = (int)ev->consumers;
         if (first && s->others >= 0 && s->dead_created >= 0) warn_of_strangers(s);
     }
+    announce(w);
 }
 
 void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev)
@@ -221,17 +233,6 @@ static void stale(struct worker *w, const char *queue, const struct ctask_error 
     lost(w, consumer_source(w, queue));
 }
 
-static void announce(struct worker *w, const char *queue)
-{
-    consumer_source(w, queue)->consuming = true;
-    bool all = true;
-    for (size_t i = 0; i < w->source_count; i++) all = all && w->sources[i].consuming;
-    if (all && !w->announced) {
-        w->announced = true;
-        log_info("ready");
-    }
-}
-
 static void down(struct worker *w, const struct ctask_error *why)
 {
     for (size_t i = 0; i < w->source_count; i++) lost(w, &w->sources[i]);
@@ -263,7 +264,10 @@ void consumer_read(struct worker *w)
         case BROKER_STALE: stale(w, ev.queue, &ev.error); break;
         case BROKER_MESSAGE: consumer_accept(w, ev.message); break;
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
-        case BROKER_CONSUMING: announce(w, ev.queue); break;
+        case BROKER_CONSUMING:
+            consumer_source(w, ev.queue)->consuming = true;
+            announce(w);
+            break;
         case BROKER_CANCELLED:
             log_warn("queue %s was deleted; it is declared and consumed again", ev.queue);
             break;

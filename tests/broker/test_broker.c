@@ -311,8 +311,8 @@ static void refused(const char *at, int code, const char *words)
 static const char *with(const char *user, const char *password, unsigned port, const char *vhost)
 {
     static char text[1024];
-    snprintf(text, sizeof text, "amqp://%s:%s@%s:%u/%s", user, password, p->url.host,
-             port ? port : p->url.port, vhost);
+    snprintf(text, sizeof text, "amqp%s://%s:%s@%s:%u/%s", p->url.tls && !port ? "s" : "", user,
+             password, p->url.host, port ? port : p->url.port, vhost);
     return text;
 }
 
@@ -402,8 +402,9 @@ static int resolve(void *ctx, const char *host, uint16_t port, struct addrs *out
 
 START_TEST(a_name_that_is_still_being_resolved_is_asked_for_again)
 {
-    struct url real = p->url;
+    struct url real;
     char at[600];
+    ck_assert_int_eq(url_parse(peer_plain(), &real, NULL), CTASK_OK);
     snprintf(at, sizeof at, "amqp://%s:%s@somewhere.example:%u/", real.user, real.password,
              real.port);
     peer_free(p);

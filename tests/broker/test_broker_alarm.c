@@ -119,7 +119,9 @@ START_TEST(the_librarys_publish_blocks_where_ours_returns)
     peer_ready(out, queue);
     peer_ready(in, queue);
     ck_assert(peer_ctl(ALARM_ON));
-    pid_t pid = library_publish(&out->url, returned);
+    struct url plain;
+    ck_assert_int_eq(url_parse(peer_plain(), &plain, NULL), CTASK_OK);
+    pid_t pid = library_publish(&plain, returned);
     unsigned stuck_at;
     do { /* until a second passes without a call of it returning */
         stuck_at = atomic_load(returned);

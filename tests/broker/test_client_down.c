@@ -41,8 +41,8 @@ static const char *other_url(const char *user_info, const char *vhost)
     static char text[1024];
     const char *host = strchr(broker_url, '@');
     ck_assert_ptr_nonnull(host);
-    snprintf(text, sizeof text, "amqp://%s%.*s/%s", user_info, (int)strcspn(host, "/"), host,
-             vhost);
+    snprintf(text, sizeof text, "%.*s://%s%.*s/%s", (int)strcspn(broker_url, ":"), broker_url,
+             user_info, (int)strcspn(host, "/"), host, vhost);
     return text;
 }
 

@@ -6,7 +6,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import CTL, Bus, BrokerTest, ctl, main, skip, unique, until, url_parts  # noqa: E402
+from harness import CTL, Bus, BrokerTest, ctl, main, skip, unique, until, url_for  # noqa: E402
 
 import amqp  # noqa: E402
 
@@ -81,8 +81,7 @@ class Faults(BrokerTest):
         ctl("add_user", bob, "secret")
         try:
             ctl("set_permissions", bob, "^t[.]", ".*", ".*")  # may not declare "forbidden"
-            user, password, host, port = url_parts()
-            self.worker("-c", "1", url="amqp://%s:secret@%s:%d" % (bob, host, port))
+            self.worker("-c", "1", url=url_for(bob, "secret"))
             task = self.bus.send(self.queue, "demo.send", ["forbidden", "demo.add", 2, 3])
             self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
             kept = self.bus.take(self.queue + ".dead")

@@ -7,7 +7,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, BrokerTest, URL, Worker, alive, main, until, unique, url_parts  # noqa: E402
+from harness import BIN, BrokerTest, URL, Worker, alive, main, until, unique, url_for, url_parts  # noqa: E402
 
 
 class Running(BrokerTest):
@@ -76,9 +76,10 @@ class Running(BrokerTest):
         self.assertEqual(result["result"]["exc_type"], "TaskRevokedError")
 
     def test_a_task_sent_by_a_task_runs(self):
-        self.worker()
+        worker = self.worker("-l", "debug")
         parent = self.bus.send(self.queue, "demo.send", [self.queue, "demo.add", 2, 3])
         self.assertEqual(self.bus.result(parent)["status"], "SUCCESS")
+        worker.expect("ready -> running", 2)
         self.workers[0].stop()
         self.assertIn("succeeded 2", self.workers[0].log())
 
@@ -205,9 +206,8 @@ class Starting(BrokerTest):
         self.assertRegex(said[0], words)
 
     def test_wrong_starts_say_what_to_do(self):
-        user, password, host, port = url_parts()
         self.assert_refused(69, "refused", "-A", "primes", url="amqp://127.0.0.1:1")
-        self.assert_refused(77, "password", "-A", "primes", url="amqp://%s:no@%s:%d" % (user, host, port))
+        self.assert_refused(77, "password", "-A", "primes", url=url_for("guest", "no"))
         self.assert_refused(77, "virtual host", "-A", "primes", url=URL.rstrip("/") + "/nowhere")
         self.assert_refused(2, "-A", url=URL)
         self.assert_refused(2, "nosuchapp", "-A", "nosuchapp")

@@ -12,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, CTL, URL, BrokerTest, ctl, main, skip, until, unique, url_parts  # noqa: E402
+from harness import BIN, CTL, URL, BrokerTest, ctl, main, skip, until, unique, url_for, url_parts  # noqa: E402
 
 if not CTL:
     skip("needs rabbitmqctl: set CTASK_TEST_CTL, or run ./dev test")
@@ -30,7 +30,7 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         user, password, _, _ = url_parts()
-        self.url = "amqp://%s:%s@127.0.0.1:%d" % (user, password, self.port)
+        self.url = url_for(user, password, self.port)
         self.pairs, self.frozen, self.closed = [], False, False
         self.refused, self.accepted = 0, []  # how many, and when
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()

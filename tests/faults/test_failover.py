@@ -32,7 +32,7 @@ def setUpModule():
     starting = a.start(wait=False), b.start(wait=False)
     a.started(starting[0])
     b.started(starting[1])
-    over_tls = a._dev("tls-url").strip()
+    over_tls = a._dev("tls-url").strip() + "/?cafile=" + os.path.join(CERTS, "ca.pem")
 
 
 def tearDownModule():

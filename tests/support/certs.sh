@@ -2,7 +2,8 @@
 # tests/support/certs.sh DIRECTORY - certificates for the tests of TLS, made in a second by the
 # program openssl: ca.pem, which vouches for server.pem (localhost, 127.0.0.1 and ::1) and client.pem,
 # each with its .key; and what a test wants to see refused: expired.pem, misnamed.pem (for another
-# host), strange.pem (of an authority that nobody knows).
+# host), strange.pem (of an authority that nobody knows). With SSL_CERT_DIR=DIRECTORY/trusted it is
+# one of the system's authorities.
 set -eu
 cd "$1"
 umask 077
@@ -31,3 +32,5 @@ identity client ca DNS:client 30
 identity expired ca "$here" -1
 identity misnamed ca DNS:elsewhere.test 30
 identity strange nobody "$here" 30
+mkdir trusted
+cp ca.pem "trusted/$(openssl x509 -in ca.pem -noout -hash).0"

@@ -3,7 +3,7 @@ and the log must show of them, and a publisher that writes what no client librar
 import socket
 import struct
 
-from harness import BrokerTest, url_parts
+from harness import PLAIN, BrokerTest, url_parts
 
 
 class ContentTest(BrokerTest):
@@ -57,7 +57,7 @@ def long(data):
 
 def raw_publish(queue, table, body, reply_to=None, correlation_id="raw"):
     """Publishes with a header table given as bytes."""
-    user, password, host, port = url_parts()
+    user, password, host, port = url_parts(PLAIN)
     s = socket.create_connection((host, port))
 
     def frame(kind, channel, payload):

@@ -18,6 +18,7 @@ import uuid
 from leftovers import end_at_exit, forget
 
 URL = os.environ.get("CTASK_TEST_BROKER", "")
+PLAIN = os.environ.get("CTASK_TEST_PLAIN", URL)  # without TLS, for who has to
 CTL = os.environ.get("CTASK_TEST_CTL", "")
 BIN = os.environ.get("CTASK_BIN", os.path.join(os.path.dirname(__file__), "../../build/bin"))
 GIVE_UP = 120
@@ -37,8 +38,14 @@ except ImportError:
 
 
 def url_parts(url=URL):
-    user, password, host, port = re.match(r"amqp://(.*?):(.*?)@(.*?):(\d+)", url).groups()
+    user, password, host, port = re.match(r"amqps?://(.*?):(.*?)@(.*?):(\d+)", url).groups()
     return user, password, host, int(port)
+
+
+def url_for(user, password, port=None):
+    """The tests' broker as somebody else, or behind another port of this machine."""
+    _, _, host, own = url_parts()
+    return "%s://%s:%s@%s:%d" % (URL.split(":")[0], user, password, host, port or own)
 
 
 def ctl(*args):
@@ -151,7 +158,8 @@ class Bus:
     def __init__(self, login=None, url=URL):
         user, password, host, port = url_parts(url)
         user, password = login or (user, password)
-        self.connection = amqp.Connection("%s:%d" % (host, port), user, password, heartbeat=0)
+        self.connection = amqp.Connection("%s:%d" % (host, port), user, password, heartbeat=0,
+                                          ssl=url.startswith("amqps"))
         self.connection.connect()
         self.channel = self.connection.channel()
         self.reply_to = "ctask.reply." + str(uuid.uuid4())

@@ -163,6 +163,12 @@ const char *peer_broker(void)
     exit(77);
 }
 
+const char *peer_plain(void)
+{
+    const char *url = getenv("CTASK_TEST_PLAIN");
+    return url && *url ? url : peer_broker();
+}
+
 bool peer_ctl(const char *args)
 {
     char command[1024];

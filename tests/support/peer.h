@@ -51,6 +51,8 @@ int peer_cookie(const struct envelope *m, bool *again);
 
 /* The broker to test against, else ends the program, saying why, with status 77. */
 const char *peer_broker(void);
+/* The same one without TLS. */
+const char *peer_plain(void);
 /* Runs rabbitmqctl against it. False if it failed, or if there is none: the reason is printed. */
 bool peer_ctl(const char *args);
 

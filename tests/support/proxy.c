@@ -136,8 +136,8 @@ struct proxy *proxy_start(const char *url)
     must(listen(p->listener, 64) == 0);
     must(getsockname(p->listener, (struct sockaddr *)&at, &n) == 0);
     const char *vhost = strrchr(strstr(url, "//") + 2, '/');
-    snprintf(p->url, sizeof p->url, "amqp://%s:%s@127.0.0.1:%d%s", p->to.user, p->to.password,
-             ntohs(at.sin_port), vhost ? vhost : "");
+    snprintf(p->url, sizeof p->url, "amqp%s://%s:%s@127.0.0.1:%d%s", p->to.tls ? "s" : "",
+             p->to.user, p->to.password, ntohs(at.sin_port), vhost ? vhost : "");
     p->bell = eventfd(0, EFD_CLOEXEC);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
