@@ -222,8 +222,6 @@ bool result_ended(const struct ctask_result *r);
 void result_succeed(struct ctask_result *r, json_t *value, double runtime);
 void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *value,
                  double runtime);
-/* CTASK_OK, or the raised reason of a handle that has ended. */
-int result_outcome(const struct ctask_result *r);
 
 /* ---- group.c --------------------------------------------------------------------------------- */
 

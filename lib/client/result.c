@@ -82,7 +82,8 @@ void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *va
     result_end(r, CTASK_FAILURE, own ? own : (struct ctask_error *)&no_memory, value, runtime);
 }
 
-int result_outcome(const struct ctask_result *r)
+/* CTASK_OK, or the raised reason of a handle that has ended. */
+static int result_outcome(const struct ctask_result *r)
 {
     return r->state == CTASK_SUCCESS ? CTASK_OK : error_raise(r->error);
 }

@@ -29,6 +29,10 @@ struct options {
     bool no_wait;
 };
 
+#define OPTIONS_BROKER_HELP                                                                  \
+    "amqp://user:password@host:port/vhost, or amqps:// for TLS; several with ; between are " \
+    "tried in turn; default $CTASK_BROKER_URL, else the first line of the file "             \
+    "$CTASK_BROKER_FILE, else amqp://localhost"
 #define OPTIONS_EXIT_HELP                                                                        \
     "Exit status: 0 fine, 1 the task failed, 2 wrong usage or input, 4 timed out, 69 no broker " \
     "could be reached, 74 results could not be written, 77 the broker refused, or cannot be "    \

@@ -26,13 +26,7 @@ static const char doc[] =
     "  ctask map is_prime < producer/prime_list.txt\n"
     "\n" OPTIONS_EXIT_HELP;
 
-static const struct argp_option table[] = {
-    {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost, or amqps:// for TLS; several with ; between are tried "
-     "in turn; default $CTASK_BROKER_URL, else the first line of the file $CTASK_BROKER_FILE, else "
-     "amqp://localhost",
-     0},
-    {0}};
+static const struct argp_option table[] = {{"broker", 'b', "URL", 0, OPTIONS_BROKER_HELP, 0}, {0}};
 
 struct command {
     const struct verb *verb;

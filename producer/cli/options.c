@@ -10,11 +10,7 @@
 enum { OPTION_TIMEOUT = 256, OPTION_COUNTDOWN, OPTION_NO_WAIT };
 
 static const struct argp_option table[] = {
-    {"broker", 'b', "URL", 0,
-     "amqp://user:password@host:port/vhost, or amqps:// for TLS; several with ; between are tried "
-     "in turn; default $CTASK_BROKER_URL, else the first line of the file $CTASK_BROKER_FILE, else "
-     "amqp://localhost",
-     0},
+    {"broker", 'b', "URL", 0, OPTIONS_BROKER_HELP, 0},
     {"queue", 'Q', "QUEUE", 0, "Send to this queue; default $CTASK_QUEUE, else ctask", 0},
     {"timeout", OPTION_TIMEOUT, "TIME", 0,
      "Give up waiting after so long: 30, 500ms, 5m, 2h; default is to wait", 0},
