@@ -215,6 +215,21 @@ class Checker(unittest.TestCase):
         story.run_again(10, 105.0)
         self.assert_caught(story, "unexplained")
 
+    def held(self, late):
+        """Worker 0 is cut off, another one runs what it held; it runs that too, so much later."""
+        story = self.story()
+        first = next(r for r in story.tasks if r.group == REBORN and r.what == ledger.START)
+        story.event(first.at - 0.02, "cut", who="worker", number=0, pid=1000, fd=7)
+        story.run_again(first.id, first.at + late)
+        return story
+
+    def test_a_second_start_by_a_worker_that_has_not_noticed_its_loss_is_fine(self):
+        status, violations = self.verdict(self.held(0.02))
+        self.assertEqual((status, violations), (0, []))
+
+    def test_a_second_start_by_a_worker_that_was_cut_off_long_before(self):
+        self.assert_caught(self.held(5.0), "unexplained")
+
     def test_a_second_start_of_what_was_settled_long_before_the_fault(self):
         story = self.story()
         story.run_again(11, KILL + 0.1)

@@ -136,9 +136,13 @@ class Check:
         self.none_of("unexplained", unexplained, "tasks started again that no fault explains")
 
     def explained(self, task, starts, i):
-        """One of the starts before was lost by a fault between, or the message was sent twice."""
+        """One of the starts before was lost by a fault between, or the message was sent twice, or
+        this one was taken from its worker, which began it before it noticed."""
         again = starts[i].at
         if starts[i].kind in ledger.POISON:
+            return True
+        if any(loss.begin <= starts[0].at and again <= loss.end + ACK_WITHIN
+               for loss in self.e.losses_of(starts[i])):
             return True
         for s in starts[:i]:
             if any(self.at_risk(s.at, s.end, loss, again) for loss in self.e.losses_of(s)):
