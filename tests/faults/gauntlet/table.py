@@ -20,6 +20,7 @@ COLUMNS = [
     ("dead: other", lambda r: r["innocent"]),
     ("rescue p99, s", lambda r: "%.2f" % r["rescue_p99"]),
     ("consuming again p99, s", lambda r: "%.2f" % r["consuming_p99"]),
+    ("tasks/s without faults", lambda r: "{:,.0f}".format(r["rate_calm"])),
     ("speed under faults", lambda r: "%.0f %%" % (100 * r["speed"])),
     ("verdict", lambda r: "passed" if r["passed"] else ", ".join(r["violations"])),
 ]
