@@ -19,6 +19,7 @@ if not CTL:
     skip("needs rabbitmqctl: set CTASK_TEST_CTL, or run ./dev test")
 
 USER = unique("tester")
+SANITIZED = os.environ.get("CTASK_SANITIZED")  # terabytes of memory, then
 PASSWORD = "5ecret" + unique("").replace(".", "")
 
 
@@ -58,12 +59,13 @@ class Hidden(BrokerTest):
         secret = PASSWORD.encode()
         self.assertNotIn(secret, read("/proc/%d/cmdline" % worker.pid))
         self.assertNotIn(PASSWORD, worker.log())
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 and not SANITIZED:
             self.assertTrue(memory_holds(worker.pid, secret), "the test sees nothing")
             self.assertNotIn(secret, read("/proc/%d/environ" % worker.pid))
         for child in worker.children():
             self.assertNotIn(secret, read("/proc/%d/environ" % child))
-            self.assertFalse(memory_holds(child, secret), "in the memory of child %d" % child)
+            if not SANITIZED:
+                self.assertFalse(memory_holds(child, secret), "in the memory of child %d" % child)
 
     def test_whichever_way_it_came(self):
         with tempfile.NamedTemporaryFile("w") as file:
@@ -116,7 +118,7 @@ class Wrong(BrokerTest):
             self.assertEqual(done.stderr.count("\n"), 1)
             self.assertNotIn("wr0ng", done.stderr)
 
-    @unittest.skipIf(os.environ.get("CTASK_SANITIZED"), "its clock is moved by a preloaded library")
+    @unittest.skipIf(SANITIZED, "its clock is moved by a preloaded library")
     def test_changed_while_it_runs(self):
         with Clock() as clock:
             worker = self.worker("-c", "1", url=url(), env=clock.env)

@@ -341,7 +341,8 @@ class Many(DelayTest):
         after = self.memory(worker)
         until("all are kept", lambda: sum((self.depths() or {}).values()) == TASKS + 2 * MOVED)
         print("%d tasks an hour ahead: the worker has %d KiB, %d before" % (TASKS, after, before))
-        self.assertLess(after - before, 1024)
+        if not os.environ.get("CTASK_SANITIZED"):  # whose memory grows by itself
+            self.assertLess(after - before, 1024)
         broker.restart()
         worker.expect("connected again")
         self.bus = Bus(url=broker.url)

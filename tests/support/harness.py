@@ -163,6 +163,7 @@ class Bus:
         self.connection.connect()
         self.channel = self.connection.channel()
         self.reply_to = "ctask.reply." + str(uuid.uuid4())
+        self.early = {}  # results that came while others were waited for
         self.channel.queue_declare(self.reply_to, durable=True, auto_delete=False,
                                    arguments={"x-expires": 600000})
 
@@ -216,15 +217,14 @@ class Bus:
 
     def results(self, *task_ids):
         """The final result of each id, as a dict of bodies."""
-        found = {}
+        found = {i: self.early.pop(i) for i in task_ids if i in self.early}
         while set(found) != set(task_ids):
             message = self.take(self.reply_to)
             body = json.loads(message.body)
             if body["status"] in ("SUCCESS", "FAILURE", "REVOKED"):
                 assert message.properties["correlation_id"] == body["task_id"], message.properties
                 assert body["task_id"] not in found, "two results of one task"
-                if body["task_id"] in task_ids:
-                    found[body["task_id"]] = body
+                (found if body["task_id"] in task_ids else self.early)[body["task_id"]] = body
         return found
 
     def result(self, task_id):
