@@ -146,7 +146,7 @@ static void dial_check(struct broker *b, int64_t now)
     case 0: return;
     case 1:
         b->good = b->stream.at;
-        session_begin(b, now);
+        session_begin(b, clock_now()); /* TLS took its time, which is not the broker's */
         return;
     default: failure_explain(b, &e); session_end(b, &e, now);
     }
