@@ -167,9 +167,11 @@ class PrivateBroker:
 
     def is_paused(self):
         threads = "/proc/%d/task" % self.pid()
-        states = [open("%s/%s/stat" % (threads, t)).read().rsplit(")", 1)[1].split()[0]
-                  for t in os.listdir(threads)]
-        return set(states) == {"T"}
+        for thread in os.listdir(threads):
+            with open("%s/%s/stat" % (threads, thread)) as f:
+                if f.read().rsplit(")", 1)[1].split()[0] != "T":
+                    return False
+        return True
 
     def resume(self):
         self._signal(signal.SIGCONT)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define WINDOW 250
+#define TRIES 1200
 
 struct share {
     struct ctask_client *client;
@@ -17,9 +18,18 @@ struct share {
     long right, wrong, failed;
 };
 
+/* While the broker is known to be away a send fails at once, and it is for us to try again. */
 static struct ctask_result *begin(const struct share *s, long i)
 {
-    return ctask_apply(s->client, TASK_OPTIONS(.queue = s->queue), "is_prime", s->first + i);
+    for (int tries = 1;; tries++) {
+        struct ctask_result *r =
+            ctask_apply(s->client, TASK_OPTIONS(.queue = s->queue), "is_prime", s->first + i);
+        bool refused = ctask_result_state(r) == CTASK_FAILURE &&
+                       (ctask_result_error(r)->flags & CTASK_RETRIABLE);
+        if (!refused || tries == TRIES) return r;
+        ctask_result_forget(r);
+        ctask_poll(s->client, 0.1);
+    }
 }
 
 static void end(struct share *s, struct ctask_result *r, long i)
