@@ -109,6 +109,7 @@ class Lease(LeaseTest):
         worker = self.worker("-c", "1")
         task = self.bus.send(self.queue, "demo.sleep", [3])
         worker.expect("its lease is renewed", 2)
+        until("the one before is gone", lambda: len(leases()) == 1)
         worker.signal(signal.SIGKILL)
         killed = time.monotonic()
         worker.wait()
