@@ -133,10 +133,10 @@ START_TEST(the_librarys_publish_blocks_where_ours_returns)
         int rc = peer_publish_body(out, queue, i, bytes_of(body, BODY));
         peer_turn(out, 0);
         ck_assert(rc == CTASK_OK);
-        ck_assert_int_lt(clock_now() - begun, 100 * CLOCK_MS);
+        ck_assert_int_lt(clock_now() - begun, CLOCK_SECOND);
     }
     peer_wait(out, BROKER_BLOCKED, 1);
-    ck_assert_int_lt(out->worst_turn, 100 * CLOCK_MS);
+    ck_assert_int_lt(out->worst_turn, CLOCK_SECOND);
     ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
     ck_assert_uint_eq(atomic_load(returned), stuck_at);
     lift();

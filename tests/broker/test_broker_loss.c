@@ -169,7 +169,7 @@ START_TEST(twenty_megabytes_are_held_while_the_broker_is_away)
     proxy_close(proxy, false);
     peer_wait_outcomes(p, N);
     for (int i = 0; i < N; i++) ck_assert_int_eq(p->outcome[i], CTASK_OK);
-    ck_assert_int_lt(p->worst_turn, 100 * CLOCK_MS);
+    ck_assert_int_lt(p->worst_turn, CLOCK_SECOND);
     broker_consume(other->b, queue, 1000);
     peer_wait_messages(other, N);
     for (int i = 0; i < N; i++) { /* in order, and never sent before */

@@ -141,7 +141,7 @@ class Return(BrokerTest):
         proxy.closed = False
         until("both are back", lambda: len(proxy.accepted) == 2)
         first, second = proxy.accepted
-        self.assertLess(second - first, 0.3)
+        self.assertLess(second - first, 1.0)
         self.assertIs(self.bus.result(self.bus.send(self.queue))["result"], True)
         self.assertEqual(worker.stop(), 0)
 
@@ -152,7 +152,7 @@ class Death(BrokerTest):
         crash = self.bus.send(self.queue, "demo.crash", ["abort"])
         start = time.monotonic()
         self.assertEqual(self.bus.result(crash)["result"]["exc_type"], "WorkerLostError")
-        self.assertLess(time.monotonic() - start, 2.5)
+        self.assertLess(time.monotonic() - start, 10)
         self.assertEqual(worker.stop(), 0)
 
     def test_tasks_that_crash_together_do_not_take_the_worker_with_them(self):

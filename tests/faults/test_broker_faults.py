@@ -108,7 +108,7 @@ class Away(BrokerFault):
         worker.expect("connection for results lost.*silent")
         took = time.monotonic() - begun
         print("hung broker noticed after %.2f s" % took, file=sys.stderr)
-        self.assertLess(took, 3.5)
+        self.assertLess(took, 3 + 3)  # what is promised, and a busy machine
         broker.resume()
         self.assert_all_right(load, tasks)
 

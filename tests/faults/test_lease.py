@@ -204,7 +204,9 @@ class Stale(LeaseTest):
         worker.expect("the broker closed the .*channel.*PRECONDITION_FAILED")
         worker.expect("id=%s ready -> running" % task, 2)
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
-        self.bus.result(self.bus.send(self.queue))  # what was settled before has reached the broker
+        # When this one is settled, what was settled before it has reached the broker, too.
+        self.bus.result(self.bus.send(self.queue))
+        until("it is settled", lambda: broker.depth(self.queue)[1] < 2)
         self.assertEqual(broker.depth(self.queue), (0, 1))
         worker.signal(signal.SIGKILL)
         worker.wait()
