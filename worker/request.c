@@ -32,7 +32,11 @@ void request_move(struct worker *w, struct request *r, enum request_state to)
     w->count[r->state]--;
     r->state = to;
     r->since = w->now;
-    list_append(&w->requests[to], &r->link);
+    /* What was handed out before was first in its queue, and is first in line here. */
+    if (to == REQUEST_READY && r->m->redelivered)
+        list_prepend(&w->requests[to], &r->link);
+    else
+        list_append(&w->requests[to], &r->link);
     w->count[to]++;
 }
 

@@ -136,6 +136,24 @@ class Rolling(BrokerTest):
         self.assertEqual(unflagged, [])
         self.assertLess(sum(starts.values()) - len(ids), 20 * 2 * 3)
 
+    def test_what_a_killed_worker_ran_is_next_elsewhere(self):
+        """It was before them in the queue, so it does not wait behind what another worker holds."""
+        victim = self.worker("-c", "1", "-l", "debug", "--prefetch", "1")
+        task = self.bus.send(self.queue, "demo.sleep", [0.1])
+        until("it is done", lambda: task in self.collector.found)  # the window is its own now
+        lost = self.bus.send(self.queue, "demo.sleep", [4])
+        victim.expect("id=%s ready -> running" % lost)
+        other = self.worker("-c", "1", "-l", "debug", "--prefetch", "10")
+        held = [self.bus.send(self.queue, "demo.sleep", [nap]) for nap in [3] + [0.01] * 5]
+        for task in held:
+            other.expect("id=%s new -> ready" % task)
+        victim.signal(signal.SIGKILL)
+        other.expect("id=%s ready -> running" % held[-1])
+        self.assertEqual(STARTED.findall(other.log())[:3], [held[0], lost, held[1]])
+        self.collector.finish(held + [lost])
+        victim.wait()
+        self.end_all([other])
+
     def test_a_parent_that_was_stopped_wakes_to_what_another_has_taken_over(self):
         """Its child has finished meanwhile: the result is sent, the late settle does nothing."""
         stopped = self.worker("-c", "1", "-l", "debug", url=URL.rstrip("/") + "/?heartbeat=2")
