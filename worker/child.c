@@ -1,7 +1,6 @@
-/* child.c - the life of a child: read a frame, run the task, answer with one frame, until the
- * parent hangs up. It holds no descriptor of the parent's but its own ends (ends.h); above all not
- * the broker's sockets, which would keep the session of a killed parent open. */
-#include "base/fd.h"
+/* child.c - the life of a child: read a frame, run the task, answer, until the parent hangs up. It
+ * holds no descriptor of the parent's but its own ends (ends.h); above all not the broker's
+ * sockets, which would keep the session of a killed parent open. */
 #include "task/run.h"
 #include "worker/hygiene.h"
 #include "worker/worker.h"
@@ -10,8 +9,24 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
+
+#define READ_ROOM ((size_t)4096)
+#define UNSEEN_MAX 8        /* tasks that run before the process is looked at */
+#define OUTPUT_PAUSE 100000 /* nanoseconds between looks whether output is read */
+#define OUTPUT_PAUSES 1000
+
+struct frame_read {
+    enum child_frame_type type;
+    uint64_t nonce;
+    size_t size;
+    struct bytes payload;
+};
+
+static struct hygiene before; /* what the process was like when it was born */
 
 /* Also sent to the whole group or service by others than the parent, who decides. */
 static void on_term(int sig, siginfo_t *info, void *context)
@@ -66,54 +81,113 @@ static void detach(const struct worker *w, struct ends *ends)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* One frame into *in. False when the parent is gone. */
-static bool read_frame(int line, struct buf *in, uint64_t *nonce, enum child_frame_type *type,
-                       struct bytes *payload)
+/* ---- What the parent says -------------------------------------------------------------------- */
+
+/* Waits for more of it. False when the parent is gone. */
+static bool hear(struct line *l, struct buf *in)
 {
-    buf_clear(in);
-    uint8_t header[CHILD_HEADER];
-    if (fd_read_all(line, header, sizeof header) != 1) return false;
-    size_t size = child_frame_size(header);
-    uint8_t *at = size ? buf_room(in, size) : NULL;
-    if (!at) return false;
-    memcpy(at, header, sizeof header);
-    if (size > sizeof header && fd_read_all(line, at + sizeof header, size - sizeof header) != 1)
-        return false;
-    buf_added(in, size);
-    *nonce = child_frame_nonce(header);
-    return child_frame_next(buf_bytes(in), *nonce, type, payload) == 1;
+    uint8_t *at = buf_room(in, READ_ROOM);
+    long n = 0;
+    while (at && (n = line_get(l, at, in->cap - in->off - in->len)) == 0)
+        if (!line_wait(l, true, false)) return false;
+    if (!at || n < 0) return false;
+    buf_added(in, (size_t)n);
+    return true;
 }
 
-/* The end of the job; before it, if the task has left the process other than it was, that. */
-static bool run(const struct worker *w, int line, const struct job *j, const struct hygiene *before,
-                struct buf *out)
+/* The frame at the front of *in; it stays there. False when the parent is gone. */
+static bool next_frame(struct line *l, struct buf *in, struct frame_read *f)
 {
-    if (!task_run(&w->registry, line, j, out)) return false;
-    const char *misdeed = hygiene_check(before);
-    if (!misdeed) return true;
-    struct buf done = *out;
-    *out = (struct buf){.max = done.max + 1024};
-    bool ok = leave_write(out, misdeed) && buf_bytes_append(out, buf_bytes(&done));
-    buf_done(&done);
+    while (in->len < CHILD_HEADER || in->len < child_frame_size(buf_head(in)))
+        if (!hear(l, in)) return false;
+    f->nonce = child_frame_nonce(buf_head(in));
+    f->size = child_frame_size(buf_head(in));
+    return child_frame_next(buf_bytes(in), f->nonce, &f->type, &f->payload) == 1;
+}
+
+/* ---- What it answers ------------------------------------------------------------------------- */
+
+/* Puts a frame before those of *out. */
+static bool put_before(struct buf *out, struct buf *first)
+{
+    bool ok = !first->failed && buf_bytes_append(first, buf_bytes(out));
+    buf_done(out);
+    *out = *first;
     return ok;
 }
 
-static void serve(const struct worker *w, int line)
+/* If tasks have left the process other than it was, that is said with the end of the last of them,
+ * and no other one is begun. While many are waiting not each of them is worth the look. */
+static bool look_after(struct line *l, bool more, struct buf *out)
 {
-    static struct hygiene before;
-    struct buf in = {.max = CHILD_FRAME_MAX + CHILD_HEADER}, out = in;
-    enum child_frame_type type;
-    struct bytes payload;
+    static unsigned unseen;
+    char text[256];
+    if (++unseen < UNSEEN_MAX && more) return true;
+    const char *misdeed = hygiene_check(&before);
+    unsigned suspects = unseen;
+    unseen = 0;
+    if (!misdeed) return true;
+    line_halt(l);
+    if (suspects > 1)
+        snprintf(text, sizeof text, "%s (it, or one of the %u tasks before it)", misdeed,
+                 suspects - 1);
+    else
+        snprintf(text, sizeof text, "%s", misdeed);
+    struct buf leave = {.max = out->max + 1024};
+    leave_write(&leave, text);
+    return put_before(out, &leave);
+}
+
+static int unread_output(void)
+{
+    int n = 0;
+    return ioctl(STDERR_FILENO, FIONREAD, &n) == 0 ? n : 0;
+}
+
+/* What the job has printed is read before another one prints, so that the log can name it. Not for
+ * ever: processes that it left behind may print, too. */
+static void await_reader(void)
+{
+    const struct timespec pause = {.tv_nsec = OUTPUT_PAUSE};
+    for (int i = 0; i < OUTPUT_PAUSES && unread_output() > 0; i++) nanosleep(&pause, NULL);
+}
+
+/* One job, from its frame to the end of it. False when the parent is gone, or without memory. */
+static bool serve_one(const struct worker *w, struct line *l, const struct frame_read *f, bool more,
+                      struct buf *out)
+{
     struct job j;
-    uint64_t nonce;
+    if (!job_read(f->payload, &j)) return false;
+    buf_clear(out);
+    child_frame_stamp(f->nonce);
+    bool ok = f->type == CHILD_BURY
+                  ? task_bury(&j, out)
+                  : task_run(&w->registry, l, &j, out) && look_after(l, more, out);
+    fflush(NULL); /* what the task printed; _exit would drop it */
+    bool printed = unread_output() > 0;
+    if (printed) {
+        struct buf output = {.max = out->max + 1024};
+        sign_write(&output, CHILD_OUTPUT);
+        ok = put_before(out, &output) && ok;
+    }
+    if (!ok || !child_frame_send(l, out)) return false;
+    if (printed) await_reader();
+    return true;
+}
+
+static void serve(const struct worker *w, struct line *l)
+{
+    struct buf in = {.max = CHILD_FRAME_MAX + READ_ROOM}, out = {.max = CHILD_FRAME_MAX};
+    struct frame_read f;
     hygiene_note(&before);
-    while (read_frame(line, &in, &nonce, &type, &payload) && job_read(payload, &j)) {
-        buf_clear(&out);
-        child_frame_stamp(nonce);
-        bool ok = type == CHILD_BURY ? task_bury(&j, &out) : run(w, line, &j, &before, &out);
-        fflush(NULL); /* what the task printed; _exit would drop it */
-        if (!ok || !child_frame_send(line, &out)) return;
-        if (in.cap > 65536) buf_done(&in);
+    while (next_frame(l, &in, &f)) {
+        bool more = in.len > f.size || line_has(l);
+        if (f.type == CHILD_RESUME)
+            line_resume(l);
+        else if (line_begin(l) && !serve_one(w, l, &f, more, &out))
+            return;
+        buf_consume(&in, f.size);
+        if (in.len == 0 && in.cap > 65536) buf_done(&in);
         if (out.cap > 65536) buf_done(&out);
     }
 }
@@ -121,6 +195,6 @@ static void serve(const struct worker *w, int line)
 _Noreturn void child_run(const struct worker *w, struct ends ends)
 {
     detach(w, &ends);
-    serve(w, ends.line);
+    serve(w, &ends.line);
     _exit(0);
 }

@@ -83,7 +83,7 @@ void death_unbegun(struct worker *w, struct request *r)
         request_move(w, r, r->burial ? REQUEST_BURIAL : REQUEST_READY);
 }
 
-static void bury(struct worker *w, struct child *k, int64_t attempts)
+static void bury(struct worker *w, const struct child *k, struct request *r, int64_t attempts)
 {
     char words[128];
     struct fault why;
@@ -97,16 +97,15 @@ static void bury(struct worker *w, struct child *k, int64_t attempts)
               "the process that ran this task is gone: %s, after %" PRId64
               " attempt%s, peak memory %" PRId64 " KiB",
               death_words(k, words, sizeof words), attempts, attempts == 1 ? "" : "s", k->peak_kib);
-    request_bury(w, k->request, STATE_FAILURE, &why);
-    struct burial *b = k->request->burial;
+    request_bury(w, r, STATE_FAILURE, &why);
+    struct burial *b = r->burial;
     b->death = d;
     if (!(b->output = malloc(OUTPUT_TAIL))) abort();
     b->death.output = bytes_text(output_tail(&k->output, b->output));
 }
 
-void death_conclude(struct worker *w, struct child *k)
+void death_conclude(struct worker *w, const struct child *k, struct request *r)
 {
-    struct request *r = k->request;
     struct message m = message_peek(r->m->props);
     int64_t attempts = m.attempt + 1, crashes = m.crashes + death_is_own(k);
     bool early = r->task && r->task->ack == CTASK_ACK_EARLY, now = w->drain >= DRAIN_NOW;
@@ -117,7 +116,7 @@ void death_conclude(struct worker *w, struct child *k)
     } else if (now && !early) {
         request_give_back(w, r);
     } else if (early || crashes >= CRASHES_MAX || attempts >= ATTEMPTS_MAX) {
-        bury(w, k, attempts);
+        bury(w, k, r, attempts);
         if (now) bury_here(w, r); /* there will be no child for it */
     } else {
         log_warn("task id=%.*s %s: its process is gone %" PRId64 " times; it runs again",

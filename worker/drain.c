@@ -47,6 +47,7 @@ void drain_begin(struct worker *w, enum drain to)
 {
     if (to <= w->drain) return;
     w->drain = to;
+    jobs_take_back_all(w);
     switch (to) {
     case DRAIN_RUN: break;
     case DRAIN_WARM:

@@ -23,19 +23,16 @@ static bool pipe_make(int *from, int *to)
 
 bool ends_open(struct ends *parents, struct ends *childs)
 {
-    int pair[2];
-    *parents = *childs = (struct ends){-1, -1, -1};
-    if (fd_pair(pair) != 0) return false;
-    parents->line = pair[0];
-    childs->line = pair[1];
+    *parents = *childs = (struct ends){.output = -1, .life = -1};
+    if (!line_pair(&parents->line, &childs->line)) return false;
     if (pipe_make(&parents->output, &childs->output) && pipe_make(&childs->life, &parents->life) &&
-        fd_nonblock(parents->line, true) == 0 && fd_nonblock(parents->output, true) == 0) {
+        fd_nonblock(parents->output, true) == 0) {
         if (parents->life + SPARE_FDS < sysconf(_SC_OPEN_MAX)) return true;
         errno = EMFILE;
     }
     int error = errno;
-    ends_close(parents);
     ends_close(childs);
+    ends_close(parents);
     errno = error;
     return false;
 }
@@ -48,7 +45,7 @@ static void close_open(int *fd)
 
 void ends_close(struct ends *e)
 {
-    close_open(&e->line);
+    line_close(&e->line);
     close_open(&e->output);
     close_open(&e->life);
 }
@@ -70,12 +67,13 @@ static void close_others(int a, int b)
 
 bool ends_settle(struct ends *childs)
 {
-    struct ends e = {.line = lift(childs->line), .life = lift(childs->life)};
-    if (e.line < 0 || e.life < 0) return false;
+    struct ends e = {.line = childs->line, .life = lift(childs->life)};
+    e.line.bell = lift(childs->line.bell);
+    if (e.line.bell < 0 || e.life < 0) return false;
     if (dup2(childs->output, STDOUT_FILENO) < 0 || dup2(childs->output, STDERR_FILENO) < 0)
         return false;
     e.output = STDERR_FILENO;
-    close_others(e.line, e.life);
+    close_others(e.line.bell, e.life);
     *childs = e;
     /* SIGKILL to the group, in place of SIGIO, when the other end is closed. */
     return fcntl(e.life, F_SETOWN, -getpgrp()) == 0 && fcntl(e.life, F_SETSIG, SIGKILL) == 0 &&

@@ -1,4 +1,4 @@
-/* ends.h - what ties a child to its parent: three lines, made before the fork.
+/* ends.h - what ties a child to its parent, made before the fork.
  *
  * line: frames, both ways (wire/child.h). output: what the child and its own children write to
  * stdout and stderr. life: never written to; when the parent is gone, however it went, the kernel
@@ -6,13 +6,14 @@
 #ifndef WORKER_ENDS_H
 #define WORKER_ENDS_H
 
-#include <stdbool.h>
+#include "base/line.h"
 
 struct ends {
-    int line, output, life;
+    struct line line;
+    int output, life;
 };
 
-/* Makes the two sides of all three. False with errno, and nothing is open. */
+/* Makes the two sides of all of it. False with errno, and nothing is open. */
 bool ends_open(struct ends *parents, struct ends *childs);
 void ends_close(struct ends *e);
 /* In the child, the leader of its group: makes its side its own, out of the reach of those who

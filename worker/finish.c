@@ -188,7 +188,7 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
     }
     count(w, &d);
     if (!r->burial) {
-        window_ran(w, clock_seconds(w->now - r->since));
+        window_ran(w, d.cost);
         log_debug("task id=%.*s %s in %.6f s", BYTES_ARG(r->id), r->task->name, d.runtime);
     }
     settling(w, r);

@@ -35,29 +35,30 @@ static double hard_limit(const struct request *r)
 
 static int64_t hard_at(const struct child *k)
 {
-    return limit_at(k, hard_limit(k->request));
+    return limit_at(k, hard_limit(jobs_first(k)));
 }
 
 static int64_t soft_at(const struct child *k)
 {
-    return k->asked || k->request->burial ? CLOCK_NEVER : limit_at(k, k->request->limits.soft);
+    const struct request *r = jobs_first(k);
+    return k->asked || r->burial ? CLOCK_NEVER : limit_at(k, r->limits.soft);
 }
 
 static void hard_over(struct worker *w, struct child *k)
 {
     struct fault why;
     fault_set(&why, "TimeLimitExceeded", "the hard time limit of %g s is over",
-              hard_limit(k->request));
+              hard_limit(jobs_first(k)));
     pool_condemn(w, k, &why);
 }
 
-static void soft_over(struct child *k)
+static void soft_over(struct worker *w, struct child *k)
 {
-    const struct request *r = k->request;
+    const struct request *r = jobs_first(k);
     log_warn("task id=%.*s %s runs for over %g s, its soft time limit: child pid=%d is asked to "
              "end it",
              BYTES_ARG(r->id), r->task->name, r->limits.soft, (int)k->pid);
-    pool_ask(k);
+    pool_ask(w, k);
 }
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
@@ -84,7 +85,7 @@ void limits_turn(struct worker *w)
         if (w->now >= hard_at(k))
             hard_over(w, k);
         else if (w->now >= soft_at(k))
-            soft_over(k);
+            soft_over(w, k);
     }
 }
 

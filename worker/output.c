@@ -29,8 +29,9 @@ static enum log_level level_of(struct bytes *line)
 
 static void say(const struct child *k, enum log_level level, struct bytes text)
 {
-    if (k->request)
-        log_at(level, "child pid=%d task id=%.*s: %.*s", (int)k->pid, BYTES_ARG(k->request->id),
+    const struct request *r = jobs_first(k);
+    if (r)
+        log_at(level, "child pid=%d task id=%.*s: %.*s", (int)k->pid, BYTES_ARG(r->id),
                BYTES_ARG(text));
     else
         log_at(level, "child pid=%d: %.*s", (int)k->pid, BYTES_ARG(text));

@@ -24,11 +24,19 @@
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
 
-enum child_event { EVENT_DONE, EVENT_PUBLISH, EVENT_LEAVE, EVENT_HANGUP, EVENT_EXIT, CHILD_EVENTS };
+enum child_event {
+    EVENT_DONE,
+    EVENT_PUBLISH,
+    EVENT_OUTPUT,
+    EVENT_LEAVE,
+    EVENT_HANGUP,
+    EVENT_EXIT,
+    CHILD_EVENTS
+};
 
 typedef void child_action(struct worker *w, struct child *k, struct bytes payload);
 
-static void child_move(struct worker *w, struct child *k, enum child_state to)
+void child_move(struct worker *w, struct child *k, enum child_state to)
 {
     list_remove(&k->rest);
     k->state = to;
@@ -55,6 +63,7 @@ void pool_lose(struct worker *w, struct child *k, const char *why)
     if (why) log_warn("child pid=%d %s: it is killed", (int)k->pid, why);
     child_kill(k);
     child_move(w, k, CHILD_LOST);
+    jobs_take_back(w, k, false);
 }
 
 static void out_of_turn(struct worker *w, struct child *k, struct bytes payload)
@@ -69,51 +78,64 @@ static void hung_up(struct worker *w, struct child *k, struct bytes payload)
     pool_lose(w, k, proc_is_exiting(k->pid) ? NULL : "closed its line to the worker");
 }
 
-static void rest(struct worker *w, struct child *k)
+/* After a job: the next one, a rest, or the end. */
+static void go_on(struct worker *w, struct child *k)
 {
     unsigned max = w->options->max_tasks_per_child;
-    if (k->asked || limits_outgrown(w, k) || (max > 0 && k->jobs >= max) ||
+    if (k->asked || limits_outgrown(w, k) || (max > 0 && k->done >= max) ||
         w->pool.size > w->pool.want) {
         child_move(w, k, CHILD_RETIRING);
-        shutdown(k->ends.line, SHUT_WR);
-    } else {
+        jobs_take_back(w, k, false);
+        shutdown(k->ends.line.bell, SHUT_WR);
+    } else if (k->held == 0) {
         child_move(w, k, CHILD_IDLE);
+    } else {
+        k->since = w->now;
+        k->output.tail_size = 0;
     }
 }
 
 static void job_done(struct worker *w, struct child *k, struct bytes payload)
 {
-    struct request *r = k->request;
-    bool heard = k->out.len == 0; /* nobody has done what is not read yet */
-    /* All that the job printed, a pipe holds less, while there is a request to name in the log. */
-    output_read(k, w->now, READ_PER_TURN);
+    bool begun = jobs_begun(k); /* nobody has done what is not begun */
     output_end(k, w->now);
-    if (!heard || !finish_done(w, r, payload)) {
+    struct request *r = jobs_take_first(k);
+    if (!begun || !finish_done(w, r, payload)) {
+        list_prepend(&k->jobs, &r->turn); /* its end is still to come */
+        k->held++;
         pool_lose(w, k, "wrote a result that cannot be read");
         return;
     }
-    k->request = NULL;
+    k->done++;
     w->pool.failures = 0;
-    rest(w, k);
+    go_on(w, k);
 }
 
 static void job_publish(struct worker *w, struct child *k, struct bytes payload)
 {
-    if (!finish_publish(w, k->request, payload))
+    if (!finish_publish(w, jobs_first(k), payload))
         pool_lose(w, k, "wrote a message that cannot be read");
+}
+
+/* All of it, since a pipe holds less, while there is a task to name in the log. */
+static void job_printed(struct worker *w, struct child *k, struct bytes payload)
+{
+    (void)payload;
+    output_read(k, w->now, READ_PER_TURN);
 }
 
 static void job_leaves(struct worker *w, struct child *k, struct bytes payload)
 {
-    const struct request *r = k->request;
+    const struct request *r = jobs_first(k);
     (void)w;
     log_warn("task id=%.*s %s: %.*s: child pid=%d is replaced", BYTES_ARG(r->id),
              r->task ? r->task->name : "", BYTES_ARG(payload), (int)k->pid);
     k->asked = true;
 }
 
-static void child_free(struct child *k)
+static void child_free(struct pool *p, struct child *k)
 {
+    if (p->last == k) p->last = NULL;
     list_remove(&k->link);
     list_remove(&k->rest);
     ends_close(&k->ends);
@@ -134,27 +156,25 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
         log_warn("child pid=%d is gone: %s", (int)k->pid, death_words(k, words, sizeof words));
         /* Without a job it was not a task that killed it; of those born together one counts. Who is
          * killed from outside is replaced at once: that says nothing of the next one. */
-        if ((k->jobs == 0 || k->unread) && w->now - k->started < CLOCK_SECOND &&
-            k->started >= p->spawn_at && death_is_own(k)) {
+        if (!jobs_begun(k) && w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at &&
+            death_is_own(k)) {
             unsigned shift = p->failures < 5 ? p->failures : 5;
             p->spawn_at = w->now + (CLOCK_SECOND << shift);
             p->failures++;
         }
     }
-    if (k->request && k->unread)
-        death_unbegun(w, k->request);
-    else if (k->request)
-        death_conclude(w, k);
-    child_free(k);
+    jobs_take_back(w, k, false);
+    while (k->held > 0) death_conclude(w, k, jobs_take_first(k));
+    child_free(p, k);
     p->size--;
 }
 
 static child_action *const actions[CHILD_STATES][CHILD_EVENTS] = {
-    /*                   DONE         PUBLISH      LEAVE        HANGUP   EXIT */
-    [CHILD_IDLE] = {out_of_turn, out_of_turn, out_of_turn, hung_up, gone},
-    [CHILD_BUSY] = {job_done, job_publish, job_leaves, hung_up, gone},
-    [CHILD_RETIRING] = {out_of_turn, out_of_turn, out_of_turn, nothing, gone},
-    [CHILD_LOST] = {nothing, nothing, nothing, nothing, gone},
+    /*                   DONE         PUBLISH      OUTPUT       LEAVE        HANGUP   EXIT */
+    [CHILD_IDLE] = {out_of_turn, out_of_turn, out_of_turn, out_of_turn, hung_up, gone},
+    [CHILD_BUSY] = {job_done, job_publish, job_printed, job_leaves, hung_up, gone},
+    [CHILD_RETIRING] = {out_of_turn, out_of_turn, out_of_turn, out_of_turn, nothing, gone},
+    [CHILD_LOST] = {nothing, nothing, nothing, nothing, nothing, gone},
 };
 
 static void happen(struct worker *w, struct child *k, enum child_event e, struct bytes payload)
@@ -202,8 +222,10 @@ static bool spawn_one(struct worker *w)
         free(k);
         return false;
     }
+    line_keep(&k->ends.line);
     list_append(&w->pool.all, &k->link);
     list_init(&k->rest);
+    list_init(&k->jobs);
     k->pid = pid;
     k->started = w->now;
     k->nonce = random_number();
@@ -233,39 +255,20 @@ struct child *pool_idle(struct pool *p)
     return list_empty(&p->idle) ? NULL : list_first(&p->idle, struct child, rest);
 }
 
-static void child_write(struct child *k)
+void child_write(struct child *k)
 {
-    while (k->out.len > 0) {
-        ssize_t n = send(k->ends.line, buf_head(&k->out), k->out.len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return; /* full: POLLOUT; gone: POLLHUP */
-        buf_consume(&k->out, (size_t)n);
+    for (size_t n; k->out.len > 0; buf_consume(&k->out, n)) {
+        n = line_put(&k->ends.line, buf_head(&k->out), k->out.len);
+        if (n == 0) return; /* full: the bell rings when there is room */
     }
     if (k->out.cap > 65536) buf_done(&k->out);
 }
 
-void pool_give(struct worker *w, struct child *k, struct request *r)
+/* Of what k may speak of now. */
+static uint64_t nonce_of(const struct child *k)
 {
-    struct job j = {
-        .redelivered = r->m->redelivered,
-        .queue = bytes_text(r->m->queue),
-        .props = r->m->props,
-        .body = r->m->body,
-    };
-    if (r->burial) {
-        j.state = r->burial->state;
-        j.fault = r->burial->fault;
-        j.body = bytes_of("", 0);
-    }
-    j.nonce = k->nonce += 0x9e3779b97f4a7c15; /* odd: none comes twice */
-    if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
-    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) request_ack(w, r);
-    k->request = r;
-    k->output.tail_size = 0;
-    k->jobs++;
-    child_move(w, k, CHILD_BUSY);
-    request_move(w, r, REQUEST_RUNNING);
-    child_write(k);
+    const struct request *r = jobs_first(k);
+    return r ? r->nonce : k->nonce;
 }
 
 /* Takes whole frames off what was heard. */
@@ -274,12 +277,14 @@ static void child_hear(struct worker *w, struct child *k)
     enum child_frame_type type;
     struct bytes payload;
     int rc;
-    while ((rc = child_frame_next(buf_bytes(&k->in), k->nonce, &type, &payload)) == 1) {
+    while ((rc = child_frame_next(buf_bytes(&k->in), nonce_of(k), &type, &payload)) == 1) {
         size_t whole = (size_t)(payload.p + payload.n - buf_head(&k->in));
         if (type == CHILD_DONE)
             happen(w, k, EVENT_DONE, payload);
         else if (type == CHILD_PUBLISH)
             happen(w, k, EVENT_PUBLISH, payload);
+        else if (type == CHILD_OUTPUT)
+            happen(w, k, EVENT_OUTPUT, payload);
         else if (type == CHILD_LEAVE)
             happen(w, k, EVENT_LEAVE, payload);
         else
@@ -297,24 +302,21 @@ static size_t child_read(struct worker *w, struct child *k, size_t limit)
     while (limit > 0 && k->state != CHILD_LOST) {
         uint8_t *at = buf_room(&k->in, READ_ROOM);
         size_t room = k->in.cap - k->in.off - k->in.len;
-        if (!at) {
-            pool_lose(w, k, "wrote too much");
-            break;
-        }
-        ssize_t n = recv(k->ends.line, at, room < limit ? room : limit, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
-        if (n <= 0) {
-            /* A reset is what Linux says when bytes are left that it did not read. */
-            k->unread = k->out.len > 0 || (n < 0 && errno == ECONNRESET);
-            happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
-            break;
-        }
+        long n = at ? line_get(&k->ends.line, at, room < limit ? room : limit) : -1;
+        if (n < 0)
+            pool_lose(w, k, at ? "has overwritten its line to the worker" : "wrote too much");
+        if (n <= 0) break;
         buf_added(&k->in, (size_t)n);
         limit -= (size_t)n;
         child_hear(w, k);
     }
     return limit;
+}
+
+/* Too much of its task is unconfirmed: it is not read from for now, and so waits for room. */
+static bool child_waits(const struct child *k)
+{
+    return k->state == CHILD_BUSY && finish_is_full(jobs_first(k));
 }
 
 unsigned pool_poll(struct pool *p, struct pollfd *fds)
@@ -324,14 +326,36 @@ unsigned pool_poll(struct pool *p, struct pollfd *fds)
     list_each(k, &p->all, struct child, link) {
         /* A lost or leaving child is heard no more: its end of line would wake us for nothing. */
         bool silent = k->state == CHILD_LOST || k->state == CHILD_RETIRING;
-        bool waits = k->request && finish_is_full(k->request);
         k->polled = &fds[n];
-        fds[n++] = (struct pollfd){
-            .fd = silent ? -1 : k->ends.line,
-            .events = (short)((waits ? 0 : POLLIN) | (k->out.len > 0 ? POLLOUT : 0))};
+        fds[n++] = (struct pollfd){.fd = silent ? -1 : k->ends.line.bell, .events = POLLIN};
         fds[n++] = (struct pollfd){.fd = k->ends.output, .events = POLLIN};
     }
     return n;
+}
+
+bool pool_listen(struct pool *p)
+{
+    bool any = false;
+    struct child *k;
+    list_each(k, &p->all, struct child, link)
+        if (k->state < CHILD_RETIRING)
+            any |= line_listen(&k->ends.line, !child_waits(k), k->out.len > 0);
+    return any;
+}
+
+/* What k's bell says, and what is on its line. */
+static size_t child_turn(struct worker *w, struct child *k, bool rung, size_t limit)
+{
+    int rc = rung ? line_hush(&k->ends.line, false) : 1;
+    bool junk = rc < 0 && errno == EPROTO;
+    line_awake(&k->ends.line);
+    if (k->out.len > 0) child_write(k);
+    if (!child_waits(k)) limit = child_read(w, k, limit);
+    if (junk && k->state < CHILD_RETIRING)
+        pool_lose(w, k, "wrote junk to its line to the worker");
+    else if (rc <= 0 && !line_has(&k->ends.line))
+        happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
+    return limit;
 }
 
 void pool_turn(struct worker *w)
@@ -340,12 +364,10 @@ void pool_turn(struct worker *w)
     size_t left = READ_PER_TURN;
     struct child *k;
     list_each(k, all, struct child, link) {
-        short got = k->polled ? k->polled[0].revents : 0;
-        short printed = k->polled ? k->polled[1].revents : 0;
+        bool rung = k->polled && k->polled[0].revents, printed = k->polled && k->polled[1].revents;
         k->polled = NULL;
+        left = child_turn(w, k, rung, left);
         if (printed) left = output_read(k, w->now, left);
-        if (got & POLLOUT) child_write(k);
-        if (got & (POLLIN | POLLHUP | POLLERR)) left = child_read(w, k, left);
         if (left > 0) continue;
         /* The list begins behind k from now on: those are heard first next time. */
         list_remove(all);
@@ -354,18 +376,21 @@ void pool_turn(struct worker *w)
     }
 }
 
-void pool_ask(struct child *k)
+void pool_ask(struct worker *w, struct child *k)
 {
     k->asked = true;
+    jobs_take_back(w, k, true);
     kill(k->pid, SIGTERM);
 }
 
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
 {
-    child_read(w, k, READ_PER_TURN); /* more than fits its socket */
-    if (k->state != CHILD_BUSY) return;
-    struct request *r = k->request;
-    k->request = NULL;
+    const struct request *first = jobs_first(k);
+    child_read(w, k, READ_PER_TURN); /* more than fits its line */
+    if (k->state != CHILD_BUSY || jobs_first(k) != first) return;
+    bool begun = line_halt(&k->ends.line) != k->done;
+    struct request *r = jobs_take_first(k);
+    k->done += begun;
     pool_lose(w, k, NULL);
     death_condemned(w, r, why);
 }
@@ -416,6 +441,6 @@ void pool_end(struct pool *p)
     struct child *k;
     list_each(k, &p->all, struct child, link) {
         while (waitpid(k->pid, NULL, WNOHANG) == 0 && clock_now() < deadline) poll(NULL, 0, 1);
-        child_free(k);
+        child_free(p, k);
     }
 }

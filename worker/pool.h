@@ -1,9 +1,8 @@
-/* pool.h - the children that run tasks: one job each, replaced when they die.
+/* pool.h - the children that run tasks, one job at a time, and are replaced when they die.
  *
  * A child's state and what may happen to it are the two sides of one table in pool.c. The parent
- * writes to a child only when it is idle, and never waits for one; a child that is gone is
- * concluded by waitpid, after what it had still written was read: a finished result may be in it.
- */
+ * never waits for a child; one that is gone is concluded by waitpid, after what it had still
+ * written was read: a finished result may be in it. What a child is given, and when: jobs.c. */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
 
@@ -21,7 +20,7 @@ struct request;
 
 enum child_state {
     CHILD_IDLE,
-    CHILD_BUSY,     /* has a request */
+    CHILD_BUSY,     /* has jobs */
     CHILD_RETIRING, /* idle, told to leave */
     CHILD_LOST,     /* hung up or not to be trusted; killed, waiting for its exit */
     CHILD_STATES
@@ -33,19 +32,20 @@ struct child {
     enum child_state state;
     pid_t pid;
     struct ends ends;
-    uint64_t nonce; /* of its job: without it no frame is from there */
-    unsigned jobs;  /* begun */
-    bool asked;     /* to end its job early, or it asked to leave: it is not to meet another */
-    int64_t started, since;
-    int64_t stopped;     /* since when watch.c saw it stopped; 0: not */
-    const char *trouble; /* what watch.c has reported; NULL: nothing, or it goes on */
-    struct request *request;
-    bool unread;         /* it hung up before it had read its job, which so has not begun */
-    int64_t weighed;     /* when limits.c has last looked at its memory */
-    const char *offence; /* killed by us for what it did; NULL: not */
-    int64_t oom_kills;   /* of the machine, when it was born; -1: not known */
-    int status;          /* when it has exited: as waitpid says it */
-    int64_t peak_kib;    /* and the most memory it had */
+    struct list jobs; /* requests by `turn`, in the order in which they are done */
+    unsigned held;    /* how many these are */
+    unsigned given;   /* how many it ever got */
+    uint32_t done;    /* and of how many it has said so; line_begun counts those begun */
+    uint64_t nonce;   /* of the job given last: without its job's no frame is from there */
+    bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */
+    int64_t started, since; /* since: in this state, or with this first job */
+    int64_t stopped;        /* since when watch.c saw it stopped; 0: not */
+    const char *trouble;    /* what watch.c has reported; NULL: nothing, or it goes on */
+    int64_t weighed;        /* when limits.c has last looked at its memory */
+    const char *offence;    /* killed by us for what it did; NULL: not */
+    int64_t oom_kills;      /* of the machine, when it was born; -1: not known */
+    int status;             /* when it has exited: as waitpid says it */
+    int64_t peak_kib;       /* and the most memory it had */
     struct buf in, out;
     struct output output;
     struct pollfd *polled; /* this turn's entries; NULL: born after they were laid out */
@@ -53,6 +53,7 @@ struct child {
 
 struct pool {
     struct list all, idle; /* idle: the last used first, its caches are warm */
+    struct child *last;    /* the one that was given a job last; NULL: it is gone */
     unsigned size, want;   /* children there are, and there should be */
     unsigned failures;     /* children in a row that died before any job */
     int64_t spawn_at;      /* not before: back-off after such deaths */
@@ -68,15 +69,15 @@ void pool_init(struct pool *p, unsigned want);
 /* Starts missing children. In the child it does not return. */
 void pool_spawn(struct worker *w);
 struct child *pool_idle(struct pool *p);
-/* Hands r to the idle child k. */
-void pool_give(struct worker *w, struct child *k, struct request *r);
 #define POLLED 2 /* entries for each child */
 /* Lays out the children's descriptors; returns how many. */
 unsigned pool_poll(struct pool *p, struct pollfd *fds);
+/* Before sleeping: children wake us from now on. True if there is something to hear already. */
+bool pool_listen(struct pool *p);
 /* Hears what children said, writes what they are to hear. */
 void pool_turn(struct worker *w);
 /* Asks the task that k runs to end early (task_cancelled); k is replaced afterwards. */
-void pool_ask(struct child *k);
+void pool_ask(struct worker *w, struct child *k);
 /* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
  * its request is buried for this reason, at once and for good. */
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why);
@@ -92,6 +93,32 @@ void pool_kill(struct pool *p, int sig);
 int64_t pool_next(const struct pool *p);
 /* How long the oldest running job runs, in seconds. */
 double pool_oldest(const struct pool *p, int64_t now);
+
+/* Leaves k's state as it is, or begins it anew. */
+void child_move(struct worker *w, struct child *k, enum child_state to);
+/* What is to be heard leaves, as far as there is room. */
+void child_write(struct child *k);
+
+/* ---- jobs.c ---------------------------------------------------------------------------------- */
+
+/* The child that r is best given to now; NULL if it is better to wait. */
+struct child *jobs_taker(struct worker *w, const struct request *r);
+/* Hands r to k. */
+void jobs_give(struct worker *w, struct child *k, struct request *r);
+/* What k runs, or will when it wakes; NULL if it has nothing. */
+struct request *jobs_first(const struct child *k);
+/* True if it has begun that, and not said that it is done. */
+bool jobs_begun(const struct child *k);
+/* The first is done, or concluded otherwise, and no job of k's any more. */
+struct request *jobs_take_first(struct child *k);
+/* All but the first, and that too if it is not begun and k will not go on, are to run elsewhere. */
+void jobs_take_back(struct worker *w, struct child *k, bool goes_on);
+/* Takes jobs away from children whose first takes long, and from all of them. */
+void jobs_turn(struct worker *w);
+void jobs_take_back_all(struct worker *w);
+int64_t jobs_next(const struct worker *w);
+/* True while tasks are so short that children have several at a time. */
+bool jobs_are_short(const struct worker *w);
 
 /* child.c: what runs in a child; never returns. */
 _Noreturn void child_run(const struct worker *w, struct ends ends);

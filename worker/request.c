@@ -14,6 +14,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     struct request *r = calloc(1, sizeof *r);
     if (!r) abort();
     list_init(&r->link);
+    list_init(&r->turn);
     r->m = m;
     r->source = s;
     r->window = m->window;
@@ -26,14 +27,15 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
 
 void request_move(struct worker *w, struct request *r, enum request_state to)
 {
+    bool first = to == REQUEST_READY && (r->m->redelivered || r->state == REQUEST_RUNNING);
     log_debug("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
     heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
     r->state = to;
     r->since = w->now;
-    /* What was handed out before was first in its queue, and is first in line here. */
-    if (to == REQUEST_READY && r->m->redelivered)
+    /* What was handed out before, to a worker or a child, is first in line. */
+    if (first)
         list_prepend(&w->requests[to], &r->link);
     else
         list_append(&w->requests[to], &r->link);

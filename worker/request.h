@@ -5,10 +5,10 @@
  *
  *   NEW       being looked at; to any other but RUNNING
  *   WAITING   for its time; then READY, or SETTLING if a copy goes back; MOVING once it can be
- *   READY     for an idle child; then RUNNING, or BURIAL if it has expired
+ *   READY     for a child; then RUNNING, or BURIAL if it has expired
  *   BURIAL    for an idle child that builds the last result of what will not run; then RUNNING
- *   RUNNING   a child has it; then SETTLING, also with a copy that is to run again, or BURIAL if
- *             it may not; READY or BURIAL again if the child had not read it
+ *   RUNNING   a child has it, perhaps behind others; then SETTLING, also with a copy that is to run
+ *             again, or BURIAL if it may not; READY or BURIAL again if the child had not begun it
  *   SETTLING  the messages that follow from it are unconfirmed; then it is acknowledged and freed,
  *             or WAITING if its task is not known here
  *   MOVING    its copy into the broker's delay queues is unconfirmed; then acknowledged and freed,
@@ -66,6 +66,9 @@ struct request {
     struct burial *burial; /* NULL: it is to run */
     struct source *source; /* the queue it came from */
     uint32_t window;       /* which of its consumers brought it; 0: of a lost connection */
+
+    struct list turn; /* of its child's jobs, while it has one */
+    uint64_t nonce;   /* of what its child says of it */
 
     struct lease *lease; /* NULL: its delivery answers for it */
 

@@ -5,9 +5,6 @@
 #include "worker/proc.h"
 #include "worker/worker.h"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-
 #define LOOK CLOCK_SECOND          /* between two looks, and before the first one */
 #define STOPPED (2 * CLOCK_SECOND) /* before it is reported */
 #define UNREAD (5 * CLOCK_SECOND)  /* the same, for one that does not take its job */
@@ -16,13 +13,6 @@
 #define LEAVING (5 * CLOCK_SECOND) /* before one that was told to leave is killed */
 
 /* ---- What is wrong with a child -------------------------------------------------------------- */
-
-/* True if something that was sent to it is still in its socket. */
-static bool has_unread(const struct child *k)
-{
-    int n = 0;
-    return k->out.len > 0 || (ioctl(k->ends.line, SIOCOUTQ, &n) == 0 && n > 0);
-}
 
 static const char *trouble_of(struct worker *w, struct child *k)
 {
@@ -33,7 +23,7 @@ static const char *trouble_of(struct worker *w, struct child *k)
         k->stopped = w->now;
     if (k->stopped && w->now - k->stopped >= STOPPED)
         return state == 't' ? "is held by a debugger" : "is stopped (SIGSTOP?)";
-    if (k->state == CHILD_BUSY && w->now - k->since >= UNREAD && has_unread(k))
+    if (k->state == CHILD_BUSY && w->now - k->since >= UNREAD && !jobs_begun(k))
         return "has not read its job";
     return NULL;
 }
@@ -42,9 +32,10 @@ static void look(struct worker *w, struct child *k)
 {
     const char *was = k->trouble;
     k->trouble = trouble_of(w, k);
-    if (k->trouble && !was && k->request)
+    const struct request *r = jobs_first(k);
+    if (k->trouble && !was && r)
         log_warn("child pid=%d %s while task id=%.*s runs, %.0f s after its start", (int)k->pid,
-                 k->trouble, BYTES_ARG(k->request->id), clock_seconds(w->now - k->since));
+                 k->trouble, BYTES_ARG(r->id), clock_seconds(w->now - k->since));
     else if (was && !k->trouble)
         log_info("child pid=%d goes on again", (int)k->pid);
 }
@@ -54,7 +45,7 @@ static void look(struct worker *w, struct child *k)
 /* After some that died at once, a new one counts when it has lived for a second. */
 static bool can_work(const struct worker *w, const struct child *k)
 {
-    bool proven = w->pool.failures == 0 || k->jobs > 0 || w->now - k->started >= PROOF;
+    bool proven = w->pool.failures == 0 || k->given > 0 || w->now - k->started >= PROOF;
     return k->state < CHILD_RETIRING && !k->trouble && proven;
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define UNCONFIRMED_MAX 1000 /* results under way before nothing more is started */
@@ -22,6 +23,8 @@
 #define HEARTBEAT 10 /* seconds, as RabbitMQ recommends 5 to 20 */
 #define EXIT_CHILDREN 70
 #define TURN_MAX (100 * CLOCK_MS)
+#define MANY 32 /* tasks under way */
+#define PAUSE (CLOCK_MS * 3 / 10)
 #define FAILURES_MAX 10 /* children that died at once, in a row */
 
 /* ---- The loop -------------------------------------------------------------------------------- */
@@ -32,28 +35,36 @@ static bool may_start(const struct worker *w)
            w->unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
 }
 
-/* What an idle child is to do now. Burials first: somebody waits for the bad news, and they hold
- * nothing up for long. */
-static struct request *next_job(struct worker *w)
+/* What a child, *k, is to be given now. Burials first: somebody waits for the bad news, and they
+ * hold nothing up for long. */
+static struct request *next_job(struct worker *w, struct child **k)
 {
     const struct list *burial = &w->requests[REQUEST_BURIAL], *ready = &w->requests[REQUEST_READY];
-    if (!pool_idle(&w->pool) || watch_is_barren(w)) return NULL;
-    if (!list_empty(burial)) return list_first(burial, struct request, link);
-    return !list_empty(ready) && may_start(w) ? list_first(ready, struct request, link) : NULL;
+    struct request *r = NULL;
+    if (watch_is_barren(w)) return NULL;
+    if (!list_empty(burial))
+        r = list_first(burial, struct request, link);
+    else if (!list_empty(ready) && may_start(w))
+        r = list_first(ready, struct request, link);
+    *k = r ? jobs_taker(w, r) : NULL;
+    return *k ? r : NULL;
 }
 
 static void dispatch(struct worker *w)
 {
-    for (struct request *r; (r = next_job(w));)
-        if (!consumer_expired(w, r)) pool_give(w, pool_idle(&w->pool), r);
+    struct child *k;
+    for (struct request *r; (r = next_job(w, &k));)
+        if (!consumer_expired(w, r)) jobs_give(w, k, r);
 }
 
 static int64_t next_wake(struct worker *w)
 {
-    if (next_job(w)) return w->now; /* a child was born or results were confirmed since */
+    struct child *k;
+    if (next_job(w, &k)) return w->now; /* a child was born or results were confirmed since */
     const struct heap_node *due = heap_first(&w->due);
     int64_t at = due ? due->at : CLOCK_NEVER;
     at = clock_earlier(at, pool_next(&w->pool));
+    at = clock_earlier(at, jobs_next(w));
     at = clock_earlier(at, limits_next(w));
     at = clock_earlier(at, watch_next(w));
     at = clock_earlier(at, repost_next(w));
@@ -82,6 +93,28 @@ static void measure_turn(struct worker *w, int64_t length)
     w->cpu = cpu;
 }
 
+/* With many short tasks under way, who reads each time that something comes reads little each time.
+ * A moment's pause lets it gather; children do not run dry in it, and nobody waits for one of these
+ * alone. */
+static bool is_busy(const struct worker *w)
+{
+    size_t under_way =
+        w->count[REQUEST_READY] + w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING];
+    return jobs_are_short(w) && under_way > MANY;
+}
+
+/* Sleeps until something is to be done; *wake may say when at the latest. */
+static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)
+{
+    if (is_busy(w)) {
+        const struct timespec pause = {.tv_nsec = PAUSE};
+        nanosleep(&pause, NULL);
+        poll(fds, n, 0);
+    } else {
+        poll(fds, n, pool_listen(&w->pool) ? 0 : clock_poll_ms(wake, now));
+    }
+}
+
 int worker_run(struct worker *w)
 {
     enum { SIGNALS, IN, OUT, NAMES, CHILDREN };
@@ -97,7 +130,7 @@ int worker_run(struct worker *w)
         unsigned n = CHILDREN + pool_poll(&w->pool, fds + CHILDREN);
         int64_t now = clock_now();
         measure_turn(w, now - w->now);
-        poll(fds, n, clock_poll_ms(wake, now));
+        sleep_until(w, fds, n, wake, now);
         w->now = clock_now();
 
         drain_read(w);
@@ -109,6 +142,7 @@ int worker_run(struct worker *w)
         consumer_read(w);
         consumer_due(w);
         pool_turn(w);
+        jobs_turn(w);
         limits_turn(w);
         watch_turn(w);
         dispatch(w);

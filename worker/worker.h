@@ -7,7 +7,8 @@
  *   delay.c     tasks whose time has not come
  *   window.c    how many deliveries to hold
  *   request.c   the states of a request
- *   pool.c      the children: start, give, hear, bury
+ *   pool.c      the children: start, hear, end
+ *   jobs.c      what they are given
  *   child.c     what runs in a child
  *   hygiene.c   what a task may not leave changed in it
  *   ends.c      the lines between the two
@@ -85,7 +86,7 @@ struct worker {
     struct list reposts;      /* messages that the broker did not take, for another try */
     struct list leases;
     int64_t lease_at;     /* no delivery needs a lease, or is to go back for its age, before */
-    double run_time;      /* moving average of how long a task has a child, in seconds */
+    double run_time;      /* moving average of what a task costs its child, in seconds */
     double settle_time;   /* of the time from its end to the ack of a task, in seconds */
     int64_t window_since; /* when the window was last changed */
 
@@ -131,7 +132,7 @@ void delay_failed(struct worker *w, struct request *r, const struct ctask_error 
 #define WAITING_MAX 1000
 void window_adjust(struct worker *w);
 void window_set(struct worker *w, struct source *s, unsigned prefetch);
-void window_ran(struct worker *w, double seconds);     /* a task had a child so long */
+void window_ran(struct worker *w, double seconds);     /* a task cost its child so much */
 void window_settled(struct worker *w, double seconds); /* and so long its confirms */
 int64_t window_next(struct worker *w);
 
@@ -158,9 +159,9 @@ void finish_forget(struct worker *w, struct request *r);
 void finish_repost(struct worker *w, const struct publish *p);
 
 /* death.c */
-/* The child k, with its request, is gone: run again, buried, given back or dropped. */
-void death_conclude(struct worker *w, struct child *k);
-/* The child that had r is gone, and had not read it: it is given to the next one. */
+/* The child k, which had begun r, is gone: r runs again, is buried, given back or dropped. */
+void death_conclude(struct worker *w, const struct child *k, struct request *r);
+/* A child had r and will not begin it: it is given to the next one. */
 void death_unbegun(struct worker *w, struct request *r);
 /* r ends without a result of its own and is not tried again. */
 void death_condemned(struct worker *w, struct request *r, const struct fault *why);

@@ -128,6 +128,7 @@ bool after_call(struct ctask_call *t, struct buf *out)
         ok = fault_add(&posted, t);
     }
     d.posted = buf_bytes(&posted);
+    d.cost = clock_seconds(clock_now() - t->begun);
     ok = ok && done_write(out, &d);
     buf_done(&posted);
     return ok;

@@ -126,7 +126,7 @@ static int progress_send(struct ctask_call *t, json_t *report, struct ctask_erro
     p.body = buf_bytes(&body);
     if (!publish_write(&frame, &p))
         rc = error_set(e, CTASK_ENOMEM, "out of memory");
-    else if (!child_frame_send(t->fd, &frame))
+    else if (!child_frame_send(t->line, &frame))
         rc = error_set(e, CTASK_ECONN, "the worker is gone");
 done:
     buf_done(&props);

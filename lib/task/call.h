@@ -19,7 +19,7 @@ enum call_end {
 
 struct ctask_call {
     const struct job *job;
-    int fd; /* up to the parent */
+    struct line *line; /* up to the parent */
     struct message m;
     char id[256], root_id[256];
     const struct ctask_task *task; /* NULL until it is found */
@@ -29,6 +29,7 @@ struct ctask_call {
     json_t *value; /* owned */
     struct fault fault, because;
     double delay, runtime;
+    int64_t begun;
 };
 
 /* Notes how the call ended; a task's last word counts. */

@@ -6,18 +6,18 @@
 #include "transport/transport.h"
 
 static struct {
-    int fd;
+    struct line *line;
     struct transport *transport;
     struct ctask_client *client;
-} relay = {.fd = -1};
+} relay;
 
-static bool relay_open(int fd)
+static bool relay_open(struct line *line)
 {
-    struct transport *x = transport_relay(fd);
+    struct transport *x = transport_relay(line);
     struct ctask_client *c = x ? client_over(x) : NULL; /* takes x over, also when it fails */
     if (!c) return false;
-    ctask_close(relay.client); /* another descriptor: only tests have two */
-    relay.fd = fd;
+    ctask_close(relay.client); /* another line: only tests have two */
+    relay.line = line;
     relay.transport = x;
     relay.client = c;
     return true;
@@ -25,7 +25,7 @@ static bool relay_open(int fd)
 
 bool relay_enter(const struct ctask_call *t)
 {
-    if ((!relay.client || relay.fd != t->fd) && !relay_open(t->fd)) return false;
+    if ((!relay.client || relay.line != t->line) && !relay_open(t->line)) return false;
     ctask_set_default(relay.client); /* the task before may have set another */
     relay.transport->task_id = t->id;
     relay.transport->root_id = t->root_id;

@@ -5,7 +5,7 @@
 
 #include "task/call.h"
 
-/* Makes the process's default client the relay over t->fd, with the ids of t for what it sends.
+/* Makes the process's default client the relay over t->line, with the ids of t for what it sends.
  * False when out of memory. */
 bool relay_enter(const struct ctask_call *t);
 /* All that the task has sent is on its way. */

@@ -46,9 +46,9 @@ static void call_run(struct ctask_call *t)
     }
 }
 
-bool task_run(const struct registry *g, int fd, const struct job *j, struct buf *out)
+bool task_run(const struct registry *g, struct line *up, const struct job *j, struct buf *out)
 {
-    struct ctask_call t = {.job = j, .fd = fd};
+    struct ctask_call t = {.job = j, .line = up, .begun = clock_now()};
     if (!call_open(&t, g)) {
         call_end(&t, CALL_REFUSED);
     } else if (relay_enter(&t)) {

@@ -1,5 +1,5 @@
 /* relay.c - the transport of a running task: each message is one frame up to the parent, which
- * publishes it and settles the task only when it is confirmed. The write blocks while the parent
+ * publishes it and settles the task only when it is confirmed. The write waits while the parent
  * does not read; that is its back-pressure. A parent that is gone ends the child by other means. */
 #include "base/list.h"
 #include "transport/transport.h"
@@ -15,7 +15,7 @@ struct handed {
 
 struct relay {
     struct transport x;
-    int fd;
+    struct line *up;
     bool announced;
     struct buf frame;
     struct list handed;
@@ -44,7 +44,7 @@ static int relay_publish(struct transport *x, const struct publish *p)
     int rc = CTASK_OK;
     if (!publish_write(&r->frame, &posted))
         rc = CTASK_ETOOBIG;
-    else if (!child_frame_send(r->fd, &r->frame))
+    else if (!child_frame_send(r->up, &r->frame))
         rc = CTASK_ECLOSED;
     if (rc == CTASK_OK)
         list_append(&r->handed, &h->link);
@@ -104,12 +104,12 @@ static const struct transport_ops relay_ops = {
     .free = relay_free,
 };
 
-struct transport *transport_relay(int fd)
+struct transport *transport_relay(struct line *up)
 {
     struct relay *r = calloc(1, sizeof *r);
     if (!r) return NULL;
     r->x.ops = &relay_ops;
-    r->fd = fd;
+    r->up = up;
     r->frame.max = CHILD_FRAME_MAX;
     list_init(&r->handed);
     return &r->x;

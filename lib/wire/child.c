@@ -1,7 +1,6 @@
 /* child.c - see child.h. Writers and readers stand side by side, in the same order of fields. */
 #include "wire/child.h"
 
-#include "base/fd.h"
 #include "wire/message.h"
 #include "wire/outcome.h"
 #include "wire/text.h"
@@ -36,7 +35,7 @@ int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type 
     if (stream.n < CHILD_HEADER) return 0;
     size_t size = child_frame_size(stream.p);
     uint8_t t = stream.p[4];
-    if (size == 0 || t < CHILD_JOB || t > CHILD_LEAVE) return -1;
+    if (size == 0 || t < CHILD_JOB || t > CHILD_RESUME) return -1;
     if (child_frame_nonce(stream.p) != nonce) return -1;
     if (stream.n < size) return 0;
     *type = (enum child_frame_type)t;
@@ -56,13 +55,24 @@ void child_frame_stamp(uint64_t nonce)
     stamp = nonce;
 }
 
-bool child_frame_send(int fd, const struct buf *frames)
+/* The parent does not read while too much of a task is unconfirmed. */
+static bool line_put_all(struct line *l, struct bytes s)
+{
+    while (s.n > 0) {
+        size_t n = line_put(l, s.p, s.n);
+        s = bytes_of(s.p + n, s.n - n);
+        if (s.n > 0 && !line_wait(l, false, true)) return false;
+    }
+    return true;
+}
+
+bool child_frame_send(struct line *l, const struct buf *frames)
 {
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&one_at_a_time);
     for (size_t at = 0; at < frames->len; at += child_frame_size(buf_head(frames) + at))
         header_stamp(buf_head(frames) + at, stamp);
-    bool sent = fd_write_all(fd, buf_head(frames), frames->len) == 0;
+    bool sent = line_put_all(l, buf_bytes(frames));
     pthread_mutex_unlock(&one_at_a_time);
     return sent;
 }
@@ -259,6 +269,11 @@ bool leave_write(struct buf *out, const char *why)
     return frame_end(out, start);
 }
 
+bool sign_write(struct buf *out, enum child_frame_type type)
+{
+    return frame_end(out, frame_begin(out, type));
+}
+
 bool posted_append(struct buf *posted, const struct posted *p)
 {
     size_t start = posted->len;
@@ -284,6 +299,7 @@ bool done_write(struct buf *out, const struct done *d)
     size_t start = frame_begin(out, CHILD_DONE);
     buf_u8(out, (uint8_t)d->state);
     put_double(out, d->runtime);
+    put_double(out, d->cost);
     put_fault(out, &d->fault);
     buf_bytes_append(out, d->posted);
     return frame_end(out, start);
@@ -296,9 +312,10 @@ bool done_read(struct bytes payload, struct done *d)
     uint8_t state = take_u8(&r);
     d->state = (enum done_state)state;
     d->runtime = take_double(&r);
+    d->cost = take_double(&r);
     take_fault(&r, &d->fault);
     if (r.failed || state < DONE_SUCCESS || state > DONE_DEAD) return false;
-    if (!isfinite(d->runtime) || d->runtime < 0) return false;
+    if (!isfinite(d->runtime) || d->runtime < 0 || !isfinite(d->cost) || d->cost < 0) return false;
     /* Nothing of it is published before all of it is known to be sound. */
     d->posted = r.rest;
     struct bytes rest = d->posted;

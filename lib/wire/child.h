@@ -1,13 +1,14 @@
-/* child.h - frames between the worker's parent and its children, over a socketpair of one machine
- * and one binary: a header of {u32 length of the fields, u8 type, u64 nonce}, then the fields, all
- * in network order. The nonce is the job's: what a child says has the number that it was told last,
- * so junk on the line is no frame. A child may have been overwritten by a wild task, so the parent
- * takes nothing for granted: every length is checked and the frame refused as a whole. Reading
- * borrows from the frame. */
+/* child.h - frames between the worker's parent and its children, over a line (base/line.h) of one
+ * machine and one binary: a header of {u32 length of the fields, u8 type, u64 nonce}, then the
+ * fields, all in network order. The nonce is the job's: what a child says has the number of the job
+ * that it has begun, so junk on the line is no frame. A child may have been overwritten by a wild
+ * task, so the parent takes nothing for granted: every length is checked and the frame refused as a
+ * whole. Reading borrows from the frame. */
 #ifndef WIRE_CHILD_H
 #define WIRE_CHILD_H
 
 #include "base/buf.h"
+#include "base/line.h"
 #include "wire/fault.h"
 
 enum child_frame_type {
@@ -15,7 +16,9 @@ enum child_frame_type {
     CHILD_BURY,    /* down: this message will not run (any more): build its last result */
     CHILD_PUBLISH, /* up: a message that the running task sends; leaves at once */
     CHILD_DONE, /* up: the end of the JOB or BURY, with the messages that must be confirmed first */
-    CHILD_LEAVE, /* up, before DONE: this process is not to be used any more; the reason as text */
+    CHILD_LEAVE,  /* up, before DONE: this process is not to be used any more; the reason as text */
+    CHILD_OUTPUT, /* up, before DONE: the job has printed something that is not read yet */
+    CHILD_RESUME, /* down: what came before and is not begun was given to others */
 };
 
 #define CHILD_HEADER 13
@@ -47,9 +50,10 @@ enum done_state { DONE_SUCCESS = 1, DONE_FAILURE, DONE_RETRY, DONE_DEAD };
 
 struct done {
     enum done_state state; /* DEAD: the parent keeps the message in <queue>.dead with `fault` */
-    double runtime;
-    struct fault fault;  /* FAILURE, RETRY, DEAD */
-    struct bytes posted; /* the messages, for posted_next */
+    double runtime;        /* of the task's function */
+    double cost;           /* of all that the child did for it */
+    struct fault fault;    /* FAILURE, RETRY, DEAD */
+    struct bytes posted;   /* the messages, for posted_next */
 };
 
 /* The length of the whole frame that begins with these CHILD_HEADER bytes; 0 if it is over
@@ -63,15 +67,17 @@ int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type 
 
 /* The nonce of the frames that this process sends from now on. */
 void child_frame_stamp(uint64_t nonce);
-/* Writes frames up, whole and together also when threads of a task write at once. Blocks; false
- * when the parent is gone. */
-bool child_frame_send(int fd, const struct buf *frames);
+/* Writes frames up, whole and together also when threads of a task write at once. Waits for room;
+ * false when the parent is gone meanwhile. */
+bool child_frame_send(struct line *l, const struct buf *frames);
 
 bool job_write(struct buf *out, enum child_frame_type type, const struct job *j);
 bool job_read(struct bytes payload, struct job *j);
 bool publish_write(struct buf *out, const struct posted *p);
 bool publish_read(struct bytes payload, struct posted *p);
 bool leave_write(struct buf *out, const char *why);
+/* OUTPUT or RESUME: it has no fields. */
+bool sign_write(struct buf *out, enum child_frame_type type);
 /* DONE: messages are appended to *posted first with posted_append. */
 bool posted_append(struct buf *posted, const struct posted *p);
 bool done_write(struct buf *out, const struct done *d);

@@ -30,7 +30,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case CHILD_DONE:
             if (done_read(payload, &d)) posted_check(d.posted);
             break;
-        case CHILD_LEAVE: break;
+        case CHILD_LEAVE:
+        case CHILD_OUTPUT:
+        case CHILD_RESUME: break;
         }
         stream = bytes_of(stream.p + whole, stream.n - whole);
     }

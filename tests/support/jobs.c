@@ -1,18 +1,15 @@
 /* jobs.c - see jobs.h. Check forks for each test, so the state here is one test's. */
 #include "support/jobs.h"
 
-#include "base/fd.h"
-
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 struct job job;
 struct heard heard;
 
 static const struct ctask_app *const *apps;
 static struct registry registry;
-static int up[2]; /* the task's end, the parent's end */
+static struct line up, parents;
 static struct buf props, body, frame;
 
 static void setup(void)
@@ -20,7 +17,7 @@ static void setup(void)
     struct ctask_error e;
     for (const struct ctask_app *const *app = apps; *app; app++)
         ck_assert_msg(registry_add(&registry, *app, &e) == CTASK_OK, "%s", e.text);
-    ck_assert_int_eq(fd_pair(up), 0);
+    ck_assert(line_pair(&parents, &up));
 }
 
 static void teardown(void)
@@ -30,8 +27,8 @@ static void teardown(void)
     buf_done(&body);
     buf_done(&frame);
     registry_done(&registry);
-    close(up[0]);
-    close(up[1]);
+    line_close(&up);
+    line_close(&parents);
 }
 
 TCase *job_case(Suite *suite, const char *name, const struct ctask_app *const *these)
@@ -97,7 +94,7 @@ static void decode(void)
 void run_job(void)
 {
     buf_clear(&frame);
-    ck_assert(task_run(&registry, up[0], &job, &frame));
+    ck_assert(task_run(&registry, &up, &job, &frame));
     decode();
 }
 
@@ -151,18 +148,27 @@ void fails(enum done_state state, const char *type, const char *text)
     ck_assert_str_eq(heard.done.fault.text, heard.reply.fault.text);
 }
 
+/* n more bytes of what went up. */
+static void line_read(struct buf *in, size_t n)
+{
+    uint8_t *at = buf_room(in, n);
+    while (n > 0) {
+        long some = line_get(&parents, at, n);
+        ck_assert_int_ge(some, 0);
+        if (some == 0) ck_assert(line_wait(&parents, true, false));
+        buf_added(in, (size_t)some);
+        at += some;
+        n -= (size_t)some;
+    }
+}
+
 struct posted published(struct buf *in)
 {
     enum child_frame_type type;
     struct bytes payload;
     struct posted p;
-    uint8_t *at = buf_room(in, CHILD_HEADER);
-    ck_assert_int_eq(fd_read_all(up[1], at, CHILD_HEADER), 1);
-    size_t size = child_frame_size(at);
-    buf_added(in, CHILD_HEADER);
-    at = buf_room(in, size - CHILD_HEADER);
-    ck_assert_int_eq(fd_read_all(up[1], at, size - CHILD_HEADER), 1);
-    buf_added(in, size - CHILD_HEADER);
+    line_read(in, CHILD_HEADER);
+    line_read(in, child_frame_size(buf_head(in)) - CHILD_HEADER);
     ck_assert_int_eq(child_frame_next(buf_bytes(in), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_PUBLISH);
     ck_assert(publish_read(payload, &p));

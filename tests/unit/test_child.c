@@ -2,13 +2,11 @@
  * refused without harm. */
 #include "wire/child.h"
 
-#include "base/fd.h"
 #include "wire/outcome.h"
 
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static const struct posted result = {
     .kind = POSTED_RESULT,
@@ -168,7 +166,7 @@ END_TEST
 
 START_TEST(a_header_beyond_the_limits_loses_the_stream)
 {
-    static const uint8_t heads[][CHILD_HEADER] = {{0, 0, 0, 0, 0},       {0, 0, 0, 0, 6},
+    static const uint8_t heads[][CHILD_HEADER] = {{0, 0, 0, 0, 0},       {0, 0, 0, 0, 8},
                                                   {0, 0, 0, 0, 255},     {4, 0, 0, 0, 4},
                                                   {3, 255, 255, 244, 4}, {255, 255, 255, 255, 4}};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
@@ -216,16 +214,16 @@ START_TEST(a_frame_is_of_the_job_that_it_was_asked_for)
     ck_assert_int_eq(child_frame_next(start, j.nonce, &type, &payload), 0);
     ck_assert_int_eq(child_frame_next(start, 0, &type, &payload), -1);
 
-    int pair[2];
+    struct line up, parents;
     uint8_t header[CHILD_HEADER];
     struct buf done = done_frame();
-    ck_assert_int_eq(fd_pair(pair), 0);
+    ck_assert(line_pair(&parents, &up));
     child_frame_stamp(j.nonce);
-    ck_assert(child_frame_send(pair[0], &done));
-    ck_assert_int_eq(fd_read_all(pair[1], header, sizeof header), 1);
+    ck_assert(child_frame_send(&up, &done));
+    ck_assert_int_eq(line_get(&parents, header, sizeof header), sizeof header);
     ck_assert(child_frame_nonce(header) == j.nonce);
-    close(pair[0]);
-    close(pair[1]);
+    line_close(&up);
+    line_close(&parents);
     buf_done(&done);
     buf_done(&b);
 }

@@ -1,0 +1,156 @@
+/* jobs.c - what children are given. A task of a millisecond or more is given to an idle child only.
+ * Shorter ones, where the way to a child and back would cost more than they do, stand in line at
+ * a child, for as long as it finds something to do while its parent is busy elsewhere; a line whose
+ * first turns out to be long is dissolved. What stands in line is not begun: it goes to another
+ * child, or back to the broker, as if it had never left. */
+#include "wire/child.h"
+#include "worker/worker.h"
+
+#include <stdlib.h>
+
+#define SHORT 1e-3 /* seconds: a task that is worth no line takes longer */
+#define LINE 2e-3  /* seconds of work in line at a child */
+#define WAKE 50e-6 /* seconds of work that are worth waking another child for */
+#define LINE_MAX 64
+#define TOO_LONG (3 * CLOCK_MS) /* for the first of a line */
+
+static unsigned so_many(const struct worker *w, double seconds)
+{
+    double cost = w->run_time > 1e-6 ? w->run_time : 1e-6;
+    return w->run_time >= SHORT || seconds < cost ? 1
+           : seconds / cost > LINE_MAX            ? LINE_MAX
+                                                  : (unsigned)(seconds / cost);
+}
+
+bool jobs_are_short(const struct worker *w)
+{
+    return w->run_time < SHORT;
+}
+
+struct request *jobs_first(const struct child *k)
+{
+    return list_empty(&k->jobs) ? NULL : list_first(&k->jobs, struct request, turn);
+}
+
+bool jobs_begun(const struct child *k)
+{
+    return k->held > 0 && line_begun(&k->ends.line) != k->done;
+}
+
+struct request *jobs_take_first(struct child *k)
+{
+    struct request *r = jobs_first(k);
+    list_remove(&r->turn);
+    k->held--;
+    return r;
+}
+
+/* ---- Giving ---------------------------------------------------------------------------------- */
+
+static bool may_line_up(const struct worker *w, const struct child *k, unsigned most)
+{
+    unsigned max = w->options->max_tasks_per_child;
+    return k->state == CHILD_BUSY && !k->asked && k->held < most && w->now - k->since < CLOCK_MS &&
+           (max == 0 || k->given < max);
+}
+
+static struct child *shortest_line(const struct worker *w)
+{
+    unsigned most = so_many(w, LINE);
+    struct child *k, *best = NULL;
+    if (most < 2) return NULL;
+    list_each(k, &w->pool.all, struct child, link) {
+        if (may_line_up(w, k, most) && (!best || k->held < best->held)) best = k;
+    }
+    return best;
+}
+
+/* One that is acknowledged as it is given is not given before it can begin. */
+struct child *jobs_taker(struct worker *w, const struct request *r)
+{
+    struct pool *p = &w->pool;
+    bool lines = jobs_are_short(w) && !r->burial && r->task->ack != CTASK_ACK_EARLY;
+    if (lines && p->last && may_line_up(w, p->last, so_many(w, WAKE))) return p->last;
+    if (!list_empty(&p->idle)) return list_first(&p->idle, struct child, rest);
+    return lines ? shortest_line(w) : NULL;
+}
+
+void jobs_give(struct worker *w, struct child *k, struct request *r)
+{
+    struct job j = {
+        .redelivered = r->m->redelivered,
+        .queue = bytes_text(r->m->queue),
+        .props = r->m->props,
+        .body = r->m->body,
+    };
+    if (r->burial) {
+        j.state = r->burial->state;
+        j.fault = r->burial->fault;
+        j.body = bytes_of("", 0);
+    }
+    j.nonce = r->nonce = k->nonce += 0x9e3779b97f4a7c15; /* odd: none comes twice */
+    if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
+    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) request_ack(w, r);
+    list_append(&k->jobs, &r->turn);
+    k->held++;
+    k->given++;
+    w->pool.last = k;
+    if (k->state == CHILD_IDLE) {
+        k->output.tail_size = 0;
+        child_move(w, k, CHILD_BUSY);
+    }
+    request_move(w, r, REQUEST_RUNNING);
+    child_write(k);
+}
+
+/* ---- Taking back ----------------------------------------------------------------------------- */
+
+void jobs_take_back(struct worker *w, struct child *k, bool goes_on)
+{
+    uint32_t begun = line_halt(&k->ends.line) - k->done;
+    unsigned stay = goes_on && begun == 0 ? 1 : begun;
+    while (k->held > stay) { /* the last first: each goes before the others */
+        struct request *r = list_last(&k->jobs, struct request, turn);
+        list_remove(&r->turn);
+        k->held--;
+        k->given--;
+        death_unbegun(w, r);
+    }
+    if (!goes_on) return;
+    struct request *first = jobs_first(k);
+    if (!sign_write(&k->out, CHILD_RESUME)) abort();
+    if (begun == 0 && first) { /* the child drops it, so it is written again */
+        jobs_take_first(k);
+        k->given--;
+        jobs_give(w, k, first);
+    }
+    child_write(k);
+}
+
+static bool line_is_stuck(const struct child *k)
+{
+    return k->state == CHILD_BUSY && k->held > 1;
+}
+
+void jobs_turn(struct worker *w)
+{
+    struct child *k;
+    list_each(k, &w->pool.all, struct child, link)
+        if (line_is_stuck(k) && w->now - k->since >= TOO_LONG) jobs_take_back(w, k, true);
+}
+
+void jobs_take_back_all(struct worker *w)
+{
+    struct child *k;
+    list_each(k, &w->pool.all, struct child, link)
+        if (line_is_stuck(k)) jobs_take_back(w, k, true);
+}
+
+int64_t jobs_next(const struct worker *w)
+{
+    int64_t at = CLOCK_NEVER;
+    struct child *k;
+    list_each(k, &w->pool.all, struct child, link)
+        if (line_is_stuck(k)) at = clock_earlier(at, k->since + TOO_LONG);
+    return at;
+}
