@@ -32,9 +32,24 @@ size_t utf8_shown(struct bytes s)
     return control ? 0 : n;
 }
 
+/* Eight bytes at once, each of them from 0x20 to 0x7e: none has its high bit set, nor gets it by
+ * adding 1 (0x7f does), and all keep one of the next two (0x20, 0x40). */
+static bool is_plain(const uint8_t p[8])
+{
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return ((v | (v + each)) & 0x80 * each) == 0 &&
+           (((v << 1) | (v << 2)) & 0x80 * each) == 0x80 * each;
+}
+
 bool utf8_is_text(struct bytes s)
 {
     while (s.n > 0) {
+        if (s.n >= 8 && is_plain(s.p)) {
+            s = bytes_of(s.p + 8, s.n - 8);
+            continue;
+        }
         size_t n = utf8_shown(s);
         if (n == 0) return false;
         s = bytes_of(s.p + n, s.n - n);

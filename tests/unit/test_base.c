@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/utf8.h"
 
 #include <check.h>
 #include <errno.h>
@@ -334,6 +335,22 @@ START_TEST(fd_spool_leaves_no_name_behind)
 }
 END_TEST
 
+/* Each byte at each place among plain ones, whatever is looked at at once. */
+START_TEST(text_has_no_control_characters_and_is_utf8)
+{
+    for (unsigned c = 0; c < 256; c++)
+        for (size_t at = 0; at < 17; at++) {
+            uint8_t text[17];
+            memset(text, ' ' + (int)(at % 95), sizeof text);
+            text[at] = (uint8_t)c;
+            ck_assert_int_eq(utf8_is_text(bytes_of(text, sizeof text)), c >= 0x20 && c < 0x7f);
+        }
+    ck_assert(utf8_is_text(bytes_text("eight   then \u20ac and ~")));
+    ck_assert(utf8_is_text(bytes_text("1234567\xe2\x82\xac 12345678")));
+    ck_assert(!utf8_is_text(bytes_text("1234567\xe2\x82 12345678")));
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("base");
@@ -352,6 +369,7 @@ int main(void)
     tcase_add_test(t, ids_are_uuid4_and_differ_in_a_forked_child);
     tcase_add_test(t, fd_reads_all_or_tells_a_clean_end_from_a_torn_one);
     tcase_add_test(t, fd_spool_leaves_no_name_behind);
+    tcase_add_test(t, text_has_no_control_characters_and_is_utf8);
     Suite *s = suite_create("base");
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
