@@ -22,6 +22,12 @@ static inline struct bytes bytes_text(const char *s)
     return (struct bytes){(const uint8_t *)s, s ? strlen(s) : 0};
 }
 
+/* What is left of s without its first n bytes, which it has. */
+static inline struct bytes bytes_rest(struct bytes s, size_t n)
+{
+    return (struct bytes){s.p + n, s.n - n};
+}
+
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);

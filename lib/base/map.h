@@ -1,7 +1,6 @@
 /* map.h - an intrusive hash map from strings to whatever embeds a struct map_node. Keys are
  * borrowed from the owner and must not change while it is in the map. Find, add and remove cost the
- * same however many are held; the table grows by doubling. Hashes are seeded per process (SipHash
- * or an equal), since keys come from the network. */
+ * same however many are held; the table grows by doubling. */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 

@@ -104,23 +104,22 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
 
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
-static int call_encode(const struct ctask_client *c, const struct ctask_result *r,
-                       const struct ctask_options *v, const char *name, const json_t *args,
-                       const json_t *kwargs, struct buf *props, struct buf *body,
-                       struct ctask_error *e)
+static int call_encode(const struct ctask_client *c, const struct ctask_options *v,
+                       const char *name, const json_t *args, const json_t *kwargs,
+                       struct buf *props, struct buf *body, struct ctask_error *e)
 {
-    double now = clock_wall();
+    double now = v->countdown > 0 || v->expires > 0 ? clock_wall() : 0;
     struct send s = {
         .task = name,
-        .id = r->id,
-        .reply_to = r->no_result || c->in_task ? NULL : c->reply_queue,
+        .id = v->id,
+        .reply_to = v->no_result || c->in_task ? NULL : c->reply_queue,
         .root_id = c->in_task ? c->x->root_id : NULL,
         .parent_id = c->in_task ? c->x->task_id : NULL,
         .origin = c->origin,
         .eta = v->countdown > 0 ? now + v->countdown : 0,
         .expires = v->expires > 0 ? now + v->expires : 0,
         .limits = {.hard = v->time_limit, .soft = v->soft_time_limit},
-        .ignore_result = r->no_result,
+        .ignore_result = v->no_result,
     };
     if (!message_write(&s, props)) return error_set(e, CTASK_ENOMEM, "out of memory");
     if (message_body_write(args, kwargs, body)) return CTASK_OK;
@@ -135,6 +134,7 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
                                struct ctask_error *e)
 {
     struct ctask_options v = call_options(o);
+    struct ctask_result *r = NULL;
     struct buf props = {0}, body = {.max = MESSAGE_BODY_MAX};
     char fresh[ID_SIZE];
     if (!v.queue && *c->queue) v.queue = c->queue;
@@ -143,20 +143,26 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
         id_new(fresh);
         v.id = fresh;
     }
-    struct ctask_result *r = result_new(c, v.id);
-    if (!r) {
-        error_set(e, CTASK_ENOMEM, "out of memory");
-        r = result_of_no_memory();
-    } else if (e->code == CTASK_OK) {
-        r->no_result = v.no_result;
-        if (call_encode(c, r, &v, name, args, kwargs, &props, &body, e) == CTASK_OK)
-            send_message(c, r, v.queue, message_delay(v.countdown), buf_bytes(&props),
-                         buf_bytes(&body), gather, e);
-    }
+    if (e->code == CTASK_OK) call_encode(c, &v, name, args, kwargs, &props, &body, e);
+    if (e->code == CTASK_OK)
+        r = send_message(c,
+                         &(struct sending){.id = v.id,
+                                           .queue = v.queue,
+                                           .delay = message_delay(v.countdown),
+                                           .props = buf_bytes(&props),
+                                           .body = buf_bytes(&body),
+                                           .no_result = v.no_result,
+                                           .gather = gather},
+                         e);
     buf_done(&props);
     buf_done(&body);
     json_decref(args);
     json_decref(kwargs);
+    if (!r) r = result_new(c, v.id, false);
+    if (!r) {
+        error_set(e, CTASK_ENOMEM, "out of memory");
+        r = result_of_no_memory();
+    }
     if (e->code != CTASK_OK) {
         result_fail(r, e, NULL, 0);
         error_raise(e);

@@ -1,6 +1,7 @@
 /* client.c - a client's birth and death, and what it knows of its connection. */
 #include "client/inside.h"
 
+#include "base/process.h"
 #include "base/urls.h"
 
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #define RESULT_MAX (UINT64_C(64) << 20)
 #define DOWN_KNOWN (10 * CLOCK_SECOND) /* afterwards an attempt is worth waiting for */
 #define GOODBYE_MAX CLOCK_SECOND
+#define RESULTS_KEPT 8192 /* handles that were forgotten, for the next ones; and tickets */
 
 int raise_error(int code, const char *fmt, ...)
 {
@@ -36,7 +38,7 @@ static struct ctask_client *client_bare(void)
     const char *queue = getenv("CTASK_QUEUE");
     gethostname(host, sizeof host - 1);
     id_new(id);
-    c->pid = getpid();
+    c->pid = process_id();
     c->refs = 1;
     c->publish_timeout = PUBLISH_TIMEOUT;
     c->epoll_fd = c->timer_fd = c->watched_fd = c->watched_of = -1;
@@ -44,6 +46,8 @@ static struct ctask_client *client_bare(void)
     pthread_cond_init(&c->left, NULL);
     list_init(&c->waiters);
     list_init(&c->unconfirmed);
+    c->results = (struct pool){.size = RESULT_SIZE(ID_SIZE), .most = RESULTS_KEPT};
+    c->tickets = (struct pool){.size = sizeof(struct ticket), .most = RESULTS_KEPT};
     snprintf(c->reply_queue, sizeof c->reply_queue, REPLY_PREFIX "%s", id);
     snprintf(c->queue, sizeof c->queue, "%s", queue && *queue ? queue : "ctask");
     snprintf(c->origin, sizeof c->origin, "gen%ld@%s", (long)c->pid, host);
@@ -129,7 +133,9 @@ void client_unref(struct ctask_client *c)
 {
     if (--c->refs > 0) return;
     pump_done(c);
-    map_done(&c->pending);
+    pending_done(&c->pending);
+    pool_done(&c->results);
+    pool_done(&c->tickets);
     pthread_cond_destroy(&c->left);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -137,7 +143,7 @@ void client_unref(struct ctask_client *c)
 
 bool client_forked(const struct ctask_client *c)
 {
-    return c->pid != 0 && c->pid != getpid();
+    return c->pid != 0 && c->pid != process_id();
 }
 
 int client_hold(struct ctask_client *c)

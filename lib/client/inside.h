@@ -4,14 +4,16 @@
  * are fields that never change after the birth, `refs`, and a handle's `state`: it is stored last,
  * so whoever reads there that the handle has ended may read all of it without the lock.
  *
- * A handle is in `pending` until its end is known, and on `unconfirmed` from its publish to the
- * broker's answer; the two are independent, since a result may overtake the confirm. Whoever
- * forgets an unconfirmed handle leaves it to the answer, which frees it.
+ * A handle is in `pending` until its end is known, and has a ticket on `unconfirmed` from its
+ * publish to the broker's answer; the two are independent, since a result may overtake the confirm.
+ * Whoever forgets an unconfirmed handle leaves it to the answer, which frees it. A million handles
+ * may wait, so what few of them have is not in the handle.
  *
  * Files: client.c is born and dies, default.c is the client of those who name none, pump.c makes
  * progress and decides who sleeps where, call.c makes messages, send.c hands them over,
- * unconfirmed.c waits for the broker's answer to them, replies.c gives results to handles, result.c
- * is the handle, group.c and map.c gather many, args.c is the values. */
+ * unconfirmed.c waits for the broker's answer to them, pending.c finds handles by id, replies.c
+ * gives results to them, result.c is the handle, group.c and map.c gather many, args.c is the
+ * values. */
 #ifndef CLIENT_INSIDE_H
 #define CLIENT_INSIDE_H
 
@@ -21,6 +23,7 @@
 #include "base/ids.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/pool.h"
 #include "client/client.h"
 
 #include <pthread.h>
@@ -28,6 +31,14 @@
 #include <sys/types.h>
 
 #define REPLY_PREFIX "ctask.reply."
+
+/* See pending.c. */
+struct pending {
+    struct ctask_result **slots, **old; /* old: its slots below `moved` are in slots already */
+    size_t slot_count, old_count, moved;
+    size_t count;
+    bool walked;
+};
 
 struct ctask_client {
     pthread_mutex_t lock;
@@ -61,12 +72,14 @@ struct ctask_client {
     int64_t flowing_since; /* up and not blocked */
     struct ctask_error blocked;
 
+    struct pool results, tickets; /* handles with an id of ID_SIZE; of unconfirmed.c */
+
     /* send.c */
     unsigned corks, gathered;
     struct map queues;
 
     /* unconfirmed.c */
-    struct list unconfirmed; /* in order of sent_at */
+    struct list unconfirmed; /* tickets in order of sent_at */
     size_t unconfirmed_count;
     struct ctask_error lost; /* the first failure nobody has a handle for */
     size_t lost_count;
@@ -75,23 +88,39 @@ struct ctask_client {
     bool reply_asked, reply_ready;
     struct ctask_error reply_error;
     uint64_t dropped; /* replies that nobody waits for */
-    struct map pending;
+    struct pending pending;
 };
 
-struct ctask_result {
-    struct map_node node; /* in pending, by id */
-    struct ctask_client *client;
-    struct member *member; /* of a group or map */
-    struct list sent;      /* in unconfirmed */
-    int64_t sent_at;       /* 0: not yet */
-    json_t *value;
+/* What few handles have. */
+struct extras {
     json_t *progress, *news; /* as shown last, as came last */
     struct ctask_error *error;
     struct ctask_error *trouble; /* of the last wait that did not end well, as a timeout */
-    double runtime;
-    _Atomic(enum ctask_state) state;
-    bool pending, unconfirmed, forgotten, no_result, redelivered;
+};
+
+struct ctask_result {
+    struct ctask_result *next; /* in pending */
+    struct ctask_client *client;
+    struct member *member;           /* of a group or map */
+    _Atomic(struct extras *) extras; /* NULL: none; set with the lock held */
+    json_t *value;
+    union {
+        uint64_t hash;  /* while it is pending */
+        double runtime; /* afterwards */
+    };
+    _Atomic(uint8_t) state; /* enum ctask_state */
+    bool redelivered;
+    bool pending : 1, unconfirmed : 1, sent : 1, forgotten : 1, no_result : 1; /* locked */
     char id[];
+};
+
+#define RESULT_SIZE(id_size) (offsetof(struct ctask_result, id) + (id_size))
+
+/* A message that the broker has not answered yet; the cookie of its publish. */
+struct ticket {
+    struct list link; /* in unconfirmed */
+    int64_t sent_at;
+    struct ctask_result *r;
 };
 
 /* Many handles whose ends are taken in the order they come. */
@@ -174,10 +203,17 @@ struct ctask_options call_options(const struct ctask_options *o);
 
 /* ---- send.c ---------------------------------------------------------------------------------- */
 
-/* Hands r's message over and tracks it from there. Waits at most publish_timeout. The broker keeps
- * it for `delay` seconds (message_delay) before the queue has it. */
-int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue, uint32_t delay,
-                 struct bytes props, struct bytes body, bool gather, struct ctask_error *e);
+/* A message that is to be handed over, and what of its handle is known before there is one. */
+struct sending {
+    const char *id, *queue;
+    uint32_t delay; /* seconds that the broker keeps it (message_delay) before the queue has it */
+    struct bytes props, body;
+    bool no_result, gather;
+};
+/* Hands it over and tracks it from there. Waits at most publish_timeout. Its handle; with *e set
+ * one that is not sent, or NULL. */
+struct ctask_result *send_message(struct ctask_client *c, const struct sending *s,
+                                  struct ctask_error *e);
 /* What was gathered leaves. */
 void send_gathered(struct ctask_client *c);
 void send_queue_event(struct ctask_client *c, const struct broker_event *ev);
@@ -185,15 +221,31 @@ void send_done(struct ctask_client *c);
 
 /* ---- unconfirmed.c --------------------------------------------------------------------------- */
 
-void unconfirmed_add(struct ctask_client *c, struct ctask_result *r);
-/* The broker's answer to r's publish, the only one. */
-void unconfirmed_answer(struct ctask_client *c, struct ctask_result *r,
-                        const struct ctask_error *e);
+/* A ticket for r, which is about to be published. NULL when out of memory. */
+struct ticket *unconfirmed_new(struct ctask_client *c, struct ctask_result *r);
+/* It is published. */
+void unconfirmed_add(struct ctask_client *c, struct ticket *t);
+/* The broker's answer to its publish, the only one. */
+void unconfirmed_answer(struct ctask_client *c, struct ticket *t, const struct ctask_error *e);
 /* When the oldest one is over time: CLOCK_NEVER while no answer can be expected. */
 int64_t unconfirmed_deadline(const struct ctask_client *c);
 void unconfirmed_expire(struct ctask_client *c, int64_t now);
 /* No answers will come any more: handles that wait for one fail. */
 void unconfirmed_drop(struct ctask_client *c);
+
+/* ---- pending.c ------------------------------------------------------------------------------- */
+
+/* NULL if none has this id. */
+struct ctask_result *pending_find(const struct pending *p, struct bytes id);
+/* CTASK_OK; CTASK_EINVAL: one with its id is there; CTASK_ENOMEM. */
+int pending_add(struct pending *p, struct ctask_result *r);
+/* r is in it. */
+void pending_remove(struct pending *p, struct ctask_result *r);
+/* Calls fn with each, which it may remove, and no other. */
+typedef void pending_fn(struct ctask_result *r, void *ctx);
+void pending_walk(struct pending *p, pending_fn *fn, void *ctx);
+/* Frees the table, not the handles. */
+void pending_done(struct pending *p);
 
 /* ---- replies.c ------------------------------------------------------------------------------- */
 
@@ -212,12 +264,14 @@ void replies_fail(struct ctask_client *c, const struct ctask_error *e);
 
 /* ---- result.c -------------------------------------------------------------------------------- */
 
-/* NULL when out of memory. */
-struct ctask_result *result_new(struct ctask_client *c, const char *id);
+/* NULL when out of memory. locked: by the caller, and then memory is used again. */
+struct ctask_result *result_new(struct ctask_client *c, const char *id, bool locked);
 /* The one that stands for those that memory was short for. Ended. */
 struct ctask_result *result_of_no_memory(void);
 void result_free(struct ctask_result *r);
 bool result_ended(const struct ctask_result *r);
+/* r's, with the lock held. NULL when out of memory. */
+struct extras *result_extras(struct ctask_result *r);
 /* The end of a handle, of which the first counts. Consumes value (may be NULL). */
 void result_succeed(struct ctask_result *r, json_t *value, double runtime);
 void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *value,

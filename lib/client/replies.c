@@ -22,41 +22,41 @@ bool replies_ready(struct ctask_client *c)
 
 int replies_expect(struct ctask_client *c, struct ctask_result *r, struct ctask_error *e)
 {
-    r->node.key = bytes_text(r->id);
-    if (map_find(&c->pending, r->node.key))
-        return error_set(e, CTASK_EINVAL, "a task with the id %s is awaited already", r->id);
-    if (!map_add(&c->pending, &r->node)) return error_set(e, CTASK_ENOMEM, "out of memory");
-    r->pending = true;
-    return CTASK_OK;
+    int rc = pending_add(&c->pending, r);
+    if (rc == CTASK_EINVAL)
+        return error_set(e, rc, "a task with the id %s is awaited already", r->id);
+    return rc == CTASK_OK ? rc : error_set(e, rc, "out of memory");
 }
 
 void replies_forget(struct ctask_client *c, struct ctask_result *r)
 {
-    if (!r->pending) return;
-    map_remove(&c->pending, &r->node);
-    r->pending = false;
+    if (r->pending) pending_remove(&c->pending, r);
+}
+
+static void fail(struct ctask_result *r, void *e)
+{
+    result_fail(r, e, NULL, 0);
 }
 
 void replies_fail(struct ctask_client *c, const struct ctask_error *e)
 {
-    struct map_node *n;
-    while ((n = map_any(&c->pending)))
-        result_fail(container_of(n, struct ctask_result, node), e, NULL, 0);
+    struct ctask_error why = *e;
+    pending_walk(&c->pending, fail, &why);
 }
 
 /* ---- The queue ------------------------------------------------------------------------------- */
+
+static void fail_sent(struct ctask_result *r, void *e)
+{
+    if (r->sent) result_fail(r, e, NULL, 0);
+}
 
 /* No results of what was sent will come. That holds for tasks too that the broker has not
  * confirmed: a quick worker may have answered them. */
 static void replies_lost(struct ctask_client *c, const struct ctask_error *e)
 {
-    struct map_node *next;
-    for (size_t i = 0; i < c->pending.slot_count; i++)
-        for (struct map_node *n = c->pending.slots[i]; n; n = next) {
-            struct ctask_result *r = container_of(n, struct ctask_result, node);
-            next = n->next;
-            if (r->sent_at != 0) result_fail(r, e, NULL, 0);
-        }
+    struct ctask_error why = *e;
+    pending_walk(&c->pending, fail_sent, &why);
 }
 
 bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev)
@@ -84,8 +84,13 @@ void replies_consuming(struct ctask_client *c, const struct ctask_error *e)
 /* Shows value at the next ctask_result_progress: the one shown now is borrowed. */
 static void progress_came(struct ctask_result *r, json_t *value)
 {
-    json_decref(r->news);
-    r->news = value;
+    struct extras *x = result_extras(r);
+    if (x) {
+        json_decref(x->news);
+        x->news = value;
+    } else {
+        json_decref(value);
+    }
 }
 
 static void reply_apply(struct ctask_result *r, struct reply *p)
@@ -93,7 +98,8 @@ static void reply_apply(struct ctask_result *r, struct reply *p)
     struct ctask_error e;
     r->redelivered = p->redelivered;
     if (p->success) {
-        result_succeed(r, json_incref(p->result), p->runtime);
+        result_succeed(r, p->result, p->runtime);
+        p->result = NULL;
     } else if (p->ready) {
         error_set(&e, CTASK_ETASK, "%s", p->fault.text);
         memcpy(e.type, p->fault.type, sizeof e.type);
@@ -126,9 +132,9 @@ void replies_deliver(struct ctask_client *c, const struct envelope *m)
 {
     struct props p;
     props_read(m->props, &p); /* of an unsound one the id may still be readable */
-    struct map_node *n = map_find(&c->pending, p.correlation_id);
-    if (n) {
-        reply_read_into(container_of(n, struct ctask_result, node), m);
+    struct ctask_result *r = pending_find(&c->pending, p.correlation_id);
+    if (r) {
+        reply_read_into(r, m);
     } else {
         c->dropped++; /* forgotten, ended by an earlier one, or a stranger's */
         log_debug("reply %" PRIu64 " that nobody waits for was dropped: '%.*s'", c->dropped,

@@ -7,28 +7,48 @@ static const struct ctask_error no_error = {.code = CTASK_OK};
 static const struct ctask_error no_memory = {
     .code = CTASK_ENOMEM, .flags = CTASK_RETRIABLE, .text = "out of memory"};
 
-/* Shared by all who get it, so nothing of it ever changes. */
-static struct ctask_result memoryless = {
-    .error = (struct ctask_error *)&no_memory,
-    .state = CTASK_FAILURE,
-};
+/* Shared by all who get it, so nothing of it ever changes. Its error is that for which there is no
+ * memory. */
+static struct ctask_result memoryless = {.state = CTASK_FAILURE};
 
 struct ctask_result *result_of_no_memory(void)
 {
     return &memoryless;
 }
 
-struct ctask_result *result_new(struct ctask_client *c, const char *id)
+/* An id of ours, or one that is no longer. */
+static bool is_pooled(const struct ctask_result *r)
+{
+    return strlen(r->id) < ID_SIZE;
+}
+
+struct ctask_result *result_new(struct ctask_client *c, const char *id, bool locked)
 {
     size_t n = strlen(id) + 1;
-    struct ctask_result *r = calloc(1, sizeof *r + n);
+    struct ctask_result *r = locked && n <= ID_SIZE
+                                 ? pool_take(&c->results)
+                                 : malloc(RESULT_SIZE(n <= ID_SIZE ? ID_SIZE : n));
     if (!r) return NULL;
+    *r = (struct ctask_result){.client = c, .state = CTASK_PENDING};
     memcpy(r->id, id, n);
-    r->client = c;
     client_ref(c);
-    list_init(&r->sent);
-    r->state = CTASK_PENDING;
     return r;
+}
+
+struct extras *result_extras(struct ctask_result *r)
+{
+    if (!r->extras) r->extras = calloc(1, sizeof(struct extras));
+    return r->extras;
+}
+
+static void extras_free(struct extras *x)
+{
+    if (!x) return;
+    json_decref(x->progress);
+    json_decref(x->news);
+    free(x->error);
+    free(x->trouble);
+    free(x);
 }
 
 /* Nobody else knows it any more. */
@@ -36,11 +56,11 @@ void result_free(struct ctask_result *r)
 {
     struct ctask_client *c = r->client;
     json_decref(r->value);
-    json_decref(r->progress);
-    json_decref(r->news);
-    if (r->error != &no_memory) free(r->error);
-    free(r->trouble);
-    free(r);
+    extras_free(r->extras);
+    if (is_pooled(r))
+        pool_give(&c->results, r);
+    else
+        free(r);
     client_unref(c);
 }
 
@@ -52,12 +72,11 @@ bool result_ended(const struct ctask_result *r)
 /* ---- The end --------------------------------------------------------------------------------- */
 
 /* The first end counts: a task that ran twice answers twice. */
-static void result_end(struct ctask_result *r, enum ctask_state state, struct ctask_error *error,
-                       json_t *value, double runtime)
+static void result_end(struct ctask_result *r, enum ctask_state state, json_t *value,
+                       double runtime)
 {
     replies_forget(r->client, r);
     r->value = value;
-    r->error = error;
     r->runtime = runtime;
     r->state = state; /* last: see inside.h */
     if (r->member) member_ended(r->member);
@@ -68,7 +87,7 @@ void result_succeed(struct ctask_result *r, json_t *value, double runtime)
     if (result_ended(r))
         json_decref(value);
     else
-        result_end(r, CTASK_SUCCESS, NULL, value, runtime);
+        result_end(r, CTASK_SUCCESS, value, runtime);
 }
 
 void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *value, double runtime)
@@ -77,15 +96,26 @@ void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *va
         json_decref(value);
         return;
     }
-    struct ctask_error *own = malloc(sizeof *own);
-    if (own) *own = *e;
-    result_end(r, CTASK_FAILURE, own ? own : (struct ctask_error *)&no_memory, value, runtime);
+    struct extras *x = result_extras(r);
+    struct ctask_error *own = x ? malloc(sizeof *own) : NULL;
+    if (own) {
+        *own = *e;
+        x->error = own;
+    }
+    result_end(r, CTASK_FAILURE, value, runtime);
+}
+
+/* Of one that failed. */
+static const struct ctask_error *result_why(const struct ctask_result *r)
+{
+    const struct extras *x = r->extras;
+    return x && x->error ? x->error : &no_memory;
 }
 
 /* CTASK_OK, or the raised reason of a handle that has ended. */
 static int result_outcome(const struct ctask_result *r)
 {
-    return r->state == CTASK_SUCCESS ? CTASK_OK : error_raise(r->error);
+    return r->state == CTASK_SUCCESS ? CTASK_OK : error_raise(result_why(r));
 }
 
 /* ---- What is known --------------------------------------------------------------------------- */
@@ -97,7 +127,7 @@ const char *ctask_result_id(const struct ctask_result *r)
 
 enum ctask_state ctask_result_state(const struct ctask_result *r)
 {
-    return r->state;
+    return (enum ctask_state)r->state;
 }
 
 bool ctask_result_ready(const struct ctask_result *r)
@@ -112,15 +142,16 @@ const json_t *ctask_result_json(const struct ctask_result *r)
 
 const json_t *ctask_result_progress(const struct ctask_result *r)
 {
-    struct ctask_result *own = (struct ctask_result *)r;
-    if (r == &memoryless || client_hold(r->client) != CTASK_OK) return r->progress;
-    if (own->news) {
-        json_decref(own->progress);
-        own->progress = own->news;
-        own->news = NULL;
+    bool locked = r != &memoryless && client_hold(r->client) == CTASK_OK;
+    struct extras *x = r->extras;
+    if (locked && x && x->news) {
+        json_decref(x->progress);
+        x->progress = x->news;
+        x->news = NULL;
     }
-    client_leave(r->client);
-    return r->progress;
+    const json_t *shown = x ? x->progress : NULL;
+    if (locked) client_leave(r->client);
+    return shown;
 }
 
 double ctask_result_runtime(const struct ctask_result *r)
@@ -135,8 +166,9 @@ bool ctask_result_redelivered(const struct ctask_result *r)
 
 const struct ctask_error *ctask_result_error(const struct ctask_result *r)
 {
-    if (r->state == CTASK_FAILURE) return r->error;
-    return r->trouble ? r->trouble : &no_error;
+    const struct extras *x = r->extras;
+    if (r->state == CTASK_FAILURE) return result_why(r);
+    return x && x->trouble ? x->trouble : &no_error;
 }
 
 void ctask_result_forget(struct ctask_result *r)
@@ -172,15 +204,25 @@ static int wait_failed(struct ctask_client *c, int rc, const char *what, const c
     return raise_error(rc, "%s%s did not come within %g s", what, id, timeout);
 }
 
+static void trouble_note(struct ctask_result *r)
+{
+    struct ctask_error why = *ctask_error();
+    bool locked = !client_forked(r->client) && client_hold(r->client) == CTASK_OK;
+    struct extras *x = result_extras(r);
+    if (x && !x->trouble) x->trouble = malloc(sizeof *x->trouble);
+    if (x && x->trouble) *x->trouble = why;
+    if (locked) client_leave(r->client);
+}
+
 /* So that result_error(r) answers for whatever the last call on r returned. */
 static int result_note(struct ctask_result *r, int rc)
 {
+    struct extras *x = r->extras;
     if (rc != CTASK_OK && r->state != CTASK_FAILURE) {
-        if (!r->trouble) r->trouble = malloc(sizeof *r->trouble);
-        if (r->trouble) *r->trouble = *ctask_error();
-    } else if (r != &memoryless) {
-        free(r->trouble);
-        r->trouble = NULL;
+        trouble_note(r);
+    } else if (x) {
+        free(x->trouble);
+        x->trouble = NULL;
     }
     return rc;
 }

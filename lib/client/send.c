@@ -56,22 +56,23 @@ void send_done(struct ctask_client *c)
 
 struct offer {
     struct ctask_result *r;
+    struct ticket *ticket; /* NULL in a task */
     struct publish message;
     bool gather;
-    bool over;            /* taken, or hopeless: e */
-    struct ctask_error e; /* while it is not over: what it waits for */
+    bool over;             /* taken, or hopeless: e */
+    struct ctask_error *e; /* while it is not over: what it waits for */
 };
 
 static bool hopeless(struct offer *o, const struct ctask_error *e)
 {
-    o->e = *e;
+    *o->e = *e;
     o->over = true;
     return false;
 }
 
 static bool waits(struct offer *o, int code, const char *why, const char *detail)
 {
-    error_set(&o->e, code, "%s%s", why, detail);
+    error_set(o->e, code, "%s%s", why, detail);
     return false;
 }
 
@@ -125,13 +126,13 @@ static bool offer_over(struct ctask_client *c, void *ctx)
         return waits(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full", "");
     o->over = true;
     if (c->in_task) relay_quiet(c);
-    o->e = (struct ctask_error){0};
+    o->e->code = CTASK_OK;
     if (rc != CTASK_OK) {
-        error_set(&o->e, rc, "task %s: %s", o->r->id, ctask_strerror(rc));
+        error_set(o->e, rc, "task %s: %s", o->r->id, ctask_strerror(rc));
         return true;
     }
     if (!c->in_task)
-        unconfirmed_add(c, o->r);
+        unconfirmed_add(c, o->ticket);
     else if (o->r->no_result)
         result_succeed(o->r, NULL, 0);
     depart(c, o->gather);
@@ -145,34 +146,47 @@ static void offer_wait(struct ctask_client *c, struct offer *o)
     bool stale = clock_now() - c->turned_at > FRESH;
     if (!c->in_task && !c->polled && stale && !(gathers && c->up)) pump_turn(c);
     int rc = pump_until(c, offer_over, o, clock_in(c->publish_timeout));
-    if (rc == CTASK_ECLOSED) o->e = c->broken;
+    if (rc == CTASK_ECLOSED) *o->e = c->broken;
 }
 
-int send_message(struct ctask_client *c, struct ctask_result *r, const char *queue, uint32_t delay,
-                 struct bytes props, struct bytes body, bool gather, struct ctask_error *e)
+/* Registers the handle before the publish, since its result may come before the confirm. */
+static void offer_make(struct ctask_client *c, struct offer *o, const struct sending *s)
+{
+    struct ctask_result *r = o->r = result_new(c, s->id, true);
+    if (r && !c->in_task) o->message.cookie = o->ticket = unconfirmed_new(c, r);
+    if (!r || (!c->in_task && !o->ticket)) {
+        error_set(o->e, CTASK_ENOMEM, "out of memory");
+        return;
+    }
+    r->no_result = s->no_result;
+    if (r->no_result || c->in_task || replies_expect(c, r, o->e) == CTASK_OK) offer_wait(c, o);
+}
+
+struct ctask_result *send_message(struct ctask_client *c, const struct sending *s,
+                                  struct ctask_error *e)
 {
     struct offer o = {
-        .r = r,
-        .gather = gather,
+        .e = e,
+        .gather = s->gather,
         .message = {.exchange = "",
-                    .routing_key = queue,
-                    .props = props,
-                    .body = body,
+                    .routing_key = s->queue,
+                    .props = s->props,
+                    .body = s->body,
                     .spool = -1,
-                    .ensure = queue,
-                    .delay = delay,
-                    .cookie = c->in_task ? NULL : r},
+                    .ensure = s->queue,
+                    .delay = s->delay},
     };
     if (client_enter(c) != CTASK_OK) {
         *e = *ctask_error();
-        return e->code;
+        return NULL;
     }
-    bool replies = !r->no_result && !c->in_task;
-    if (!replies || replies_expect(c, r, &o.e) == CTASK_OK) offer_wait(c, &o);
-    if (o.e.code != CTASK_OK) replies_forget(c, r);
+    offer_make(c, &o, s);
+    if (e->code != CTASK_OK) {
+        if (o.r) replies_forget(c, o.r);
+        pool_give(&c->tickets, o.ticket);
+    }
     client_leave(c);
-    *e = o.e;
-    return e->code;
+    return o.r;
 }
 
 /* ---- Corks ----------------------------------------------------------------------------------- */

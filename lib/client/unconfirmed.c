@@ -4,20 +4,35 @@
 
 #define CONFIRM_WAIT (30 * CLOCK_SECOND)
 
-void unconfirmed_add(struct ctask_client *c, struct ctask_result *r)
+struct ticket *unconfirmed_new(struct ctask_client *c, struct ctask_result *r)
 {
-    r->unconfirmed = true;
-    r->sent_at = clock_now();
-    list_append(&c->unconfirmed, &r->sent);
+    struct ticket *t = pool_take(&c->tickets);
+    if (t) *t = (struct ticket){.r = r};
+    return t;
+}
+
+void unconfirmed_add(struct ctask_client *c, struct ticket *t)
+{
+    t->r->unconfirmed = t->r->sent = true;
+    t->sent_at = clock_now();
+    list_append(&c->unconfirmed, &t->link);
     c->unconfirmed_count++;
+}
+
+/* Its handle, which waits for no answer any more. */
+static struct ctask_result *ticket_end(struct ctask_client *c, struct ticket *t)
+{
+    struct ctask_result *r = t->r;
+    list_remove(&t->link);
+    pool_give(&c->tickets, t);
+    r->unconfirmed = false;
+    c->unconfirmed_count--;
+    return r;
 }
 
 /* r may be freed. */
 static void settle(struct ctask_client *c, struct ctask_result *r, const struct ctask_error *e)
 {
-    list_remove(&r->sent);
-    r->unconfirmed = false;
-    c->unconfirmed_count--;
     if (r->forgotten && e->code != CTASK_OK) {
         if (c->lost_count++ == 0) c->lost = *e;
     } else if (!r->forgotten && e->code != CTASK_OK) {
@@ -28,11 +43,16 @@ static void settle(struct ctask_client *c, struct ctask_result *r, const struct 
     if (r->forgotten) result_free(r);
 }
 
-void unconfirmed_answer(struct ctask_client *c, struct ctask_result *r, const struct ctask_error *e)
+void unconfirmed_answer(struct ctask_client *c, struct ticket *t, const struct ctask_error *e)
 {
-    struct ctask_error named = *e;
+    struct ctask_result *r = ticket_end(c, t);
+    struct ctask_error named;
+    if (e->code == CTASK_OK) {
+        settle(c, r, e);
+        return;
+    }
     /* Which task it was is what the broker's sentence lacks. */
-    if (e->code != CTASK_OK) error_set(&named, e->code, "task %s was not sent: %s", r->id, e->text);
+    error_set(&named, e->code, "task %s was not sent: %s", r->id, e->text);
     settle(c, r, &named);
 }
 
@@ -40,30 +60,28 @@ void unconfirmed_answer(struct ctask_client *c, struct ctask_result *r, const st
 int64_t unconfirmed_deadline(const struct ctask_client *c)
 {
     if (list_empty(&c->unconfirmed) || !c->up || broker_blocked(c->x->broker)) return CLOCK_NEVER;
-    int64_t since = list_first(&c->unconfirmed, struct ctask_result, sent)->sent_at;
+    int64_t since = list_first(&c->unconfirmed, struct ticket, link)->sent_at;
     return (since > c->flowing_since ? since : c->flowing_since) + CONFIRM_WAIT;
 }
 
 void unconfirmed_expire(struct ctask_client *c, int64_t now)
 {
     while (unconfirmed_deadline(c) <= now) {
-        struct ctask_result *r = list_first(&c->unconfirmed, struct ctask_result, sent);
+        struct ticket *t = list_first(&c->unconfirmed, struct ticket, link);
         struct ctask_error e;
         error_set(&e, CTASK_ETIMEDOUT,
-                  "the broker did not confirm task %s within 30 s; it may or may not run", r->id);
-        broker_recall(c->x->broker, r);
-        settle(c, r, &e);
+                  "the broker did not confirm task %s within 30 s; it may or may not run",
+                  t->r->id);
+        broker_recall(c->x->broker, t);
+        settle(c, ticket_end(c, t), &e);
         c->happened++;
     }
 }
 
 void unconfirmed_drop(struct ctask_client *c)
 {
-    struct ctask_result *r;
-    list_each(r, &c->unconfirmed, struct ctask_result, sent) {
-        list_remove(&r->sent);
-        r->unconfirmed = false;
-        c->unconfirmed_count--;
+    while (!list_empty(&c->unconfirmed)) {
+        struct ctask_result *r = ticket_end(c, list_first(&c->unconfirmed, struct ticket, link));
         if (r->forgotten)
             result_free(r);
         else

@@ -12,9 +12,9 @@ struct depth {
     bool quoted, escaped;
 };
 
-/* jansson descends recursively, so depth is looked at before it sees the text, and while it writes
- * one. Strings are skipped as jansson reads them; where the two differ the text is no JSON and
- * jansson stops there. Returns where the limit is passed, text.n if nowhere. */
+/* jansson descends recursively, so depth is looked at before it sees the text. Strings are skipped
+ * as jansson reads them; where the two differ the text is no JSON and jansson stops there. Returns
+ * where the limit is passed, text.n if nowhere. */
 static size_t depth_exceeded(struct depth *d, struct bytes text)
 {
     for (size_t i = 0; i < text.n; i++) {
@@ -55,28 +55,16 @@ json_t *wire_json(struct bytes text, struct fault *f)
     return j;
 }
 
-struct sink {
-    struct buf *out;
-    size_t left;
-    struct depth depth;
-};
-
-static int sink_add(const char *p, size_t n, void *ctx)
+json_t *wire_json_front(struct bytes *text, size_t depth)
 {
-    struct sink *s = ctx;
-    if (depth_exceeded(&s->depth, bytes_of(p, n)) < n) return -1;
-    if (n > s->left || !buf_append(s->out, p, n)) return -1;
-    s->left -= n;
-    return 0;
-}
-
-bool body_append(const json_t *j, size_t max, struct buf *out)
-{
-    struct sink s = {.out = out, .left = max, .depth.most = BODY_DEPTH_MAX};
-    size_t before = out->len;
-    if (json_dump_callback(j, sink_add, &s, JSON_COMPACT | JSON_ENCODE_ANY) == 0) return true;
-    out->len = before;
-    return false;
+    json_error_t e;
+    struct depth d = {.most = depth};
+    if (text->n == 0 || depth_exceeded(&d, *text) < text->n) return NULL;
+    if (memchr(text->p, 0, text->n)) return NULL; /* jansson's count of bytes misses some of them */
+    json_t *j = json_loadb((const char *)text->p, text->n,
+                           JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &e);
+    if (j) *text = bytes_rest(*text, (size_t)e.position);
+    return j;
 }
 
 static int depth_add(const char *p, size_t n, void *ctx)

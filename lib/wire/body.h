@@ -1,4 +1,4 @@
-/* body.h - how JSON leaves this room. */
+/* body.h - how JSON leaves this room, and a part of how it comes. */
 #ifndef WIRE_BODY_H
 #define WIRE_BODY_H
 
@@ -11,5 +11,9 @@
 /* Appends j as compact text. False when out of memory, over max bytes or nested deeper than
  * BODY_DEPTH_MAX, which nobody would read: *out is as it was. */
 bool body_append(const json_t *j, size_t max, struct buf *out);
+
+/* The value at the front of *text, which moves behind it; what follows is not read, but
+ * may hold no NUL and not be nested deeper than `depth` either. NULL if there is none. */
+json_t *wire_json_front(struct bytes *text, size_t depth);
 
 #endif

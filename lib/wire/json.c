@@ -1,0 +1,125 @@
+/* json.c - values as compact JSON text, byte for byte as jansson writes them, whose writer keeps a
+ * hash table of what it is inside of and passes each comma by a call. Here the limit of depth ends
+ * a loop. See body.h. */
+#include "wire/body.h"
+
+#include "base/utf8.h"
+#include "wire/message.h"
+
+struct sink {
+    struct buf *out;
+    size_t end; /* where out may end at most */
+};
+
+static bool value_put(struct sink *s, const json_t *j, unsigned depth);
+
+static bool put(struct sink *s, const void *p, size_t n)
+{
+    return n <= s->end && s->out->len <= s->end - n && buf_append(s->out, p, n);
+}
+
+/* ---- Numbers --------------------------------------------------------------------------------- */
+
+static bool integer_put(struct sink *s, json_int_t v)
+{
+    char text[24], *at = text + sizeof text;
+    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    do *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (v < 0) *--at = '-';
+    return put(s, at, (size_t)(text + sizeof text - at));
+}
+
+/* How a real is written is a science, and jansson's. */
+static bool real_put(struct sink *s, const json_t *j)
+{
+    char text[64];
+    size_t n = json_dumpb(j, text, sizeof text, JSON_ENCODE_ANY);
+    return n > 0 && n <= sizeof text && put(s, text, n);
+}
+
+/* ---- Text ------------------------------------------------------------------------------------ */
+
+/* How many bytes from the front of s need no escape. Those that are no UTF-8 count as well. */
+static size_t plain_run(struct bytes s)
+{
+    size_t i = 0;
+    while (i < s.n && s.p[i] >= 0x20 && s.p[i] < 0x80 && s.p[i] != '"' && s.p[i] != '\\') i++;
+    return i;
+}
+
+static bool escape_put(struct sink *s, uint8_t c)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    static const char shorts[] = "\"\"\\\\\bb\ff\nn\rr\tt"; /* what it is, how it is called */
+    for (size_t i = 0; i < sizeof shorts - 1; i += 2)
+        if (c == (uint8_t)shorts[i]) return put(s, (char[]){'\\', shorts[i + 1]}, 2);
+    return put(s, (char[]){'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]}, 6);
+}
+
+static bool text_put(struct sink *s, struct bytes text)
+{
+    if (!put(s, "\"", 1)) return false;
+    while (text.n > 0) {
+        size_t n = plain_run(text);
+        bool wide = n == 0 && text.p[0] >= 0x80;
+        if (wide) n = utf8_char(text);
+        if (wide && n == 0) return false;
+        if (!(n > 0 ? put(s, text.p, n) : escape_put(s, text.p[0]))) return false;
+        if (n == 0) n = 1;
+        text = bytes_of(text.p + n, text.n - n);
+    }
+    return put(s, "\"", 1);
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+static bool array_put(struct sink *s, const json_t *j, unsigned depth)
+{
+    size_t n = json_array_size(j);
+    if (!put(s, "[", 1)) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && !put(s, ",", 1)) return false;
+        if (!value_put(s, json_array_get(j, i), depth)) return false;
+    }
+    return put(s, "]", 1);
+}
+
+static bool object_put(struct sink *s, const json_t *j, unsigned depth)
+{
+    json_t *own = (json_t *)(uintptr_t)j; /* is only read */
+    void *first = json_object_iter(own);
+    if (!put(s, "{", 1)) return false;
+    for (void *at = first; at; at = json_object_iter_next(own, at)) {
+        struct bytes key = bytes_of(json_object_iter_key(at), json_object_iter_key_len(at));
+        if (at != first && !put(s, ",", 1)) return false;
+        if (!text_put(s, key) || !put(s, ":", 1)) return false;
+        if (!value_put(s, json_object_iter_value(at), depth)) return false;
+    }
+    return put(s, "}", 1);
+}
+
+/* depth: how many levels may still be opened. */
+static bool value_put(struct sink *s, const json_t *j, unsigned depth)
+{
+    switch (json_typeof(j)) {
+    case JSON_NULL: return put(s, "null", 4);
+    case JSON_TRUE: return put(s, "true", 4);
+    case JSON_FALSE: return put(s, "false", 5);
+    case JSON_INTEGER: return integer_put(s, json_integer_value(j));
+    case JSON_REAL: return real_put(s, j);
+    case JSON_STRING: return text_put(s, bytes_of(json_string_value(j), json_string_length(j)));
+    case JSON_ARRAY: return depth > 0 && array_put(s, j, depth - 1);
+    case JSON_OBJECT: return depth > 0 && object_put(s, j, depth - 1);
+    }
+    return false;
+}
+
+bool body_append(const json_t *j, size_t max, struct buf *out)
+{
+    size_t before = out->len;
+    struct sink s = {.out = out, .end = max < SIZE_MAX - before ? before + max : SIZE_MAX};
+    if (j && value_put(&s, j, BODY_DEPTH_MAX)) return true;
+    out->len = before;
+    return false;
+}
