@@ -4,6 +4,8 @@
 
 #include "wire/message.h"
 
+#define HEAD_MAX 1024 /* bytes of arguments that are worth a copy */
+
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* How deeply a text is nested, followed piece by piece. */
@@ -42,7 +44,7 @@ json_t *wire_json(struct bytes text, struct fault *f)
         return NULL;
     }
     struct depth depth = {.most = JSON_DEPTH_MAX};
-    size_t deep = depth_exceeded(&depth, text);
+    size_t deep = text.n <= depth.most ? text.n : depth_exceeded(&depth, text);
     if (deep < text.n) {
         fault_set(f, "DecodeError", "JSON nested deeper than %d at byte %zu", JSON_DEPTH_MAX, deep);
         return NULL;
@@ -87,9 +89,41 @@ static bool body_refuse(struct message_body *b, struct fault *f, const char *why
     return fault_set(f, "InvalidTaskError", "the body is not [args, kwargs, embed]: %s", why);
 }
 
+/* Nothing follows most tasks. This is how ctask and Celery write that; whole it is an object of
+ * four members for each of them to be made and freed. */
+static const char *const nothing_follows[] = {
+    ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]",
+    ", {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]",
+};
+
+/* Reads a body without the end that says so. False, and nothing is read, if it has another one or
+ * is not sound: then all of it is looked at. The end cannot be inside of a string, since it would
+ * close that and go on with a bare word. */
+static bool plain_body_read(struct bytes body, struct message_body *b)
+{
+    char head[HEAD_MAX];
+    struct fault ignored;
+    for (size_t i = 0; i < sizeof nothing_follows / sizeof nothing_follows[0]; i++) {
+        size_t end = strlen(nothing_follows[i]), n = body.n - end;
+        if (body.n <= end || n >= HEAD_MAX || memcmp(body.p + n, nothing_follows[i], end) != 0)
+            continue;
+        memcpy(head, body.p, n);
+        head[n] = ']';
+        b->whole = wire_json(bytes_of(head, n + 1), &ignored);
+        b->args = json_array_get(b->whole, 0);
+        b->kwargs = json_array_get(b->whole, 1);
+        if (json_array_size(b->whole) == 2 && json_is_array(b->args) && json_is_object(b->kwargs))
+            return true;
+        message_body_done(b);
+        return false;
+    }
+    return false;
+}
+
 bool message_body_read(struct bytes body, struct message_body *b, struct fault *f)
 {
     *b = (struct message_body){0};
+    if (plain_body_read(body, b)) return true;
     b->whole = wire_json(body, f);
     if (!b->whole) return false;
     if (!json_is_array(b->whole) || json_array_size(b->whole) != 3)
@@ -121,8 +155,7 @@ bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *ou
     bool ok = literal(out, "[") && (args ? body_append(args, BUF_MAX, out) : literal(out, "[]")) &&
               literal(out, ",") &&
               (kwargs ? body_append(kwargs, BUF_MAX, out) : literal(out, "{}")) &&
-              literal(out, ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,"
-                           "\"chord\":null}]");
+              literal(out, nothing_follows[0]);
     if (!ok) out->len = before;
     return ok;
 }

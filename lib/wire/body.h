@@ -12,6 +12,11 @@
  * BODY_DEPTH_MAX, which nobody would read: *out is as it was. */
 bool body_append(const json_t *j, size_t max, struct buf *out);
 
+/* The same, nested at most `depth` levels. */
+bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);
+/* Appends text as a JSON string. False when out of memory or if it is not UTF-8. */
+bool body_append_text(struct bytes text, struct buf *out);
+
 /* The value at the front of *text, which moves behind it; what follows is not read, but
  * may hold no NUL and not be nested deeper than `depth` either. NULL if there is none. */
 json_t *wire_json_front(struct bytes *text, size_t depth);

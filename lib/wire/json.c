@@ -11,7 +11,7 @@ struct sink {
     size_t end; /* where out may end at most */
 };
 
-static bool value_put(struct sink *s, const json_t *j, unsigned depth);
+static bool value_put(struct sink *s, const json_t *j, size_t depth);
 
 static bool put(struct sink *s, const void *p, size_t n)
 {
@@ -74,7 +74,7 @@ static bool text_put(struct sink *s, struct bytes text)
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-static bool array_put(struct sink *s, const json_t *j, unsigned depth)
+static bool array_put(struct sink *s, const json_t *j, size_t depth)
 {
     size_t n = json_array_size(j);
     if (!put(s, "[", 1)) return false;
@@ -85,7 +85,7 @@ static bool array_put(struct sink *s, const json_t *j, unsigned depth)
     return put(s, "]", 1);
 }
 
-static bool object_put(struct sink *s, const json_t *j, unsigned depth)
+static bool object_put(struct sink *s, const json_t *j, size_t depth)
 {
     json_t *own = (json_t *)(uintptr_t)j; /* is only read */
     void *first = json_object_iter(own);
@@ -100,7 +100,7 @@ static bool object_put(struct sink *s, const json_t *j, unsigned depth)
 }
 
 /* depth: how many levels may still be opened. */
-static bool value_put(struct sink *s, const json_t *j, unsigned depth)
+static bool value_put(struct sink *s, const json_t *j, size_t depth)
 {
     switch (json_typeof(j)) {
     case JSON_NULL: return put(s, "null", 4);
@@ -115,11 +115,25 @@ static bool value_put(struct sink *s, const json_t *j, unsigned depth)
     return false;
 }
 
-bool body_append(const json_t *j, size_t max, struct buf *out)
+bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out)
 {
     size_t before = out->len;
     struct sink s = {.out = out, .end = max < SIZE_MAX - before ? before + max : SIZE_MAX};
-    if (j && value_put(&s, j, BODY_DEPTH_MAX)) return true;
+    if (j && value_put(&s, j, depth)) return true;
+    out->len = before;
+    return false;
+}
+
+bool body_append(const json_t *j, size_t max, struct buf *out)
+{
+    return body_append_within(j, BODY_DEPTH_MAX, max, out);
+}
+
+bool body_append_text(struct bytes text, struct buf *out)
+{
+    size_t before = out->len;
+    struct sink s = {.out = out, .end = SIZE_MAX};
+    if (text_put(&s, text)) return true;
     out->len = before;
     return false;
 }

@@ -87,8 +87,9 @@ json_t *wire_json(struct bytes text, struct fault *f);
 const char *json_unfit(const json_t *j);
 
 struct message_body {
-    json_t *whole;                 /* owns the rest */
-    json_t *args, *kwargs, *embed; /* borrowed: an array, an object, an object or null */
+    json_t *whole;         /* owns the rest */
+    json_t *args, *kwargs; /* borrowed: an array, an object */
+    json_t *embed;         /* the same: an object or null; NULL: nothing is to follow */
 };
 bool message_body_read(struct bytes body, struct message_body *b, struct fault *f);
 void message_body_done(struct message_body *b);

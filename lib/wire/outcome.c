@@ -3,6 +3,10 @@
 
 #include "wire/body.h"
 
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
 bool outcome_wanted(const struct message *m)
 {
     return !m->ignore_result && m->correlation_id.n > 0 && message_reply_sane(m->reply_to);
@@ -23,16 +27,36 @@ static json_t *outcome_result(const struct outcome *o)
     return fault_to_json(&o->fault);
 }
 
+static bool literal(struct buf *out, const char *s)
+{
+    return buf_bytes_append(out, bytes_text(s));
+}
+
+/* To the nanosecond. */
+static bool seconds_write(double seconds, struct buf *out)
+{
+    char text[32];
+    int64_t ns = llround(seconds * 1e9);
+    int n = snprintf(text, sizeof text, "%" PRId64 ".%09" PRId64, ns / 1000000000, ns % 1000000000);
+    while (text[n - 1] == '0' && text[n - 2] != '.') n--;
+    return buf_append(out, text, (size_t)n);
+}
+
+/* Written member by member: only the result is somebody's value. */
 static bool body_write(struct bytes id, const struct outcome *o, struct buf *out)
 {
-    json_t *body =
-        json_pack("{s:s, s:o, s:n, s:[], s:s%}", "status", o->state, "result", outcome_result(o),
-                  "traceback", "children", "task_id", (const char *)id.p, id.n);
-    bool ok = body && (!(o->runtime > 0) ||
-                       json_object_set_new(body, "runtime", json_real(o->runtime)) == 0);
-    ok = ok && (!o->redelivered || json_object_set_new(body, "redelivered", json_true()) == 0);
-    ok = ok && body_append(body, MESSAGE_BODY_MAX, out);
-    json_decref(body);
+    size_t before = out->len;
+    json_t *result = outcome_result(o);
+    bool ok = literal(out, "{\"status\":\"") && literal(out, o->state) &&
+              literal(out, "\",\"result\":") &&
+              body_append_within(result, VALUE_DEPTH_MAX, MESSAGE_BODY_MAX, out) &&
+              literal(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
+              body_append_text(id, out);
+    if (o->runtime > 0) ok = ok && literal(out, ",\"runtime\":") && seconds_write(o->runtime, out);
+    if (o->redelivered) ok = ok && literal(out, ",\"redelivered\":true");
+    ok = ok && literal(out, "}") && out->len - before <= MESSAGE_BODY_MAX;
+    if (!ok) out->len = before;
+    json_decref(result);
     return ok;
 }
 

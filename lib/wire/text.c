@@ -11,6 +11,11 @@ bool text_plain(struct bytes s)
 void text_copy(char *out, size_t size, struct bytes s)
 {
     size_t len = 0;
+    if (s.n < size && utf8_is_text(s)) { /* nearly always */
+        if (s.n) memcpy(out, s.p, s.n);
+        out[s.n] = '\0';
+        return;
+    }
     while (s.n > 0) {
         size_t n = s.p[0] == 0 ? 0 : utf8_char(s);
         size_t taken = n ? n : 1;

@@ -108,7 +108,7 @@ START_TEST(a_body_of_celery_is_read)
     ck_assert(message_body_read(buf_bytes(&c->body), &b, &f));
     ck_assert_uint_eq(json_array_size(b.args), 2);
     ck_assert_str_eq(json_string_value(json_object_get(b.kwargs, "z")), "Zo\xc3\xab");
-    ck_assert(json_is_null(json_object_get(b.embed, "chain")));
+    ck_assert_ptr_null(b.embed); /* nothing is to follow */
     message_body_done(&b);
     for (size_t i = 0; i < case_count; i++) {
         bool v1 = strcmp(cases[i].name, "protocol 1") == 0;

@@ -1,5 +1,6 @@
 /* test_reply.c - the pass over a reply's bytes says what a full reader says, of whatever comes; and
- * what is written here is what jansson writes. SEED=n repeats a run. */
+ * what is written here is what jansson writes. SEED=n makes another run. */
+#include "base/utf8.h"
 #include "wire/body.h"
 #include "wire/outcome.h"
 
@@ -7,14 +8,13 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define ROUNDS 50000
 
 static void seed(void)
 {
     const char *given = getenv("SEED");
-    unsigned n = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+    unsigned n = given ? (unsigned)strtoul(given, NULL, 10) : 1;
     printf("SEED=%u\n", n);
     srand(n);
 }
@@ -29,13 +29,8 @@ static size_t below(size_t n)
 static bool is_result(const json_t *whole)
 {
     const json_t *status = json_object_get(whole, "status");
-    size_t n = json_string_length(status);
-    if (n == 0 || n > 31) return false;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)json_string_value(status)[i];
-        if (c < 0x20 || c >= 0x7f) return false;
-    }
-    return true;
+    struct bytes s = bytes_of(json_string_value(status), json_string_length(status));
+    return s.n > 0 && s.n < 32 && utf8_is_text(s);
 }
 
 static bool near(double a, double b)
