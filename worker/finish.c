@@ -205,12 +205,21 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload)
 
 /* ---- Messages that go round ------------------------------------------------------------------ */
 
+/* r is replaced by its copy. Before that is with the broker r may lose its connection, and be back
+ * in its queue itself: then it is taken back, or there are two. One that is settled has no other. */
+static void moving(struct worker *w, struct request *r)
+{
+    r->finished = true;
+    request_move(w, r, request_is_acked(r) ? REQUEST_SETTLING : REQUEST_MOVING);
+    request_settle(w, r);
+}
+
 void finish_pass_on(struct worker *w, struct request *r)
 {
     int64_t times = message_peek(r->m->props).unknown;
     w->counters.passed_on++;
     post_copy(w, r, &(struct copy){.again = is_flagged(r), .unknown = times + 1}, 0);
-    settling(w, r);
+    moving(w, r);
 }
 
 void finish_again(struct worker *w, struct request *r, const struct copy *how)
@@ -219,7 +228,7 @@ void finish_again(struct worker *w, struct request *r, const struct copy *how)
     marked.again = true;
     w->counters.passed_on++;
     post_copy(w, r, &marked, 0);
-    settling(w, r);
+    moving(w, r);
 }
 
 void finish_give_back(struct worker *w, struct request *r)
@@ -231,8 +240,7 @@ void finish_delay(struct worker *w, struct request *r, uint32_t delay)
 {
     w->counters.passed_on++;
     post_copy(w, r, &(struct copy){.again = is_flagged(r)}, delay);
-    r->finished = true;
-    request_move(w, r, REQUEST_MOVING);
+    moving(w, r);
 }
 
 /* ---- What the broker answered ---------------------------------------------------------------- */

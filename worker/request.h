@@ -4,15 +4,15 @@
  * straight way is NEW, READY, RUNNING, SETTLING.
  *
  *   NEW       being looked at; to any other but RUNNING
- *   WAITING   for its time; then READY, or SETTLING if a copy goes back; MOVING once it can be
+ *   WAITING   for its time; then READY, or MOVING if a copy goes back or once it can be
  *   READY     for a child; then RUNNING, or BURIAL if it has expired
  *   BURIAL    for an idle child that builds the last result of what will not run; then RUNNING
- *   RUNNING   a child has it, perhaps behind others; then SETTLING, also with a copy that is to run
+ *   RUNNING   a child has it, perhaps behind others; then SETTLING, or MOVING if it is to run
  *             again, or BURIAL if it may not; READY or BURIAL again if the child had not begun it
  *   SETTLING  the messages that follow from it are unconfirmed; then it is acknowledged and freed,
  *             or WAITING if its task is not known here
- *   MOVING    its copy into the broker's delay queues is unconfirmed; then acknowledged and freed,
- *             or WAITING if the broker did not take it
+ *   MOVING    its copy, to its queue or into the broker's delay queues, is unconfirmed; then
+ *             acknowledged and freed, or WAITING if the broker did not take it
  *
  * A delivery of a lost connection is settled by doing nothing. One that is RUNNING or SETTLING for
  * long is leased meanwhile: see lease.h. */
