@@ -46,8 +46,8 @@ static struct ctask_client *client_bare(void)
     pthread_cond_init(&c->left, NULL);
     list_init(&c->waiters);
     list_init(&c->unconfirmed);
-    c->results = (struct pool){.size = RESULT_SIZE(ID_SIZE), .most = RESULTS_KEPT};
-    c->tickets = (struct pool){.size = sizeof(struct ticket), .most = RESULTS_KEPT};
+    c->results = (struct spares){.size = RESULT_SIZE(ID_SIZE), .most = RESULTS_KEPT};
+    c->tickets = (struct spares){.size = sizeof(struct ticket), .most = RESULTS_KEPT};
     snprintf(c->reply_queue, sizeof c->reply_queue, REPLY_PREFIX "%s", id);
     snprintf(c->queue, sizeof c->queue, "%s", queue && *queue ? queue : "ctask");
     snprintf(c->origin, sizeof c->origin, "gen%ld@%s", (long)c->pid, host);
@@ -134,8 +134,8 @@ void client_unref(struct ctask_client *c)
     if (--c->refs > 0) return;
     pump_done(c);
     pending_done(&c->pending);
-    pool_done(&c->results);
-    pool_done(&c->tickets);
+    spares_done(&c->results);
+    spares_done(&c->tickets);
     pthread_cond_destroy(&c->left);
     pthread_mutex_destroy(&c->lock);
     free(c);

@@ -23,7 +23,7 @@
 #include "base/ids.h"
 #include "base/list.h"
 #include "base/map.h"
-#include "base/pool.h"
+#include "base/spares.h"
 #include "client/client.h"
 
 #include <pthread.h>
@@ -72,7 +72,7 @@ struct ctask_client {
     int64_t flowing_since; /* up and not blocked */
     struct ctask_error blocked;
 
-    struct pool results, tickets; /* handles with an id of ID_SIZE; of unconfirmed.c */
+    struct spares results, tickets; /* handles with an id of ID_SIZE; of unconfirmed.c */
 
     /* send.c */
     unsigned corks, gathered;

@@ -230,9 +230,12 @@ static void limits_header(struct buf *b, const struct limits *l)
     if (l->hard > 0 || l->soft > 0) table_put_numbers(b, "timelimit", pair, 2);
 }
 
+#define TABLE_USUAL 1024
+
 bool message_write(const struct send *s, struct buf *props)
 {
-    struct buf table = {0};
+    uint8_t room[TABLE_USUAL];
+    struct buf table = buf_over(room, sizeof room, 0);
     table_put_text(&table, "lang", bytes_text("c"));
     table_put_text(&table, "task", bytes_text(s->task));
     table_put_text(&table, "id", bytes_text(s->id));
