@@ -197,12 +197,14 @@ static void connection_down(struct ctask_client *c)
         c->failed_at = clock_now();
     }
     c->up = c->reply_ready = false;
+    pump_unwatch(c);
 }
 
 void client_event(struct ctask_client *c, struct broker_event *ev)
 {
     switch (ev->kind) {
     case BROKER_UP:
+        pump_unwatch(c);
         c->up = true;
         c->failed = false;
         c->flowing_since = clock_now();
@@ -286,6 +288,8 @@ int ctask_fd(struct ctask_client *c)
     int rc = client_enter(c);
     if (rc != CTASK_OK) return rc;
     int fd = c->epoll_fd;
+    c->fd_given = fd >= 0;
+    pump_watch(c);
     if (fd < 0) fd = raise_error(CTASK_EINTASK, "a task's client has nothing to wait for");
     client_leave(c);
     return fd;

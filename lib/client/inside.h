@@ -57,7 +57,8 @@ struct ctask_client {
     /* pump.c */
     struct list waiters;
     pthread_cond_t left; /* the last of them did */
-    bool polled;         /* somebody sleeps on epoll_fd */
+    bool polled;         /* somebody sleeps on epoll_fd, or is about to */
+    bool fd_given;       /* so does somebody outside, perhaps */
     int epoll_fd, timer_fd;
     int64_t alarm;              /* when timer_fd rings */
     int watched_of, watched_fd; /* the connection's descriptor, and its duplicate in the set */
@@ -177,6 +178,8 @@ void pump_done(struct ctask_client *c);
 bool pump_turn(struct ctask_client *c);
 /* Looks again at what the transport wants to be woken for; after writing from outside of a turn. */
 void pump_watch(struct ctask_client *c);
+/* The connection's descriptor is another one from now on, perhaps under the same number. */
+void pump_unwatch(struct ctask_client *c);
 /* Drives c, or sleeps while another thread does, until done. CTASK_OK, CTASK_ETIMEDOUT after at
  * least one turn, CTASK_ECLOSED; raises nothing. */
 int pump_until(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline);
