@@ -212,7 +212,7 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
     case BROKER_DOWN: connection_down(c); break;
     case BROKER_MESSAGE:
         replies_deliver(c, ev->message);
-        envelope_free(ev->message);
+        broker_recycle(c->x->broker, ev->message);
         break;
     case BROKER_PUBLISHED: unconfirmed_answer(c, ev->cookie, &ev->error); break;
     case BROKER_QUEUE:

@@ -90,8 +90,9 @@ struct broker {
     struct delivery spooled; /* the last one in a file; one at a time is unsettled */
 
     struct list news, arrived;
-    struct news reserve; /* for a BROKER_DOWN that memory cannot hold */
-    struct post *given;  /* whose outcome was handed out last */
+    struct spares parcels; /* for what arrives */
+    struct news reserve;   /* for a BROKER_DOWN that memory cannot hold */
+    struct post *given;    /* whose outcome was handed out last */
 };
 
 /* News for the owner; queue may be NULL. An owner that misses one would wait for ever: NULL when
