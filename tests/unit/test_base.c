@@ -84,6 +84,12 @@ START_TEST(map_finds_what_was_added_and_not_what_was_removed)
     for (int i = 0; i < N; i++) {
         const struct map_node *found = map_find(&m, bytes_text(items[i].key));
         ck_assert_ptr_eq(found, i % 2 ? &items[i].node : NULL);
+        ck_assert_ptr_eq(map_find(&m, bytes_text(items[i].key)), found);
+    }
+    for (int i = 1; i < N; i += 2) { /* one that was just found goes too */
+        ck_assert_ptr_nonnull(map_find(&m, bytes_text(items[i].key)));
+        map_remove(&m, &items[i].node);
+        ck_assert_ptr_null(map_find(&m, bytes_text(items[i].key)));
     }
     map_done(&m);
     ck_assert_ptr_null(map_find(&m, bytes_text("key 1")));
