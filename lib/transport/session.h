@@ -78,6 +78,7 @@ struct broker {
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     size_t read_size;
     struct ctask_error error;
+    bool attempt_told; /* it is that of an attempt, not of a loss */
 
     struct lane publish, delays;
     bool delays_given_up; /* its number is free again at close-ok */
