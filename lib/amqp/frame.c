@@ -61,20 +61,67 @@ static bool method_expected(amqp_method_number_t id)
     }
 }
 
+amqp_method_number_t method_number(struct bytes payload)
+{
+    return payload.n < 4 ? 0 : be32(payload.p);
+}
+
 const void *method_read(amqp_pool_t *pool, struct bytes payload, amqp_method_number_t *id)
 {
     recycle_amqp_pool(pool);
-    *id = payload.n < 4 ? 0 : be32(payload.p);
+    *id = method_number(payload);
     if (!method_expected(*id)) return NULL;
     void *decoded = NULL;
     amqp_bytes_t args = {payload.n - 4, (void *)(uintptr_t)(payload.p + 4)};
     return amqp_decode_method(*id, pool, args, &decoded) < 0 ? NULL : decoded;
 }
 
+static uint64_t be64(const uint8_t *p)
+{
+    return (uint64_t)be32(p) << 32 | be32(p + 4);
+}
+
+static bool name_take(struct bytes *rest, struct bytes *name)
+{
+    if (rest->n == 0 || *rest->p > rest->n - 1) return false;
+    *name = bytes_of(rest->p + 1, *rest->p);
+    *rest = bytes_rest(*rest, 1 + name->n);
+    return true;
+}
+
+static bool mark_take(struct bytes *rest, uint64_t *tag, uint8_t *bits)
+{
+    if (rest->n < 9) return false;
+    *tag = be64(rest->p);
+    *bits = rest->p[8];
+    *rest = bytes_rest(*rest, 9);
+    return true;
+}
+
+bool deliver_read(struct bytes payload, struct deliver *d)
+{
+    struct bytes rest = bytes_rest(payload, 4);
+    uint8_t bits;
+    if (!name_take(&rest, &d->consumer_tag) || !mark_take(&rest, &d->tag, &bits) ||
+        !name_take(&rest, &d->exchange) || !name_take(&rest, &d->routing_key))
+        return false;
+    d->redelivered = bits & 1;
+    return true;
+}
+
+bool confirm_read(struct bytes payload, struct confirm *c)
+{
+    struct bytes rest = bytes_rest(payload, 4);
+    uint8_t bits;
+    if (!mark_take(&rest, &c->tag, &bits)) return false;
+    c->multiple = bits & 1;
+    return true;
+}
+
 bool header_read(struct bytes payload, uint64_t *body_size, struct bytes *props)
 {
     if (payload.n < HEADER_FIXED + 2 || be16(payload.p) != AMQP_BASIC_CLASS) return false;
-    *body_size = (uint64_t)be32(payload.p + 4) << 32 | be32(payload.p + 8);
+    *body_size = be64(payload.p + 4);
     *props = bytes_of(payload.p + HEADER_FIXED, payload.n - HEADER_FIXED);
     return true;
 }
@@ -108,6 +155,26 @@ bool frame_method(struct buf *out, uint16_t channel, amqp_method_number_t id, vo
     int n = amqp_encode_method(id, args, (amqp_bytes_t){METHOD_MAX - 4, at + 4});
     if (n < 0) return false;
     frame_seal(out, AMQP_FRAME_METHOD, channel, (size_t)n + 4);
+    return true;
+}
+
+static uint8_t *name_put(uint8_t *at, struct bytes name)
+{
+    *at++ = (uint8_t)name.n;
+    if (name.n) memcpy(at, name.p, name.n);
+    return at + name.n;
+}
+
+bool frame_publish(struct buf *out, uint16_t channel, struct bytes exchange, struct bytes key)
+{
+    static const uint8_t front[] = {0, 60, 0, 40, 0, 0}; /* the number, a reserved word */
+    size_t n = sizeof front + 2 + exchange.n + key.n + 1;
+    uint8_t *at = frame_room(out, n);
+    if (!at) return false;
+    memcpy(at, front, sizeof front);
+    at = name_put(name_put(at + sizeof front, exchange), key);
+    *at = 1; /* mandatory */
+    frame_seal(out, AMQP_FRAME_METHOD, channel, n);
     return true;
 }
 

@@ -8,17 +8,31 @@
 
 struct parcel {
     struct list link;
+    bool usual; /* of PARCEL_USUAL bytes */
     struct envelope m;
     uint8_t bytes[]; /* names, properties, body */
 };
 
-void envelope_free(struct envelope *m)
+static struct parcel *parcel_end(struct envelope *m)
 {
-    if (!m) return;
     struct parcel *p = container_of(m, struct parcel, m);
     list_remove(&p->link);
     if (m->spool >= 0) close(m->spool);
-    free(p);
+    return p;
+}
+
+void envelope_free(struct envelope *m)
+{
+    if (m) free(parcel_end(m));
+}
+
+void envelope_recycle(struct envelope *m, struct spares *spares)
+{
+    struct parcel *p = m ? parcel_end(m) : NULL;
+    if (p && p->usual)
+        spares_give(spares, p);
+    else
+        free(p);
 }
 
 struct list *envelope_link(struct envelope *m)
@@ -43,11 +57,13 @@ void inbox_reset(struct inbox *in)
     in->state = INBOX_IDLE;
 }
 
-static void name_keep(char out[NAME_MAX_BYTES + 1], struct bytes s)
+/* Appends a name and its NUL to names; how many bytes that are. */
+static size_t name_keep(char *names, struct bytes s)
 {
     size_t n = s.n < NAME_MAX_BYTES ? s.n : NAME_MAX_BYTES;
-    if (n) memcpy(out, s.p, n);
-    out[n] = '\0';
+    if (n) memcpy(names, s.p, n);
+    names[n] = '\0';
+    return n + 1;
 }
 
 const char *inbox_method(struct inbox *in, const struct inbox_head *h)
@@ -57,42 +73,45 @@ const char *inbox_method(struct inbox *in, const struct inbox_head *h)
     in->head.redelivered = h->redelivered;
     in->head.spool = h->spool;
     in->head.window = h->window;
-    name_keep(in->head.exchange, h->exchange);
-    name_keep(in->head.routing_key, h->routing_key);
-    name_keep(in->head.queue, h->queue);
+    char *names = in->head.names;
+    size_t exchange = name_keep(names, h->exchange);
+    size_t key = name_keep(names + exchange, h->routing_key);
+    in->head.exchange_size = exchange;
+    in->head.key_size = key;
+    in->head.names_size = exchange + key + name_keep(names + exchange + key, h->queue);
     in->state = INBOX_HEADER;
     return NULL;
 }
 
-/* Copies n bytes to *at, moves it behind them and returns where they are now. */
-static void *place(uint8_t **at, const void *p, size_t n)
+static struct parcel *parcel_new(const struct inbox *in, size_t size)
 {
-    void *here = *at;
-    if (n) memcpy(here, p, n);
-    *at += n;
-    return here;
+    bool usual = in->spares && size <= PARCEL_USUAL;
+    struct parcel *p = usual ? spares_take(in->spares) : malloc(size);
+    if (!p) return NULL;
+    list_init(&p->link);
+    p->usual = usual;
+    return p;
 }
 
 static struct envelope *envelope_new(const struct inbox *in, struct bytes props, uint64_t body_size)
 {
     size_t held = body_size > in->body_max ? 0 : (size_t)body_size;
-    size_t exchange = strlen(in->head.exchange) + 1, key = strlen(in->head.routing_key) + 1;
-    size_t queue = strlen(in->head.queue) + 1;
-    struct parcel *p = malloc(sizeof *p + exchange + key + queue + props.n + held);
+    size_t names = in->head.names_size;
+    struct parcel *p = parcel_new(in, sizeof *p + names + props.n + held);
     if (!p) return NULL;
-    list_init(&p->link);
     struct envelope *m = &p->m;
-    uint8_t *at = p->bytes;
     *m = (struct envelope){.delivery = in->head.delivery,
                            .redelivered = in->head.redelivered,
                            .window = in->head.window,
+                           .exchange = (char *)p->bytes,
+                           .props = bytes_of(p->bytes + names, props.n),
+                           .body = bytes_of(p->bytes + names + props.n, 0),
                            .body_size = body_size,
                            .spool = -1};
-    m->exchange = place(&at, in->head.exchange, exchange);
-    m->routing_key = place(&at, in->head.routing_key, key);
-    m->queue = place(&at, in->head.queue, queue);
-    m->props = bytes_of(place(&at, props.p, props.n), props.n);
-    m->body = bytes_of(at, 0);
+    m->routing_key = m->exchange + in->head.exchange_size;
+    m->queue = m->routing_key + in->head.key_size;
+    memcpy(p->bytes, in->head.names, names);
+    if (props.n) memcpy(p->bytes + names, props.p, props.n);
     if (body_size > in->body_max && in->head.spool) m->spool = fd_spool();
     return m;
 }

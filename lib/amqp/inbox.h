@@ -1,14 +1,18 @@
 /* inbox.h - puts the frames of one channel together to whole messages: METHOD, HEADER, BODY*.
  *
- * A message is one allocation, made when its header says how large it is. A body over body_max goes
- * to an unlinked file if the caller allows it, else it is read past: body_size tells, `body` is
- * empty. Frames in any other order than the protocol's are refused and end the connection. */
+ * A message is one allocation, made when its header says how large it is, or one used again. A body
+ * over body_max goes to an unlinked file if the caller allows it, else it is read past: body_size
+ * tells, `body` is empty. Frames in any other order than the protocol's are refused and end the
+ * connection. */
 #ifndef AMQP_INBOX_H
 #define AMQP_INBOX_H
 
 #include "amqp/frame.h"
 #include "amqp/types.h"
 #include "base/list.h"
+#include "base/spares.h"
+
+#define PARCEL_USUAL ((size_t)640) /* most tasks and results fit, with all that is said of them */
 
 struct inbox {
     uint64_t body_max;
@@ -17,9 +21,10 @@ struct inbox {
         struct delivery delivery;
         bool redelivered, spool; /* spool: may go to a file */
         uint32_t window;
-        char exchange[NAME_MAX_BYTES + 1], routing_key[NAME_MAX_BYTES + 1];
-        char queue[NAME_MAX_BYTES + 1];
-    } head; /* of the message under way */
+        size_t exchange_size, key_size, names_size; /* with their NULs; names: of all three */
+        char names[3 * (NAME_MAX_BYTES + 1)];       /* exchange, routing key, queue */
+    } head;                                         /* of the message under way */
+    struct spares *spares; /* borrowed: pieces of PARCEL_USUAL for messages. NULL: none */
     struct envelope *message;
     uint64_t missing; /* bytes of its body yet to come */
 };
@@ -40,6 +45,8 @@ void inbox_reset(struct inbox *in);
 const char *inbox_method(struct inbox *in, const struct inbox_head *h);
 /* HEADER or BODY. *done is the message if this completed it, the caller's then, else NULL. */
 const char *inbox_content(struct inbox *in, const struct frame *f, struct envelope **done);
+/* As envelope_free, but for the memory, which is kept for another one. */
+void envelope_recycle(struct envelope *m, struct spares *spares);
 static inline bool inbox_busy(const struct inbox *in)
 {
     return in->state != INBOX_IDLE;

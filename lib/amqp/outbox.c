@@ -1,5 +1,5 @@
-/* outbox.c - see outbox.h. Confirms come nearly in order, so the sent list is searched from its
- * front; the window bounds the walk. */
+/* outbox.c - see outbox.h. What was sent is on a list in order and in a table by number, so that a
+ * confirm costs what it confirms, whatever else waits for how long. */
 #include "amqp/outbox.h"
 #include "amqp/frame.h"
 #include "amqp/ladder.h"
@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define AGAIN "x-ctask-again"
+#define SEQS 2048
+#define POSTS_KEPT 1024
 #define HEADER_LIMIT (FRAME_MAX - 64) /* room for the frame, the fixed part and the mark */
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes)
@@ -23,20 +25,48 @@ void outbox_init(struct outbox *o, unsigned window, size_t window_bytes)
     list_init(&o->sent);
     list_init(&o->done);
     list_init(&o->unroutable);
+    o->posts = (struct spares){.size = POST_USUAL, .most = POSTS_KEPT};
 }
 
-void post_free(struct post *p)
+void post_free(struct outbox *o, struct post *p)
 {
     if (!p) return;
     if (p->recalled && p->what.spool >= 0) close(p->what.spool); /* ours: see outbox_recall */
     free(p->marked);
     free(p->why);
-    free(p);
+    if (p->size <= POST_USUAL)
+        spares_give(&o->posts, p);
+    else
+        free(p);
+}
+
+/* It is sent as a whole. */
+static void seq_note(struct outbox *o, struct post *p)
+{
+    if (!o->by_seq) o->by_seq = calloc(SEQS, sizeof(struct post *));
+    if (o->by_seq) o->by_seq[p->seq % SEQS] = p;
+}
+
+static void seq_forget(struct outbox *o, struct post *p)
+{
+    if (o->by_seq && o->by_seq[p->seq % SEQS] == p) o->by_seq[p->seq % SEQS] = NULL;
+    p->seq = 0;
+}
+
+static struct post *seq_find(const struct outbox *o, uint64_t seq)
+{
+    struct post *p = o->by_seq ? o->by_seq[seq % SEQS] : NULL;
+    if (p && p->seq == seq) return p;
+    list_each(p, &o->sent, struct post, link) {
+        if (p->seq >= seq) return p->seq == seq ? p : NULL;
+    }
+    return NULL;
 }
 
 /* Takes p out of everything; it lives on, as the caller's. */
 static void post_drop(struct outbox *o, struct post *p)
 {
+    seq_forget(o, p);
     list_remove(&p->link);
     list_remove(&p->all);
     o->count--;
@@ -49,8 +79,11 @@ void outbox_done(struct outbox *o)
     while (!list_empty(&o->all)) {
         struct post *p = list_first(&o->all, struct post, all);
         post_drop(o, p);
-        post_free(p);
+        post_free(o, p);
     }
+    spares_done(&o->posts);
+    free(o->by_seq);
+    o->by_seq = NULL;
 }
 
 static bool delay_valid(const struct publish *p)
@@ -86,7 +119,7 @@ int outbox_put(struct outbox *o, const struct publish *what, struct post **out)
     if (o->count > 0 &&
         size > o->window_bytes - (o->bytes < o->window_bytes ? o->bytes : o->window_bytes))
         return CTASK_EAGAIN;
-    struct post *p = malloc(size);
+    struct post *p = size <= POST_USUAL ? spares_take(&o->posts) : malloc(size);
     if (!p) return CTASK_ENOMEM;
     *p = (struct post){.what = *what, .size = size};
     uint8_t *at = p->bytes;
@@ -107,7 +140,7 @@ int outbox_put(struct outbox *o, const struct publish *what, struct post **out)
 void outbox_drop(struct outbox *o, struct post *p)
 {
     post_drop(o, p);
-    post_free(p);
+    post_free(o, p);
 }
 
 void outbox_ready(struct outbox *o, struct post *p)
@@ -125,10 +158,10 @@ void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why)
 {
     if (p->recalled) {
         post_drop(o, p);
-        post_free(p);
+        post_free(o, p);
         return;
     }
-    p->seq = 0; /* nothing is to come for it: a recall frees it */
+    seq_forget(o, p); /* nothing is to come for it: a recall frees it */
     p->outcome = outcome;
     p->why = why.n ? strndup((const char *)why.p, why.n) : NULL;
     list_remove(&p->link);
@@ -143,25 +176,31 @@ struct post *outbox_take(struct outbox *o)
     return p;
 }
 
+static void post_recall(struct outbox *o, struct post *p)
+{
+    if (p->seq == 0 && !post_begun(o, p)) {
+        p->what.spool = -1;
+        post_drop(o, p);
+        post_free(o, p);
+        return;
+    }
+    /* Its number stays taken. A file still being read goes back to its owner, so keep our own
+     * descriptor of it; without one the broken message breaks the connection. */
+    if (p->what.spool >= 0) p->what.spool = fcntl(p->what.spool, F_DUPFD_CLOEXEC, 0);
+    p->recalled = true;
+    o->recalled++;
+}
+
 bool outbox_recall(struct outbox *o, void *cookie)
 {
     struct post *p;
+    bool any = false;
     list_each(p, &o->all, struct post, all) {
         if (p->recalled || p->what.cookie != cookie) continue;
-        if (p->seq == 0 && !post_begun(o, p)) {
-            p->what.spool = -1;
-            post_drop(o, p);
-            post_free(p);
-            return true;
-        }
-        /* Its number stays taken. A file still being read goes back to its owner, so keep our own
-         * descriptor of it; without one the broken message breaks the connection. */
-        if (p->what.spool >= 0) p->what.spool = fcntl(p->what.spool, F_DUPFD_CLOEXEC, 0);
-        p->recalled = true;
-        o->recalled++;
-        return true;
+        post_recall(o, p);
+        any = true;
     }
-    return false;
+    return any;
 }
 
 /* ---- Writing --------------------------------------------------------------------------------- */
@@ -195,13 +234,11 @@ static const char *post_key(const struct post *p, char room[NAME_MAX_BYTES + 1])
 static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16_t channel)
 {
     char room[NAME_MAX_BYTES + 1], entry[LADDER_EXCHANGE_SIZE];
-    amqp_basic_publish_t publish = {.exchange = amqp_text(post_exchange(p, entry)),
-                                    .routing_key = amqp_text(post_key(p, room)),
-                                    .mandatory = 1};
     p->seq = ++o->seq;
     o->begun = true;
     o->next = 0;
-    return frame_method(out, channel, AMQP_BASIC_PUBLISH_METHOD, &publish) &&
+    return frame_publish(out, channel, bytes_text(post_exchange(p, entry)),
+                         bytes_text(post_key(p, room))) &&
            frame_header(out, channel, body_size(p), p->what.props);
 }
 
@@ -245,6 +282,7 @@ bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t fr
         p->end = base + out->len;
         list_remove(&p->link);
         list_append(&o->sent, &p->link);
+        seq_note(o, p);
     }
     return true;
 }
@@ -260,7 +298,7 @@ static void post_confirmed(struct outbox *o, struct post *p, bool taken)
     } else if (p->what.ensure && !p->looked_again && !p->recalled) {
         p->looked_again = true;
         p->returned = false;
-        p->seq = 0;
+        seq_forget(o, p);
         list_remove(&p->link);
         list_append(&o->unroutable, &p->link);
     } else {
@@ -270,10 +308,12 @@ static void post_confirmed(struct outbox *o, struct post *p, bool taken)
 
 void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken)
 {
-    struct post *p;
+    struct post *p = multiple ? NULL : seq_find(o, tag);
+    if (p) post_confirmed(o, p, taken);
+    if (!multiple) return;
     list_each(p, &o->sent, struct post, link) {
         if (p->seq > tag) return;
-        if (multiple || p->seq == tag) post_confirmed(o, p, taken);
+        post_confirmed(o, p, taken);
     }
 }
 
@@ -331,11 +371,11 @@ void outbox_reset(struct outbox *o, uint64_t gone)
     struct post *begun = o->begun ? list_first(&o->ready, struct post, link) : NULL;
     o->begun = false;
     o->seq = 0;
-    if (begun) begun->seq = 0;
+    if (begun) seq_forget(o, begun);
     if (begun && begun->recalled) outbox_end(o, begun, CTASK_OK, bytes_text(NULL));
     while (!list_empty(&o->sent)) {
         struct post *p = list_last(&o->sent, struct post, link);
-        p->seq = 0;
+        seq_forget(o, p);
         if (p->recalled || p->returned) {
             post_confirmed(o, p, true);
             continue;

@@ -13,6 +13,7 @@
 #include "amqp/types.h"
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/spares.h"
 
 struct post {
     struct list link; /* its state */
@@ -31,14 +32,19 @@ struct post {
     uint8_t bytes[];
 };
 
+#define POST_USUAL ((size_t)768) /* most tasks and results fit, with their properties */
+
 struct outbox {
     size_t window, window_bytes;
     struct list all, ready, sent, done;
     struct list unroutable; /* came back, though their queue was known: their owner looks again */
     size_t count, bytes, recalled;
-    uint64_t seq;  /* of the last one on this channel */
-    bool begun;    /* ready's first is partly written: */
-    uint64_t next; /* from here on its body is not */
+    uint64_t seq;         /* of the last one on this channel */
+    struct post **by_seq; /* those sent, at seq % SEQS; a later one may have taken the place of one
+                             that waits for long. NULL: no memory for it */
+    struct spares posts;  /* of POST_USUAL bytes */
+    bool begun;           /* ready's first is partly written: */
+    uint64_t next;        /* from here on its body is not */
 };
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes);
@@ -51,10 +57,11 @@ void outbox_ready(struct outbox *o, struct post *p);
 void outbox_drop(struct outbox *o, struct post *p);
 /* Ends p: it becomes done with that outcome, or is freed if recalled. why is copied. */
 void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why);
+/* Takes all with this cookie back: they have no outcome. False if there is none. */
 bool outbox_recall(struct outbox *o, void *cookie);
 /* The oldest done one, now the caller's: post_free. NULL if there is none. */
 struct post *outbox_take(struct outbox *o);
-void post_free(struct post *p);
+void post_free(struct outbox *o, struct post *p);
 
 /* Something could be written. */
 bool outbox_pending(const struct outbox *o);

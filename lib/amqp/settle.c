@@ -20,8 +20,10 @@ void settle_begin(struct settle *s, uint32_t generation)
 
 static struct mark *mark_find(const struct settle *s, struct delivery d)
 {
-    if (d.generation != s->generation) return NULL;
+    if (d.generation != s->generation || s->first == s->end) return NULL;
     size_t low = s->first, high = s->end;
+    uint64_t ahead = d.tag - s->marks[low].tag; /* its place if none is missing before it */
+    if (ahead < high - low && s->marks[low + ahead].tag == d.tag) return &s->marks[low + ahead];
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (s->marks[middle].tag < d.tag)

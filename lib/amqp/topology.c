@@ -46,7 +46,7 @@ static void queue_move(struct topology *t, struct queue *q, enum queue_state to)
     list_append(lists[to], &q->link);
 }
 
-struct queue *topology_find(const struct topology *t, const char *name)
+struct queue *topology_find(struct topology *t, const char *name)
 {
     struct map_node *n = map_find(&t->by_name, bytes_text(name));
     return n ? container_of(n, struct queue, node) : NULL;

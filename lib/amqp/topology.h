@@ -56,7 +56,7 @@ struct topology {
 void topology_init(struct topology *t);
 void topology_done(struct topology *t);
 
-struct queue *topology_find(const struct topology *t, const char *name);
+struct queue *topology_find(struct topology *t, const char *name);
 /* New, QUEUE_UNKNOWN. NULL when out of memory. */
 struct queue *topology_add(struct topology *t, const char *name, enum queue_kind kind);
 /* The same for a QUEUE_LEASE, whose messages go to queue `home` after `ttl` seconds. */

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint8_t *buf_room(struct buf *b, size_t n)
+uint8_t *buf_room_made(struct buf *b, size_t n)
 {
-    size_t max = b->max ? b->max : BUF_MAX;
+    size_t max = buf_max(b);
     if (n > max || b->len > max - n) {
         b->failed = true;
         return NULL;
@@ -28,44 +28,12 @@ uint8_t *buf_room(struct buf *b, size_t n)
         return NULL;
     }
     if (b->len) memcpy(data, b->data + b->off, b->len);
-    free(b->data);
+    if (!b->borrowed) free(b->data);
+    b->borrowed = false;
     b->data = data;
     b->off = 0;
     b->cap = cap;
     return data + b->len;
-}
-
-bool buf_append(struct buf *b, const void *p, size_t n)
-{
-    if (b->failed) return false;
-    if (n == 0) return true;
-    uint8_t *at = buf_room(b, n);
-    if (!at) return false;
-    memcpy(at, p, n);
-    b->len += n;
-    return true;
-}
-
-bool buf_u8(struct buf *b, uint8_t v)
-{
-    return buf_append(b, &v, 1);
-}
-
-bool buf_u16(struct buf *b, uint16_t v)
-{
-    uint8_t x[2] = {(uint8_t)(v >> 8), (uint8_t)v};
-    return buf_append(b, x, sizeof x);
-}
-
-bool buf_u32(struct buf *b, uint32_t v)
-{
-    uint8_t x[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
-    return buf_append(b, x, sizeof x);
-}
-
-bool buf_u64(struct buf *b, uint64_t v)
-{
-    return buf_u32(b, (uint32_t)(v >> 32)) && buf_u32(b, (uint32_t)v);
 }
 
 void buf_consume(struct buf *b, size_t n)
@@ -92,6 +60,6 @@ void buf_wipe(struct buf *b)
 
 void buf_done(struct buf *b)
 {
-    free(b->data);
+    if (!b->borrowed) free(b->data);
     *b = (struct buf){.max = b->max};
 }

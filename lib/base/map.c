@@ -38,12 +38,14 @@ static bool grow(struct map *m)
     return true;
 }
 
-struct map_node *map_find(const struct map *m, struct bytes key)
+struct map_node *map_find(struct map *m, struct bytes key)
 {
     if (m->count == 0) return NULL;
+    if (m->last && bytes_equal(m->last->key, key)) return m->last;
     uint64_t hash = bytes_hash(key);
     struct map_node *n = m->slots[slot_of(m, hash)];
     while (n && !(n->hash == hash && bytes_equal(n->key, key))) n = n->next;
+    if (n) m->last = n;
     return n;
 }
 
@@ -63,6 +65,7 @@ void map_remove(struct map *m, struct map_node *n)
     while (*at != n) at = &(*at)->next;
     *at = n->next;
     n->next = NULL;
+    if (m->last == n) m->last = NULL;
     m->count--;
 }
 

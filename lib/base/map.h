@@ -15,11 +15,12 @@ struct map_node {
 struct map {
     struct map_node **slots;
     size_t slot_count, count;
-    size_t first; /* all slots before it are empty */
+    size_t first;          /* all slots before it are empty */
+    struct map_node *last; /* found last: who asks for it mostly asks again */
 };
 
 /* NULL if there is none. */
-struct map_node *map_find(const struct map *m, struct bytes key);
+struct map_node *map_find(struct map *m, struct bytes key);
 /* False when out of memory. The key must not be in the map yet; set n->key first. */
 bool map_add(struct map *m, struct map_node *n);
 /* n is in the map. */

@@ -102,6 +102,8 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
     return CTASK_OK;
 }
 
+#define USUAL 1024 /* bytes of properties, and of a body: more costs an allocation */
+
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
 static int call_encode(const struct ctask_client *c, const struct ctask_options *v,
@@ -135,7 +137,9 @@ struct ctask_result *call_send(struct ctask_client *c, const struct ctask_option
 {
     struct ctask_options v = call_options(o);
     struct ctask_result *r = NULL;
-    struct buf props = {0}, body = {.max = MESSAGE_BODY_MAX};
+    uint8_t room[2][USUAL];
+    struct buf props = buf_over(room[0], USUAL, 0);
+    struct buf body = buf_over(room[1], USUAL, MESSAGE_BODY_MAX);
     char fresh[ID_SIZE];
     if (!v.queue && *c->queue) v.queue = c->queue;
     if (e->code == CTASK_OK) call_check(&v, name, args, kwargs, e);

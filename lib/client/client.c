@@ -46,8 +46,8 @@ static struct ctask_client *client_bare(void)
     pthread_cond_init(&c->left, NULL);
     list_init(&c->waiters);
     list_init(&c->unconfirmed);
-    c->results = (struct pool){.size = RESULT_SIZE(ID_SIZE), .most = RESULTS_KEPT};
-    c->tickets = (struct pool){.size = sizeof(struct ticket), .most = RESULTS_KEPT};
+    c->results = (struct spares){.size = RESULT_SIZE(ID_SIZE), .most = RESULTS_KEPT};
+    c->tickets = (struct spares){.size = sizeof(struct ticket), .most = RESULTS_KEPT};
     snprintf(c->reply_queue, sizeof c->reply_queue, REPLY_PREFIX "%s", id);
     snprintf(c->queue, sizeof c->queue, "%s", queue && *queue ? queue : "ctask");
     snprintf(c->origin, sizeof c->origin, "gen%ld@%s", (long)c->pid, host);
@@ -134,8 +134,8 @@ void client_unref(struct ctask_client *c)
     if (--c->refs > 0) return;
     pump_done(c);
     pending_done(&c->pending);
-    pool_done(&c->results);
-    pool_done(&c->tickets);
+    spares_done(&c->results);
+    spares_done(&c->tickets);
     pthread_cond_destroy(&c->left);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -197,12 +197,14 @@ static void connection_down(struct ctask_client *c)
         c->failed_at = clock_now();
     }
     c->up = c->reply_ready = false;
+    pump_unwatch(c);
 }
 
 void client_event(struct ctask_client *c, struct broker_event *ev)
 {
     switch (ev->kind) {
     case BROKER_UP:
+        pump_unwatch(c);
         c->up = true;
         c->failed = false;
         c->flowing_since = clock_now();
@@ -210,7 +212,7 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
     case BROKER_DOWN: connection_down(c); break;
     case BROKER_MESSAGE:
         replies_deliver(c, ev->message);
-        envelope_free(ev->message);
+        broker_recycle(c->x->broker, ev->message);
         break;
     case BROKER_PUBLISHED: unconfirmed_answer(c, ev->cookie, &ev->error); break;
     case BROKER_QUEUE:
@@ -286,6 +288,8 @@ int ctask_fd(struct ctask_client *c)
     int rc = client_enter(c);
     if (rc != CTASK_OK) return rc;
     int fd = c->epoll_fd;
+    c->fd_given = fd >= 0;
+    pump_watch(c);
     if (fd < 0) fd = raise_error(CTASK_EINTASK, "a task's client has nothing to wait for");
     client_leave(c);
     return fd;

@@ -23,7 +23,7 @@
 #include "base/ids.h"
 #include "base/list.h"
 #include "base/map.h"
-#include "base/pool.h"
+#include "base/spares.h"
 #include "client/client.h"
 
 #include <pthread.h>
@@ -57,7 +57,8 @@ struct ctask_client {
     /* pump.c */
     struct list waiters;
     pthread_cond_t left; /* the last of them did */
-    bool polled;         /* somebody sleeps on epoll_fd */
+    bool polled;         /* somebody sleeps on epoll_fd, or is about to */
+    bool fd_given;       /* so does somebody outside, perhaps */
     int epoll_fd, timer_fd;
     int64_t alarm;              /* when timer_fd rings */
     int watched_of, watched_fd; /* the connection's descriptor, and its duplicate in the set */
@@ -72,7 +73,7 @@ struct ctask_client {
     int64_t flowing_since; /* up and not blocked */
     struct ctask_error blocked;
 
-    struct pool results, tickets; /* handles with an id of ID_SIZE; of unconfirmed.c */
+    struct spares results, tickets; /* handles with an id of ID_SIZE; of unconfirmed.c */
 
     /* send.c */
     unsigned corks, gathered;
@@ -177,6 +178,8 @@ void pump_done(struct ctask_client *c);
 bool pump_turn(struct ctask_client *c);
 /* Looks again at what the transport wants to be woken for; after writing from outside of a turn. */
 void pump_watch(struct ctask_client *c);
+/* The connection's descriptor is another one from now on, perhaps under the same number. */
+void pump_unwatch(struct ctask_client *c);
 /* Drives c, or sleeps while another thread does, until done. CTASK_OK, CTASK_ETIMEDOUT after at
  * least one turn, CTASK_ECLOSED; raises nothing. */
 int pump_until(struct ctask_client *c, done_fn *done, void *ctx, int64_t deadline);

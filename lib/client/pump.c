@@ -7,13 +7,22 @@
  *
  * The epoll set holds the connection and a timer. Both are changed from any thread and take effect
  * on a driver that sleeps already, so a sender who could not write all only asks for POLLOUT, and a
- * closer only lets the timer ring: no other way of waking is needed. */
+ * closer only lets the timer ring: no other way of waking is needed. While nobody sleeps on it, and
+ * the program has not asked for the descriptor, the set is left as it is.
+ *
+ * Under load a driver pauses before it reads again, since the broker writes a few messages at a
+ * time: each pause takes in what would have been many wake-ups, of which the broker has to pay its
+ * share. */
 #include "client/inside.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
+
+#define LOAD 32 /* more than so many in flight is load: */
+#define PAUSE (300 * CLOCK_MS / 1000)
 
 struct waiter {
     struct list link;
@@ -43,7 +52,7 @@ static void alarm_quiet(struct ctask_client *c)
     c->alarm = CLOCK_NEVER;
 }
 
-static void socket_unwatch(struct ctask_client *c)
+void pump_unwatch(struct ctask_client *c)
 {
     if (c->watched_fd < 0) return;
     epoll_ctl(c->epoll_fd, EPOLL_CTL_DEL, c->watched_fd, NULL);
@@ -57,7 +66,7 @@ static void socket_unwatch(struct ctask_client *c)
 static bool socket_watch(struct ctask_client *c, const struct pollfd *p)
 {
     if (p->fd != c->watched_of || !c->up)
-        socket_unwatch(c);
+        pump_unwatch(c);
     else if (p->events == c->watched_events)
         return true;
     if (p->fd < 0) return true;
@@ -67,7 +76,7 @@ static bool socket_watch(struct ctask_client *c, const struct pollfd *p)
     struct epoll_event e = {.events = (p->events & POLLIN ? EPOLLIN : 0u) |
                                       (p->events & POLLOUT ? EPOLLOUT : 0u)};
     if (epoll_ctl(c->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->watched_fd, &e) < 0) {
-        socket_unwatch(c);
+        pump_unwatch(c);
         return false;
     }
     c->watched_of = p->fd;
@@ -75,7 +84,7 @@ static bool socket_watch(struct ctask_client *c, const struct pollfd *p)
     return true;
 }
 
-void pump_watch(struct ctask_client *c)
+static void watch(struct ctask_client *c)
 {
     struct pollfd p = {.fd = -1};
     int64_t wake = unconfirmed_deadline(c);
@@ -86,6 +95,11 @@ void pump_watch(struct ctask_client *c)
     }
     /* A timer that rings early costs one turn; setting it back each time would cost more. */
     if (wake < c->alarm) alarm_set(c, wake);
+}
+
+void pump_watch(struct ctask_client *c)
+{
+    if (c->polled || c->fd_given) watch(c);
 }
 
 bool pump_init(struct ctask_client *c)
@@ -143,11 +157,28 @@ static void sleep_polling(struct ctask_client *c, int64_t deadline)
 {
     struct epoll_event events[2];
     int ms = clock_poll_ms(deadline, clock_now());
+    watch(c);
     c->polled = true;
     pthread_mutex_unlock(&c->lock);
     epoll_wait(c->epoll_fd, events, 2, ms);
     pthread_mutex_lock(&c->lock);
     c->polled = false;
+}
+
+/* Those who sleep aside take it for a driver that sleeps. */
+static void sleep_pausing(struct ctask_client *c, int64_t deadline)
+{
+    struct timespec t = time_of(clock_earlier(deadline, clock_now() + PAUSE));
+    c->polled = true;
+    pthread_mutex_unlock(&c->lock);
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+    pthread_mutex_lock(&c->lock);
+    c->polled = false;
+}
+
+static bool under_load(const struct ctask_client *c)
+{
+    return c->pending.count > LOAD || c->unconfirmed_count > LOAD;
 }
 
 static void sleep_aside(struct ctask_client *c, struct waiter *w, int64_t deadline)
@@ -168,8 +199,10 @@ static int wait_here(struct ctask_client *c, struct waiter *w, int64_t deadline,
         bool happened = (late || !c->polled) && pump_turn(c);
         if (w->done(c, w->ctx)) break;
         if (late) return CTASK_ETIMEDOUT;
-        if (happened) continue; /* what this turn caused, as acks, leaves with the next */
-        if (!c->polled) {
+        if (happened) c->x->ops->flush(c->x); /* what it caused, as acks */
+        if (!c->polled && happened && under_load(c)) {
+            sleep_pausing(c, deadline);
+        } else if (!c->polled) {
             sleep_polling(c, deadline);
         } else {
             if (c->gathered > 0) send_gathered(c); /* it may be what is waited for */

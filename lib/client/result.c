@@ -17,7 +17,7 @@ struct ctask_result *result_of_no_memory(void)
 }
 
 /* An id of ours, or one that is no longer. */
-static bool is_pooled(const struct ctask_result *r)
+static bool is_usual(const struct ctask_result *r)
 {
     return strlen(r->id) < ID_SIZE;
 }
@@ -26,7 +26,7 @@ struct ctask_result *result_new(struct ctask_client *c, const char *id, bool loc
 {
     size_t n = strlen(id) + 1;
     struct ctask_result *r = locked && n <= ID_SIZE
-                                 ? pool_take(&c->results)
+                                 ? spares_take(&c->results)
                                  : malloc(RESULT_SIZE(n <= ID_SIZE ? ID_SIZE : n));
     if (!r) return NULL;
     *r = (struct ctask_result){.client = c, .state = CTASK_PENDING};
@@ -57,8 +57,8 @@ void result_free(struct ctask_result *r)
     struct ctask_client *c = r->client;
     json_decref(r->value);
     extras_free(r->extras);
-    if (is_pooled(r))
-        pool_give(&c->results, r);
+    if (is_usual(r))
+        spares_give(&c->results, r);
     else
         free(r);
     client_unref(c);

@@ -183,7 +183,7 @@ struct ctask_result *send_message(struct ctask_client *c, const struct sending *
     offer_make(c, &o, s);
     if (e->code != CTASK_OK) {
         if (o.r) replies_forget(c, o.r);
-        pool_give(&c->tickets, o.ticket);
+        spares_give(&c->tickets, o.ticket);
     }
     client_leave(c);
     return o.r;

@@ -6,7 +6,7 @@
 
 struct ticket *unconfirmed_new(struct ctask_client *c, struct ctask_result *r)
 {
-    struct ticket *t = pool_take(&c->tickets);
+    struct ticket *t = spares_take(&c->tickets);
     if (t) *t = (struct ticket){.r = r};
     return t;
 }
@@ -24,7 +24,7 @@ static struct ctask_result *ticket_end(struct ctask_client *c, struct ticket *t)
 {
     struct ctask_result *r = t->r;
     list_remove(&t->link);
-    pool_give(&c->tickets, t);
+    spares_give(&c->tickets, t);
     r->unconfirmed = false;
     c->unconfirmed_count--;
     return r;

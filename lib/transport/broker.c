@@ -10,6 +10,7 @@
 #define WINDOW 1024
 #define WINDOW_BYTES ((size_t)64 << 20)
 #define BODY_MAX ((uint64_t)4 << 20)
+#define PARCELS_KEPT 1024
 
 struct broker *broker_new(const struct broker_config *cfg)
 {
@@ -36,6 +37,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->topology.type = cfg->queue_type;
     ladder_init(&b->ladder);
     list_init(&b->intakes);
+    b->parcels = (struct spares){.size = PARCEL_USUAL, .most = PARCELS_KEPT};
     list_init(&b->news);
     list_init(&b->reserve.link);
     list_init(&b->arrived);
@@ -65,6 +67,7 @@ static struct intake *intake_for(struct broker *b, const struct queue *q)
     memcpy(in->queue, q->name, n);
     in->lane.number = number;
     inbox_init(&in->deliveries, b->cfg.body_max);
+    in->deliveries.spares = &b->parcels;
     consumers_init(&in->consumers);
     settle_begin(&in->settle, ++b->generation);
     list_append(&b->intakes, &in->link);
@@ -89,9 +92,10 @@ void broker_free(struct broker *b)
     if (b->phase == PHASE_CONNECTED) link_done(&b->link);
     stream_close(&b->stream);
     while (broker_next(b, &ev)) envelope_free(ev.message);
-    post_free(b->given);
+    post_free(&b->out, b->given);
     inbox_reset(&b->returns);
     list_each(in, &b->intakes, struct intake, link) intake_free(in);
+    spares_done(&b->parcels);
     outbox_done(&b->out);
     topology_done(&b->topology);
     ladder_done(&b->ladder);
@@ -232,6 +236,11 @@ void broker_ack(struct broker *b, struct delivery d)
     if (in) settle_ack(&in->settle, d);
 }
 
+void broker_recycle(struct broker *b, struct envelope *m)
+{
+    envelope_recycle(m, &b->parcels);
+}
+
 void broker_give_back(struct broker *b, struct delivery d)
 {
     struct intake *in = route_intake(b, d);
@@ -253,7 +262,7 @@ int broker_publish(struct broker *b, const struct publish *what)
 
 void broker_recall(struct broker *b, void *cookie)
 {
-    while (outbox_recall(&b->out, cookie)) continue;
+    outbox_recall(&b->out, cookie);
 }
 
 /* ---- Events ---------------------------------------------------------------------------------- */
@@ -288,10 +297,25 @@ static void outcome_take(struct broker *b, struct broker_event *ev)
     b->given = p;
 }
 
+/* Two come with each task, so this leaves the texts of its error as they are but for their ends. */
+static void event_begin(struct broker_event *ev, enum broker_event_kind kind)
+{
+    ev->kind = kind;
+    ev->error.code = CTASK_OK;
+    ev->error.flags = 0;
+    ev->error.type[0] = ev->error.text[0] = '\0';
+    ev->message = NULL;
+    ev->cookie = NULL;
+    ev->publish = NULL;
+    ev->queue = NULL;
+    ev->created = ev->refused = false;
+    ev->messages = ev->consumers = 0;
+}
+
 /* News first: what arrived and is still here belongs to the channel of today. */
 bool broker_next(struct broker *b, struct broker_event *ev)
 {
-    post_free(b->given);
+    post_free(&b->out, b->given);
     b->given = NULL;
     if (!list_empty(&b->news)) {
         struct news *n = list_first(&b->news, struct news, link);
@@ -301,12 +325,11 @@ bool broker_next(struct broker *b, struct broker_event *ev)
         return true;
     }
     if (!events_wait(b)) return false;
-    *ev = (struct broker_event){0};
+    event_begin(ev, BROKER_MESSAGE);
     if (!list_empty(&b->out.done)) {
         outcome_take(b, ev);
         return true;
     }
-    ev->kind = BROKER_MESSAGE;
     ev->message = envelope_of(b->arrived.next);
     list_remove(b->arrived.next);
     return true;

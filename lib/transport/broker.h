@@ -112,6 +112,8 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
 
 /* Acks gather and leave with the next turn, as few as possible. */
 void broker_ack(struct broker *b, struct delivery d);
+/* As envelope_free, of one that came from here, and its memory is used for another. */
+void broker_recycle(struct broker *b, struct envelope *m);
 /* Back to the queue, at once (basic.nack with requeue). */
 void broker_give_back(struct broker *b, struct delivery d);
 
@@ -130,7 +132,7 @@ void broker_recall(struct broker *b, void *cookie);
 enum broker_event_kind {
     BROKER_UP,        /* connected; messages flow */
     BROKER_DOWN,      /* lost, refused or closed: `error`. All deliveries so far are stale */
-    BROKER_MESSAGE,   /* `message`, yours: envelope_free */
+    BROKER_MESSAGE,   /* `message`, yours: envelope_free or broker_recycle */
     BROKER_PUBLISHED, /* `cookie`, `error`: CTASK_OK confirmed; CTASK_EROUTE came back unroutable;
                          CTASK_ENACK; CTASK_EREFUSED: may not publish there */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` before us) or
@@ -149,7 +151,7 @@ enum broker_event_kind {
 
 struct broker_event {
     enum broker_event_kind kind;
-    struct ctask_error error;
+    struct ctask_error error; /* CTASK_OK: its texts are empty, and not zeroed to their ends */
     struct envelope *message;
     void *cookie;
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be

@@ -15,8 +15,7 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
         if (b->phase == PHASE_CONNECTED) link_fail(&b->link, CTASK_ENOMEM, "out of memory");
         return NULL;
     }
-    n->ev = (struct broker_event){0};
-    n->ev.kind = kind;
+    n->ev = (struct broker_event){.kind = kind};
     if (queue) n->ev.queue = queue->name;
     list_append(&b->news, &n->link);
     return &n->ev;
@@ -143,24 +142,17 @@ static void consume_closed(struct broker *b, struct intake *in, const amqp_chann
               in->queue, BYTES_ARG(bytes_amqp(close->reply_text)));
 }
 
+static const char malformed[] = "an unknown or malformed method";
+
 /* ---- Methods by channel ---------------------------------------------------------------------- */
 
 static const char *publish_method(struct broker *b, amqp_method_number_t id, const void *m,
                                   int64_t now)
 {
     const amqp_basic_return_t *returned = m;
-    const amqp_basic_ack_t *ack = m;
-    const amqp_basic_nack_t *nack = m;
     switch (id) {
     case AMQP_CHANNEL_OPEN_OK_METHOD:
     case AMQP_CONFIRM_SELECT_OK_METHOD: return NULL;
-    case AMQP_BASIC_ACK_METHOD:
-        outbox_confirm(&b->out, ack->delivery_tag, ack->multiple, true);
-        route_unroutable(b);
-        return NULL;
-    case AMQP_BASIC_NACK_METHOD:
-        outbox_confirm(&b->out, nack->delivery_tag, nack->multiple, false);
-        return NULL;
     case AMQP_BASIC_RETURN_METHOD:
         return inbox_method(&b->returns,
                             &(struct inbox_head){.exchange = bytes_amqp(returned->exchange),
@@ -171,6 +163,15 @@ static const char *publish_method(struct broker *b, amqp_method_number_t id, con
         return NULL;
     default: return "an unexpected method on the publishing channel";
     }
+}
+
+static const char *confirmed(struct broker *b, struct bytes payload, bool taken)
+{
+    struct confirm c;
+    if (!confirm_read(payload, &c)) return malformed;
+    outbox_confirm(&b->out, c.tag, c.multiple, taken);
+    if (taken) route_unroutable(b);
+    return NULL;
 }
 
 static const char *look_method(struct broker *b, uint16_t channel, amqp_method_number_t id,
@@ -188,20 +189,22 @@ static bool spool_free(const struct broker *b)
     return !in || !settle_is_open(&in->settle, b->spooled);
 }
 
-static const char *delivered(struct broker *b, struct intake *in, const amqp_basic_deliver_t *d)
+static const char *delivered(struct broker *b, struct intake *in, struct bytes payload)
 {
     uint32_t window;
-    struct queue *q = consumers_find(&in->consumers, bytes_amqp(d->consumer_tag), &window);
+    struct deliver d;
+    if (!deliver_read(payload, &d)) return malformed;
+    struct queue *q = consumers_find(&in->consumers, d.consumer_tag, &window);
     if (window == 0) return "a delivery for a consumer that we do not have";
-    const char *wrong = settle_add(&in->settle, d->delivery_tag);
+    const char *wrong = settle_add(&in->settle, d.tag);
     if (wrong) return wrong;
     struct inbox_head head = {
-        .delivery = {d->delivery_tag, in->settle.generation},
-        .redelivered = d->redelivered,
+        .delivery = {d.tag, in->settle.generation},
+        .redelivered = d.redelivered,
         .spool = spool_free(b),
         .window = window,
-        .exchange = bytes_amqp(d->exchange),
-        .routing_key = bytes_amqp(d->routing_key),
+        .exchange = d.exchange,
+        .routing_key = d.routing_key,
         .queue = bytes_text(q ? q->name : ""),
     };
     return inbox_method(&in->deliveries, &head);
@@ -226,7 +229,6 @@ static const char *consume_method(struct broker *b, struct intake *in, amqp_meth
     switch (id) {
     case AMQP_CHANNEL_OPEN_OK_METHOD:
     case AMQP_BASIC_QOS_OK_METHOD: return NULL;
-    case AMQP_BASIC_DELIVER_METHOD: return delivered(b, in, m);
     case AMQP_BASIC_CONSUME_OK_METHOD:
         q = consumers_started(&in->consumers, bytes_amqp(started->consumer_tag));
         if (q) news_add(b, BROKER_CONSUMING, q);
@@ -292,9 +294,12 @@ const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
                        : "a message on a channel for questions";
     if ((publish && inbox_busy(&b->returns)) || (in && inbox_busy(&in->deliveries)))
         return "a message was cut short by a method";
-    amqp_method_number_t id;
+    amqp_method_number_t id = method_number(f->payload);
+    if (in && id == AMQP_BASIC_DELIVER_METHOD) return delivered(b, in, f->payload);
+    if (publish && (id == AMQP_BASIC_ACK_METHOD || id == AMQP_BASIC_NACK_METHOD))
+        return confirmed(b, f->payload, id == AMQP_BASIC_ACK_METHOD);
     const void *m = method_read(&b->link.pool, f->payload, &id);
-    if (!m) return "an unknown or malformed method";
+    if (!m) return malformed;
     return publish  ? publish_method(b, id, m, now)
            : in     ? consume_method(b, in, id, m, now)
            : delays ? delays_method(b, id, m, now)

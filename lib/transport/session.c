@@ -24,10 +24,13 @@ bool session_up(const struct broker *b)
 
 /* ---- Down ------------------------------------------------------------------------------------ */
 
-/* Told when it is new: not at each of a hundred equal attempts. */
+/* Told when it is new: not at each of a hundred equal attempts. The first attempt after a loss is
+ * new, also if the words for it are the same. */
 static void down_tell(struct broker *b, const struct ctask_error *e, bool was_up)
 {
-    bool known = !was_up && e->code == b->error.code && strcmp(e->text, b->error.text) == 0;
+    bool known = b->attempt_told && !was_up && e->code == b->error.code &&
+                 strcmp(e->text, b->error.text) == 0;
+    b->attempt_told = !was_up;
     b->error = *e;
     struct broker_event *ev = known ? NULL : news_add(b, BROKER_DOWN, NULL);
     if (ev) ev->error = *e;

@@ -78,6 +78,7 @@ struct broker {
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     size_t read_size;
     struct ctask_error error;
+    bool attempt_told; /* it is that of an attempt, not of a loss */
 
     struct lane publish, delays;
     bool delays_given_up; /* its number is free again at close-ok */
@@ -90,8 +91,9 @@ struct broker {
     struct delivery spooled; /* the last one in a file; one at a time is unsettled */
 
     struct list news, arrived;
-    struct news reserve; /* for a BROKER_DOWN that memory cannot hold */
-    struct post *given;  /* whose outcome was handed out last */
+    struct spares parcels; /* for what arrives */
+    struct news reserve;   /* for a BROKER_DOWN that memory cannot hold */
+    struct post *given;    /* whose outcome was handed out last */
 };
 
 /* News for the owner; queue may be NULL. An owner that misses one would wait for ever: NULL when

@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "wire/message.h"
+#include "wire/text.h"
 
 struct sink {
     struct buf *out;
@@ -40,14 +41,6 @@ static bool real_put(struct sink *s, const json_t *j)
 
 /* ---- Text ------------------------------------------------------------------------------------ */
 
-/* How many bytes from the front of s need no escape. Those that are no UTF-8 count as well. */
-static size_t plain_run(struct bytes s)
-{
-    size_t i = 0;
-    while (i < s.n && s.p[i] >= 0x20 && s.p[i] < 0x80 && s.p[i] != '"' && s.p[i] != '\\') i++;
-    return i;
-}
-
 static bool escape_put(struct sink *s, uint8_t c)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -61,7 +54,7 @@ static bool text_put(struct sink *s, struct bytes text)
 {
     if (!put(s, "\"", 1)) return false;
     while (text.n > 0) {
-        size_t n = plain_run(text);
+        size_t n = text_literal(text);
         bool wide = n == 0 && text.p[0] >= 0x80;
         if (wide) n = utf8_char(text);
         if (wide && n == 0) return false;

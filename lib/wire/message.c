@@ -230,32 +230,46 @@ static void limits_header(struct buf *b, const struct limits *l)
     if (l->hard > 0 || l->soft > 0) table_put_numbers(b, "timelimit", pair, 2);
 }
 
+/* The properties of a task that are always there, up to the length of its headers. */
+static bool front_put(struct buf *props, bool reply)
+{
+    static const uint8_t type[] = "\x10"
+                                  "application/json"
+                                  "\x05"
+                                  "utf-8";
+    return buf_u16(props, reply ? 0xf600 : 0xf400) && buf_append(props, type, sizeof type - 1) &&
+           buf_u32(props, 0);
+}
+
+static bool short_put(struct buf *props, const char *text)
+{
+    size_t n = strlen(text);
+    return n <= 255 && buf_u8(props, (uint8_t)n) && buf_append(props, text, n);
+}
+
+/* In one go, not by way of struct props: this is done once a task. */
 bool message_write(const struct send *s, struct buf *props)
 {
-    struct buf table = {0};
-    table_put_text(&table, "lang", bytes_text("c"));
-    table_put_text(&table, "task", bytes_text(s->task));
-    table_put_text(&table, "id", bytes_text(s->id));
-    text_header(&table, "root_id", s->root_id);
-    text_header(&table, "parent_id", s->parent_id);
-    date_header(&table, "eta", s->eta);
-    date_header(&table, "expires", s->expires);
-    limits_header(&table, &s->limits);
-    if (s->ignore_result) table_put_bool(&table, "ignore_result", true);
-    text_header(&table, "origin", s->origin);
-    struct props p = {
-        .content_type = bytes_text("application/json"),
-        .content_encoding = bytes_text("utf-8"),
-        .has_headers = true,
-        .headers = buf_bytes(&table),
-        .has_delivery_mode = true,
-        .delivery_mode = 2,
-        .correlation_id = bytes_text(s->id),
-        .reply_to = s->reply_to && *s->reply_to ? bytes_text(s->reply_to) : bytes_of(NULL, 0),
-    };
-    bool ok = !table.failed && props_write(props, &p);
-    buf_done(&table);
-    return ok;
+    static const uint8_t language[] = "\x04"
+                                      "langS\0\0\0\x01"
+                                      "c";
+    bool reply = s->reply_to && *s->reply_to;
+    if (!front_put(props, reply)) return false;
+    size_t start = props->len;
+    buf_append(props, language, sizeof language - 1);
+    table_put_text(props, "task", bytes_text(s->task));
+    table_put_text(props, "id", bytes_text(s->id));
+    text_header(props, "root_id", s->root_id);
+    text_header(props, "parent_id", s->parent_id);
+    date_header(props, "eta", s->eta);
+    date_header(props, "expires", s->expires);
+    limits_header(props, &s->limits);
+    if (s->ignore_result) table_put_bool(props, "ignore_result", true);
+    text_header(props, "origin", s->origin);
+    if (props->failed) return false;
+    uint32_t n = (uint32_t)(props->len - start);
+    for (int i = 0; i < 4; i++) buf_head(props)[start - 4 + i] = (uint8_t)(n >> (24 - 8 * i));
+    return buf_u8(props, 2) && short_put(props, s->id) && (!reply || short_put(props, s->reply_to));
 }
 
 uint32_t message_delay(double seconds)

@@ -13,12 +13,12 @@
 
 /* ---- The pass -------------------------------------------------------------------------------- */
 
-static void space_skip(struct bytes *rest)
+static inline void space_skip(struct bytes *rest)
 {
     while (rest->n > 0 && (*rest->p == ' ' || *rest->p == '\n')) *rest = bytes_rest(*rest, 1);
 }
 
-static bool char_take(struct bytes *rest, char c)
+static inline bool char_take(struct bytes *rest, char c)
 {
     space_skip(rest);
     if (rest->n == 0 || *rest->p != (uint8_t)c) return false;
@@ -26,7 +26,7 @@ static bool char_take(struct bytes *rest, char c)
     return true;
 }
 
-static bool word_take(struct bytes *rest, const char *word)
+static inline bool word_take(struct bytes *rest, const char *word)
 {
     size_t n = strlen(word);
     if (rest->n < n || memcmp(rest->p, word, n) != 0) return false;
@@ -37,13 +37,9 @@ static bool word_take(struct bytes *rest, const char *word)
 /* A string of ASCII without escapes. */
 static bool string_take(struct bytes *rest, struct bytes *s)
 {
-    size_t n = 0;
     if (!char_take(rest, '"')) return false;
-    while (n < rest->n && rest->p[n] >= 0x20 && rest->p[n] < 0x7f && rest->p[n] != '"' &&
-           rest->p[n] != '\\')
-        n++;
-    *s = bytes_of(rest->p, n);
-    *rest = bytes_rest(*rest, n);
+    *s = bytes_of(rest->p, text_literal(*rest));
+    *rest = bytes_rest(*rest, s->n);
     return word_take(rest, "\"");
 }
 

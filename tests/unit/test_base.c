@@ -85,6 +85,12 @@ START_TEST(map_finds_what_was_added_and_not_what_was_removed)
     for (int i = 0; i < N; i++) {
         const struct map_node *found = map_find(&m, bytes_text(items[i].key));
         ck_assert_ptr_eq(found, i % 2 ? &items[i].node : NULL);
+        ck_assert_ptr_eq(map_find(&m, bytes_text(items[i].key)), found);
+    }
+    for (int i = 1; i < N; i += 2) { /* one that was just found goes too */
+        ck_assert_ptr_nonnull(map_find(&m, bytes_text(items[i].key)));
+        map_remove(&m, &items[i].node);
+        ck_assert_ptr_null(map_find(&m, bytes_text(items[i].key)));
     }
     map_done(&m);
     ck_assert_ptr_null(map_find(&m, bytes_text("key 1")));
@@ -214,6 +220,29 @@ START_TEST(buf_that_stays_full_is_not_copied_at_each_append)
 }
 END_TEST
 
+START_TEST(buf_over_memory_of_others_takes_to_its_own_when_that_is_full)
+{
+    uint8_t room[8];
+    struct buf b = buf_over(room, sizeof room, 20);
+    ck_assert(buf_append(&b, "12345678", 8));
+    ck_assert_ptr_eq(buf_head(&b), room);
+    ck_assert(buf_append(&b, "9", 1));
+    ck_assert_ptr_ne(buf_head(&b), room);
+    ck_assert(bytes_is(buf_bytes(&b), "123456789"));
+    ck_assert(!buf_append(&b, "123456789012", 12));
+    ck_assert(b.failed);
+    buf_done(&b);
+    b = buf_over(room, sizeof room, 4); /* less than there is room for */
+    ck_assert(!buf_append(&b, "12345", 5));
+    buf_clear(&b);
+    ck_assert(buf_append(&b, "1234", 4));
+    buf_done(&b);
+    ck_assert(buf_append(&b, "1", 1));
+    ck_assert_ptr_ne(buf_head(&b), room);
+    buf_done(&b);
+}
+END_TEST
+
 START_TEST(buf_writes_integers_in_network_order)
 {
     static const uint8_t want[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -338,6 +367,7 @@ int main(void)
     tcase_add_test(t, buf_is_a_queue_of_bytes_through_all_growth);
     tcase_add_test(t, buf_over_max_refuses_and_stays_as_it_was);
     tcase_add_test(t, buf_that_stays_full_is_not_copied_at_each_append);
+    tcase_add_test(t, buf_over_memory_of_others_takes_to_its_own_when_that_is_full);
     tcase_add_test(t, buf_writes_integers_in_network_order);
     tcase_add_test(t, clock_never_wakes_early_and_never_overflows);
     tcase_add_test(t, error_texts_may_be_built_from_themselves_and_are_cut);

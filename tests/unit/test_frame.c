@@ -186,6 +186,94 @@ START_TEST(random_bytes_never_give_a_frame_outside_of_them)
 }
 END_TEST
 
+/* ---- The four methods of each message, beside librabbitmq --------------------------------------
+ */
+
+static uint32_t dice = 1;
+
+static uint32_t roll(uint32_t n)
+{
+    dice = dice * 1664525 + 1013904223;
+    return (uint32_t)((uint64_t)dice * n >> 32);
+}
+
+static bool same(struct bytes a, amqp_bytes_t b)
+{
+    return bytes_equal(a, bytes_amqp(b));
+}
+
+static void delivers_agree(amqp_pool_t *pool, struct bytes payload)
+{
+    struct deliver d;
+    amqp_method_number_t id;
+    const amqp_basic_deliver_t *theirs = method_read(pool, payload, &id);
+    bool read = deliver_read(payload, &d);
+    ck_assert_int_eq(read, theirs != NULL);
+    if (!read) return;
+    ck_assert(same(d.consumer_tag, theirs->consumer_tag));
+    ck_assert(same(d.exchange, theirs->exchange));
+    ck_assert(same(d.routing_key, theirs->routing_key));
+    ck_assert_uint_eq(d.tag, theirs->delivery_tag);
+    ck_assert_int_eq(d.redelivered, theirs->redelivered);
+}
+
+static void confirms_agree(amqp_pool_t *pool, struct bytes payload)
+{
+    struct confirm c;
+    amqp_method_number_t id;
+    const void *theirs = method_read(pool, payload, &id);
+    const amqp_basic_ack_t *ack = theirs;
+    const amqp_basic_nack_t *nack = theirs;
+    bool read = confirm_read(payload, &c);
+    ck_assert_int_eq(read, theirs != NULL);
+    if (!read) return;
+    bool is_ack = id == AMQP_BASIC_ACK_METHOD;
+    ck_assert_uint_eq(c.tag, is_ack ? ack->delivery_tag : nack->delivery_tag);
+    ck_assert_int_eq(c.multiple, is_ack ? ack->multiple : nack->multiple);
+}
+
+START_TEST(what_comes_with_each_message_is_read_as_by_librabbitmq)
+{
+    static const uint8_t methods[] = {60, 80, 120}; /* deliver, ack, nack */
+    amqp_pool_t pool;
+    init_amqp_pool(&pool, 512);
+    for (int round = 0; round < 300000; round++) {
+        size_t n = 4 + roll(40);
+        uint8_t *payload = malloc(n); /* of exact size, for the sanitizer */
+        ck_assert_ptr_nonnull(payload);
+        for (size_t i = 0; i < n; i++) payload[i] = (uint8_t)roll(roll(2) ? 256 : 12);
+        uint8_t method = methods[roll(3)];
+        memcpy(payload, (uint8_t[]){0, 60, 0, method}, 4);
+        ck_assert_uint_eq(method_number(bytes_of(payload, n)), 60u << 16 | method);
+        if (method == 60)
+            delivers_agree(&pool, bytes_of(payload, n));
+        else
+            confirms_agree(&pool, bytes_of(payload, n));
+        free(payload);
+    }
+    ck_assert_uint_eq(method_number(bytes_of("\0\0\0", 3)), 0);
+    empty_amqp_pool(&pool);
+}
+END_TEST
+
+START_TEST(a_publish_is_written_as_by_librabbitmq)
+{
+    char name[256];
+    memset(name, 'x', sizeof name);
+    for (uint32_t round = 0; round < 2000; round++) {
+        size_t exchange = round < 256 ? round : roll(256), key = round < 256 ? 255 : roll(256);
+        struct buf theirs = {0};
+        amqp_basic_publish_t publish = {
+            .exchange = {exchange, name}, .routing_key = {key, name}, .mandatory = 1};
+        buf_clear(&b);
+        ck_assert(frame_publish(&b, 7, bytes_of(name, exchange), bytes_of(name, key)));
+        ck_assert(frame_method(&theirs, 7, AMQP_BASIC_PUBLISH_METHOD, &publish));
+        ck_assert(bytes_equal(buf_bytes(&b), buf_bytes(&theirs)));
+        buf_done(&theirs);
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("frame");
@@ -200,6 +288,8 @@ int main(void)
     tcase_add_test(t, a_content_header_gives_size_and_properties);
     tcase_add_test(t, a_full_buffer_is_left_as_it_was);
     tcase_add_test(t, random_bytes_never_give_a_frame_outside_of_them);
+    tcase_add_test(t, what_comes_with_each_message_is_read_as_by_librabbitmq);
+    tcase_add_test(t, a_publish_is_written_as_by_librabbitmq);
     Suite *s = suite_create("frame");
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

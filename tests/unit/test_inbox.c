@@ -194,6 +194,36 @@ START_TEST(names_are_at_most_what_the_wire_can_say)
 }
 END_TEST
 
+START_TEST(the_memory_of_one_is_used_for_another)
+{
+    struct spares spares = {.size = PARCEL_USUAL, .most = 1};
+    char large[PARCEL_USUAL];
+    memset(large, 'x', sizeof large);
+    in.spares = &spares;
+    in.body_max = sizeof large;
+    for (int i = 0; i < 3; i++) {
+        begin();
+        ck_assert_ptr_null(header(5));
+        ck_assert_ptr_null(body(i % 2 ? "apple" : "pears", 5));
+        ck_assert(bytes_is(m->body, i % 2 ? "apple" : "pears"));
+        ck_assert_str_eq(m->queue, "q");
+        envelope_recycle(m, &spares);
+    }
+    begin(); /* one that fits none of them, and one that is not given back */
+    ck_assert_ptr_null(header(sizeof large));
+    ck_assert_ptr_null(body(large, sizeof large));
+    ck_assert_mem_eq(m->body.p, large, sizeof large);
+    envelope_recycle(m, &spares);
+    begin();
+    ck_assert_ptr_null(header(1));
+    ck_assert_ptr_null(body("x", 1));
+    envelope_free(m);
+    envelope_recycle(NULL, &spares);
+    m = NULL;
+    spares_done(&spares);
+}
+END_TEST
+
 START_TEST(random_frames_leave_a_state_to_go_on_from)
 {
     uint32_t seed = 3;
@@ -227,6 +257,7 @@ int main(void)
     tcase_add_test(t, a_malformed_header_is_refused);
     tcase_add_test(t, after_a_reset_the_next_message_starts_clean);
     tcase_add_test(t, names_are_at_most_what_the_wire_can_say);
+    tcase_add_test(t, the_memory_of_one_is_used_for_another);
     tcase_add_test(t, random_frames_leave_a_state_to_go_on_from);
     Suite *s = suite_create("inbox");
     suite_add_tcase(s, t);

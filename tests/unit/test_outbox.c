@@ -63,7 +63,7 @@ static void ended(int cookie, int outcome)
     ck_assert_msg(p != NULL, "nothing ended");
     ck_assert_ptr_eq(p->what.cookie, &cookies[cookie]);
     ck_assert_int_eq(p->outcome, outcome);
-    post_free(p);
+    post_free(&o, p);
 }
 
 static void none_ended(void)
@@ -135,6 +135,33 @@ START_TEST(a_confirm_ends_the_message_of_its_number)
     ended(3, CTASK_OK);
     ck_assert_uint_eq(o.count, 0);
     ck_assert_uint_eq(o.bytes, 0);
+}
+END_TEST
+
+/* The table of numbers is smaller than what may be under way. */
+START_TEST(a_confirm_out_of_order_is_found_among_thousands)
+{
+    enum { MANY = 5000 };
+    static int cookie[MANY];
+    outbox_done(&o);
+    outbox_init(&o, MANY, SIZE_MAX);
+    for (int i = 0; i < MANY; i++) {
+        struct publish p = to("q", 0);
+        p.cookie = &cookie[i];
+        put(p);
+    }
+    ck_assert(outbox_write(&o, &out, 1, FRAME_MAX, SIZE_MAX, 0));
+    for (size_t i = 0, at = 0; i < MANY; i++, at = (at + 3001) % MANY) {
+        outbox_confirm(&o, at + 1, false, true);
+        outbox_confirm(&o, at + 1, false, false); /* a broker that answers twice */
+        struct post *p = outbox_take(&o);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_ptr_eq(p->what.cookie, &cookie[at]);
+        ck_assert_int_eq(p->outcome, CTASK_OK);
+        post_free(&o, p);
+        none_ended();
+    }
+    ck_assert_uint_eq(o.count, 0);
 }
 END_TEST
 
@@ -301,7 +328,7 @@ START_TEST(a_refused_one_alone_is_the_culprit)
     struct post *p = outbox_take(&o);
     ck_assert_int_eq(p->outcome, CTASK_EREFUSED);
     ck_assert_str_eq(p->why, "no exchange");
-    post_free(p);
+    post_free(&o, p);
 }
 END_TEST
 
@@ -508,7 +535,7 @@ START_TEST(whatever_happens_each_message_ends_once)
         }
         while ((post = outbox_take(&o))) {
             over++;
-            post_free(post);
+            post_free(&o, post);
         }
         if (out.len > 100000) buf_clear(&out);
         ck_assert_uint_eq(begun, over + o.count);
@@ -545,7 +572,7 @@ START_TEST(a_delayed_one_goes_to_the_ladder_and_comes_back_from_there)
     struct post *done = outbox_take(&o);
     ck_assert_int_eq(done->outcome, CTASK_EROUTE);
     ck_assert_str_eq(done->what.routing_key, "q"); /* as its owner gave it */
-    post_free(done);
+    post_free(&o, done);
 }
 END_TEST
 
@@ -572,6 +599,7 @@ int main(void)
     TCase *t = tcase_create("outbox");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_confirm_ends_the_message_of_its_number);
+    tcase_add_test(t, a_confirm_out_of_order_is_found_among_thousands);
     tcase_add_test(t, a_nack_ends_it_as_not_accepted);
     tcase_add_test(t, a_return_lands_on_the_oldest_of_the_same_key_and_properties);
     tcase_add_test(t, a_return_is_known_by_its_correlation_id_too);

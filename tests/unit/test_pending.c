@@ -1,7 +1,7 @@
 /* test_pending.c - handles are found by id however many they are, while the table grows and after
  * it was let go; a handle is small; memory given back is used again. */
 #include "base/ids.h"
-#include "base/pool.h"
+#include "base/spares.h"
 #include "client/inside.h"
 
 #include <check.h>
@@ -121,25 +121,25 @@ END_TEST
 
 START_TEST(memory_given_back_is_taken_again)
 {
-    struct pool pool = {.size = 3, .most = 2};
-    void *a = pool_take(&pool), *b = pool_take(&pool), *c = pool_take(&pool);
+    struct spares some = {.size = 3, .most = 2};
+    void *a = spares_take(&some), *b = spares_take(&some), *c = spares_take(&some);
     ck_assert(a && b && c);
     memset(a, 'a', 3);
-    pool_give(&pool, NULL);
-    pool_give(&pool, a);
-    pool_give(&pool, b);
-    pool_give(&pool, c); /* one too many */
-    if (pool.kept > 0) { /* not under the address sanitizer */
-        ck_assert_uint_eq(pool.kept, 2);
-        ck_assert_ptr_eq(pool_take(&pool), b);
-        pool_give(&pool, b);
+    spares_give(&some, NULL);
+    spares_give(&some, a);
+    spares_give(&some, b);
+    spares_give(&some, c); /* one too many */
+    if (some.kept > 0) {   /* not under the address sanitizer */
+        ck_assert_uint_eq(some.kept, 2);
+        ck_assert_ptr_eq(spares_take(&some), b);
+        spares_give(&some, b);
     }
-    pool_done(&pool);
-    ck_assert_uint_eq(pool.kept, 0);
-    void *again = pool_take(&pool);
+    spares_done(&some);
+    ck_assert_uint_eq(some.kept, 0);
+    void *again = spares_take(&some);
     ck_assert_ptr_nonnull(again);
-    pool_give(&pool, again);
-    pool_done(&pool);
+    spares_give(&some, again);
+    spares_done(&some);
 }
 END_TEST
 

@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "wire/body.h"
 #include "wire/outcome.h"
+#include "wire/text.h"
 
 #include <check.h>
 #include <math.h>
@@ -190,6 +191,23 @@ START_TEST(values_are_written_as_by_jansson)
 }
 END_TEST
 
+START_TEST(the_literal_front_of_a_text_ends_at_the_first_odd_byte)
+{
+    for (int c = 0; c < 256; c++)
+        for (size_t n = 0; n < 20; n++)
+            for (size_t at = 0; at < n; at++) {
+                uint8_t *text = malloc(n); /* of exact size, for the sanitizer */
+                ck_assert_ptr_nonnull(text);
+                for (size_t i = 0; i < n; i++)
+                    text[i] = i < at ? 'a' : (uint8_t)(c + (int)(i - at));
+                bool odd = c < 0x20 || c >= 0x80 || c == '"' || c == '\\';
+                size_t front = text_literal(bytes_of(text, n));
+                ck_assert(odd ? front == at : front > at);
+                free(text);
+            }
+}
+END_TEST
+
 START_TEST(what_has_no_json_form_is_not_written)
 {
     struct buf out = {0};
@@ -239,6 +257,7 @@ int main(void)
     tcase_add_test(t, replies_are_read_as_by_jansson);
     tcase_add_test(t, replies_with_any_fault_are_read_as_by_jansson);
     tcase_add_test(t, values_are_written_as_by_jansson);
+    tcase_add_test(t, the_literal_front_of_a_text_ends_at_the_first_odd_byte);
     tcase_add_test(t, what_has_no_json_form_is_not_written);
     tcase_add_test(t, as_many_levels_as_a_reader_takes_are_written);
     Suite *s = suite_create("reply");

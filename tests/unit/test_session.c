@@ -4,6 +4,7 @@
 #include "transport/session.h"
 
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/fd.h"
 
 #include <check.h>
@@ -301,6 +302,29 @@ START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
 }
 END_TEST
 
+/* How many times an end with these words is told. */
+static int ends(const char *words)
+{
+    struct ctask_error e;
+    struct broker_event ev;
+    int told = 0;
+    error_set(&e, CTASK_ECONN, "%s", words);
+    session_end(b, &e, now);
+    while (broker_next(b, &ev)) told += ev.kind == BROKER_DOWN;
+    return told;
+}
+
+/* Sends fail while an attempt is known to have failed; a loss is no attempt. */
+START_TEST(the_first_failed_attempt_is_told_and_those_like_it_are_not)
+{
+    ck_assert_int_eq(ends("cut"), 1);
+    ck_assert_int_eq(ends("cut"), 1);
+    ck_assert_int_eq(ends("cut"), 0);
+    ck_assert_int_eq(ends("refused"), 1);
+    ck_assert_int_eq(ends("refused"), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("session");
@@ -312,6 +336,7 @@ int main(void)
     tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
     tcase_add_test(t, each_refusal_of_delays_is_told);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
+    tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
