@@ -31,7 +31,7 @@ static bool may_put(const struct run *x)
 static void put_some(struct run *x, struct ctask_map *m)
 {
     while (may_put(x)) {
-        int rc = ctask_map_put(m, CALL(x, x->sent));
+        int rc = ctask_map_put(m, argument_of(x, x->sent));
         if (rc == CTASK_EAGAIN) break;
         if (rc != CTASK_OK) die_of(ctask_error());
         x->sent++;

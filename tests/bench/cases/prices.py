@@ -1,0 +1,5 @@
+TITLE = "later"
+
+
+def run(bench):
+    pass
