@@ -3,9 +3,10 @@ START and END on its standard output, between which the machine is looked at."""
 import json
 import os
 import subprocess
+import threading
 import time
 
-from machine import BIN, HERE, QUEUE, SCRATCH, TESTS, URL, end_at_exit, forget, until
+from machine import BIN, GIVE_UP, HERE, QUEUE, SCRATCH, TESTS, URL, end_at_exit, forget, until
 from measure import Snapshot, tree
 
 PYTHON = "/usr/bin/python3"  # Debian's, which has Debian's Celery
@@ -37,17 +38,24 @@ class Contender:
         command = self.command()
         if not command:
             return
-        self.log = open(os.path.join(SCRATCH, self.name + ".log"), "w+")
+        self.log = open(self.log_path(), "w")
         self.worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self.log,
                                        stderr=self.log, cwd=HERE,
                                        env=dict(os.environ, **self.env, **(env or {})))
         end_at_exit(self._kill)
         until("%s consumes" % self.name, self._consumes)
 
+    def log_path(self):
+        return os.path.join(SCRATCH, self.name.replace(" ", "-") + ".log")
+
+    def said(self):
+        """What the worker has written so far."""
+        with open(self.log_path()) as f:
+            return f.read()
+
     def _consumes(self):
         if self.worker.poll() is not None:
-            self.log.seek(0)
-            raise Failed("%s: the worker ended: %s" % (self.name, self.log.read()[-500:]))
+            raise Failed("%s: the worker ended: %s" % (self.name, self.said()[-500:]))
         return self.broker.has_consumer(self.queue)
 
     def stop(self):
@@ -96,9 +104,12 @@ class Contender:
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=HERE,
                                    env=dict(os.environ, CTASK_QUEUE=self.queue, **self.env,
                                             **(env or {})))
+        guard = threading.Timer(GIVE_UP, process.kill)
+        guard.start()
         try:
             return self._follow(process, at_start)
         finally:
+            guard.cancel()
             if process.poll() is None:
                 process.kill()
             process.wait()

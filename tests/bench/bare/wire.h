@@ -49,7 +49,8 @@ void wire_close(struct wire *w);
 void wire_declare(struct wire *w, const char *queue, bool expires);
 void wire_delete(struct wire *w, const char *queue);
 void wire_confirm_select(struct wire *w);
-/* Deliveries begin. They have ids that begin like id, at so many bytes in their properties. */
+/* Deliveries begin. They have ids that begin like id, at so many bytes in their properties; 0: they
+ * are not looked at. */
 void wire_consume(struct wire *w, const char *queue, uint16_t prefetch, bool no_ack, const char *id,
                   size_t id_at);
 
@@ -70,7 +71,7 @@ void wire_flush(struct wire *w);
 bool wire_read(struct wire *w);
 /* The next event in what was read, EVENT_NONE when that is used up. */
 enum event_kind wire_next(struct wire *w, struct event *ev);
-/* For tests of what only comes once: reads until the next event. */
+/* Sends all, then reads until the next event. */
 void wire_await(struct wire *w, struct event *ev);
 
 #endif
