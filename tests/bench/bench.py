@@ -136,7 +136,7 @@ def main():
         bench.say("%s: %s" % (name, modules[name].TITLE))
         try:
             modules[name].run(bench)
-        except Failed as e:
+        except (Failed, RuntimeError, OSError, subprocess.SubprocessError) as e:
             failed.append(name)
             bench.say("  FAILED: %s" % e)
         bench.say("  (%.0f s)\n" % (time.monotonic() - began))

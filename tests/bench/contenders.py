@@ -2,16 +2,22 @@
 START and END on its standard output, between which the machine is looked at."""
 import json
 import os
+import shutil
+import signal
 import subprocess
 import threading
 import time
 
-from machine import BIN, GIVE_UP, HERE, QUEUE, SCRATCH, TESTS, URL, end_at_exit, forget, until
+from machine import (BIN, GIVE_UP, HERE, QUEUE, SCRATCH, TESTS, URL, end_at_exit, forget,
+                     free_port, listens, until)
 from measure import Snapshot, tree
 
 PYTHON = "/usr/bin/python3"  # Debian's, which has Debian's Celery
 APP = os.path.join(TESTS, "apps/bench.so")
 BYTES = os.path.join(SCRATCH, "bytes")
+
+
+SBIN = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
 class Failed(Exception):
@@ -63,7 +69,7 @@ class Contender:
         if self.worker:
             self.worker.stdin.close()
             if not self.ends_with_stdin():
-                self.worker.terminate()
+                os.kill(self.main_pid(), signal.SIGTERM)
             if self.worker.wait(60):
                 raise Failed("%s: the worker's status is %d" % (self.name, self.worker.returncode))
             forget(self._kill)
@@ -79,6 +85,9 @@ class Contender:
             self._kill()
             self.worker = None
         self.broker.drop(self.queue)
+
+    def main_pid(self):
+        return self.worker.pid
 
     def ends_with_stdin(self):
         return False
@@ -260,6 +269,50 @@ class Pool(Contender):
 class Executor(Pool):
     """concurrent.futures.ProcessPoolExecutor."""
     name = "executor"
+
+
+class Gearman(Contender):
+    """A job server in C, with two workers. It keeps jobs in memory."""
+    name = "gearman"
+    program = os.path.join(TESTS, "bench-gearman")
+
+    def start(self, env=None):
+        self.port = free_port()
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
+                 "stderr": subprocess.DEVNULL}
+        self.server = subprocess.Popen([shutil.which("gearmand", path=SBIN), "-L", "127.0.0.1", "-p",
+                                        str(self.port), "--log-file", "none"], **quiet)
+        self.workers = []
+        end_at_exit(self._kill)
+        until("gearmand listens", lambda: listens(self.port))
+        self.workers = [subprocess.Popen([self.program, "work", str(self.port)], **quiet)
+                        for _ in range(2)]
+
+    def stop(self):
+        self._kill()
+        forget(self._kill)
+
+    abandon = stop
+
+    def _kill(self):
+        for process in self.workers + [self.server]:
+            process.kill()
+            process.wait()
+
+    def producer(self, *args):
+        mode, first, seconds = args
+        return [self.program, mode, str(self.port), str(first), str(seconds)]
+
+    def roles(self, producer):
+        return {"producer": [producer], "worker": [w.pid for w in self.workers],
+                "broker": [self.server.pid]}
+
+
+def gearman_missing():
+    if not shutil.which("gearmand", path=SBIN):
+        return "gearman-job-server is not installed"
+    if not os.path.exists(Gearman.program):
+        return "libgearman-dev was not installed when this was built"
 
 
 def celery_missing():

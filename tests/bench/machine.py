@@ -1,6 +1,7 @@
 """Where a run takes place: its broker, the queues in it, and the programs under test."""
 import os
 import re
+import socket
 import sys
 import time
 
@@ -29,6 +30,20 @@ def until(what, condition, every=0.005):
         if time.monotonic() > end:
             raise RuntimeError("never: " + what)
         time.sleep(every)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
 
 
 class Broker:

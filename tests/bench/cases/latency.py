@@ -1,6 +1,6 @@
 """One task outstanding: from the call to the value."""
 import figures
-from contenders import Bare, Celery, Executor, Pool, celery_missing
+from contenders import Bare, Celery, Executor, Gearman, Pool, celery_missing, gearman_missing
 
 TITLE = "one outstanding: round trip, p50 and p99"
 
@@ -14,14 +14,17 @@ def run(bench):
         return Bare(bench.broker).slice(*warm, *alone)
     core = [("bare", bare), ("ctask", lambda: bench.ctask().slice("alone", *warm)),
             ("bare again", bare)]
-    kinds = [Pool, Executor] + ([] if celery_missing() else [Celery])
-    samples = {name: [] for name in [name for name, _ in core] + [k.name for k in kinds]}
+    rest = [(kind.name, lambda kind=kind: kind(bench.broker).slice("alone", *warm))
+            for kind in (Pool, Executor) + (() if celery_missing() else (Celery,))]
+    if not gearman_missing():
+        rest.append((Gearman.name, lambda: Gearman(bench.broker).slice("alone", 200, seconds)))
+    samples = {name: [] for name, _ in core + rest}
     bench.capture()
     for _ in range(bench.rounds):
         for name, found in bench.in_turn(core, rounds=1).items():
             samples[name] += found
-        for kind in kinds:
-            samples[kind.name].append(kind(bench.broker).slice("alone", *warm))
+        for name, slice_ in rest:
+            samples[name].append(slice_())
     rows = [{"name": name, **{key: figures.median([s[key] for s in found])
                               for key in ("p50_us", "p95_us", "p99_us", "p999_us", "max_us")}}
             for name, found in samples.items()]

@@ -1,6 +1,7 @@
 """Nothing to do, with a result, 4,000 outstanding, two children: the overhead as a number."""
 import figures
-from contenders import Celery, CeleryTuned, Executor, Pool, celery_missing
+from contenders import (Celery, CeleryTuned, Executor, Gearman, Pool, celery_missing,
+                        gearman_missing)
 
 TITLE = "no-ops with results, 2 children: throughput, CPU and context switches by role"
 ROLES = ("producer", "worker", "broker")
@@ -20,6 +21,12 @@ def others(bench):
     args = ["handles", "--seconds", bench.seconds]
     entries = [(kind.name, lambda kind=kind: kind(bench.broker).slice(*args, "--window", "4000"))
                for kind in (Pool, Executor)]
+    missing = gearman_missing()
+    if missing:
+        bench.say("  gearmand is left out: " + missing)
+    else:
+        entries.append((Gearman.name, lambda: Gearman(bench.broker).slice("handles", 4000,
+                                                                          bench.seconds)))
     missing = celery_missing()
     if missing:
         bench.say("  Celery is left out: " + missing)
