@@ -44,6 +44,8 @@ class Contender:
         command = self.command()
         if not command:
             return
+        if self.broker.has_consumer(self.queue):
+            raise Failed("a stray worker consumes from " + self.queue)
         self.log = open(self.log_path(), "w")
         self.worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self.log,
                                        stderr=self.log, cwd=HERE,
