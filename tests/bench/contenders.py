@@ -85,6 +85,7 @@ class Contender:
         """After a failure: no question whether anything is left."""
         if self.worker:
             self._kill()
+            forget(self._kill)
             self.worker = None
         self.broker.drop(self.queue)
 
