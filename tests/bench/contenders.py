@@ -147,7 +147,24 @@ class Contender:
             raise Failed("%s: %s" % (self.name, process.stderr.read()[-500:] or "no answer"))
         return sample
 
+    # Slices in which other programs had more of the machine than that are taken again, so often;
+    # the calmest one counts.
+    DISTURBED = 0.05
+    tries = 1
+    slices = disturbed = 0
+
     def slice(self, *args, **kwargs):
+        found = []
+        while len(found) < self.tries:
+            found.append(self.slice_once(*args, **kwargs))
+            if found[-1]["foreign"] <= self.DISTURBED:
+                break
+        calmest = min(found, key=lambda sample: sample["foreign"])
+        Contender.slices += 1
+        Contender.disturbed += calmest["foreign"] > self.DISTURBED
+        return calmest
+
+    def slice_once(self, *args, **kwargs):
         """Worker, producer, and nothing left behind."""
         time.sleep(0.3)  # what went before has settled
         self.start()
@@ -187,10 +204,11 @@ class Ctask(Contender):
 # ---- The bare pair --------------------------------------------------------------------------------
 
 class Bare(Contender):
-    """Cell: (prefetch, pause in microseconds). Without: what is left out, as "early-ack"."""
+    """Cell: (prefetch, unconfirmed tasks at a time, pause in microseconds). Without: what is left
+    out, as "early-ack"."""
     name = "bare"
 
-    def __init__(self, broker, cell=(1000, 0), without=(), name=None):
+    def __init__(self, broker, cell=(1000, 1000, 0), without=(), name=None):
         super().__init__(broker)
         self.cell, self.flags = cell, ["--" + flag for flag in without]
         self.name = name or self.name
@@ -198,7 +216,7 @@ class Bare(Contender):
 
     def common(self, role):
         return [os.path.join(TESTS, "bench-bare"), role, "--url", URL, "--queue", self.queue,
-                "--bytes", self.bytes, "--pause", str(self.cell[1]), *self.flags]
+                "--bytes", self.bytes, "--pause", str(self.cell[2]), *self.flags]
 
     def command(self):
         return self.common("work") + ["--prefetch", str(self.cell[0])]
@@ -207,7 +225,7 @@ class Bare(Contender):
         return True
 
     def producer(self, *args):
-        return self.common("produce") + [str(a) for a in args]
+        return self.common("produce") + ["--unconfirmed", str(self.cell[1]), *map(str, args)]
 
 
 def capture(broker, path, *args):

@@ -113,7 +113,8 @@ def noop(f):
                   "at least 9: " + verdict(f["celery"], at_least=9)),
                  ("ctask to Celery, tuned", ratio(f["celery_tuned"]), "")]
     yield from table(("ratio", "median of rounds (95 % interval)", "goal"), rows)
-    yield ("The pair is fastest here with prefetch %d and a reading pause of %d us. ctask's task is "
+    yield ("The pair is fastest here with prefetch %d, %d unconfirmed tasks at a time and a reading "
+           "pause of %d us. ctask's task is "
            "%d bytes of properties and %d of body, its result %d and %d." % (
                *f["cell"], *(f["captured"][k] for k in ("task_props", "task_body", "result_props",
                                                         "result_body"))))
@@ -334,6 +335,11 @@ def page(lines):
            "[tests/bench/README.md](../tests/bench/README.md) says how it is measured and what the "
            "bare pair is; rates hold for that machine, ratios rather more widely. `./dev bench "
            "report` makes this page." % (one["broker"], machine["cores"], machine["cpu"].strip()))
+    yield ""
+    slices, disturbed = (sum(line.get(k, 0) for line in lines.values())
+                         for k in ("slices", "disturbed"))
+    yield ("In %d of %d slices other programs had more than 5 %% of the machine; read figures with "
+           "their spread." % (disturbed, slices))
     yield ""
     if any(line["quick"] for line in lines.values()):
         yield "From quick looks: %s." % ", ".join(n for n, l in lines.items() if l["quick"])

@@ -7,6 +7,7 @@
 struct options {
     const char *url, *queue, *from, *bytes;
     uint32_t prefetch, window;
+    uint32_t unconfirmed; /* produce: so many tasks at most; the rest of the window waits here */
     uint32_t pause_us;    /* after each read while more than LOAD are under way */
     double seconds;       /* produce: how long is measured, after `warm` results */
     uint64_t warm, count; /* count > 0: so many tasks, all of it measured */

@@ -16,7 +16,8 @@ static const char usage[] =
     "  --from QUEUE           capture: where the task waits\n"
     "  --prefetch N           work (1000)\n"
     "  --pause US             rest between two reads under load (0)\n"
-    "  --window N             produce: outstanding tasks (4000)\n"
+    "  --window N             produce: outstanding tasks (4000),\n"
+    "  --unconfirmed N        of which so many are not confirmed yet (1000)\n"
     "  --seconds S --warm N   produce: measure so long, after so many results (3, 4000)\n"
     "  --count N              produce: so many tasks instead\n"
     "  --rate N               produce: so many a second, whatever becomes of them\n"
@@ -39,8 +40,12 @@ void pause_us(uint32_t us)
     nanosleep(&t, NULL);
 }
 
-static struct options o = {
-    .prefetch = 1000, .window = 4000, .seconds = 3, .warm = 4000, .queue = "bench"};
+static struct options o = {.prefetch = 1000,
+                           .window = 4000,
+                           .unconfirmed = 1000,
+                           .seconds = 3,
+                           .warm = 4000,
+                           .queue = "bench"};
 
 enum { TEXT, NUMBER, LONG, REAL, FLAG };
 static const struct {
@@ -54,6 +59,7 @@ static const struct {
     {"bytes", TEXT, &o.bytes},
     {"prefetch", NUMBER, &o.prefetch},
     {"window", NUMBER, &o.window},
+    {"unconfirmed", NUMBER, &o.unconfirmed},
     {"pause", NUMBER, &o.pause_us},
     {"seconds", REAL, &o.seconds},
     {"warm", LONG, &o.warm},

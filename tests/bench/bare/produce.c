@@ -107,6 +107,7 @@ static bool task_due(const struct producer *p, int64_t now, int64_t *since)
 {
     *since = now;
     if (p->end || wire_unsent(&p->w) >= OUT_MOST || under_way(p) >= p->o->window) return false;
+    if (p->confirms.sent - p->confirms.confirmed >= p->o->unconfirmed) return false;
     if (p->o->count) return p->sent < p->o->count;
     if (p->o->rate <= 0) return true;
     *since = p->first + (int64_t)((double)p->sent / p->o->rate * 1e9);
