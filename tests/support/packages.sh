@@ -48,6 +48,10 @@ packages_for() { # what for
         want python3-celery "the other side of the tests with Celery" \
             /usr/bin/python3 -c 'import celery'
         ;;
+    bench)
+        want gnuplot-nox "draws what ./dev bench found" has_program gnuplot
+        want strace "counts system calls" has_program strace
+        ;;
     fuzz)
         want clang "has libFuzzer" has_program clang
         want llvm "shows where a finding is" has_program llvm-symbolizer llvm-symbolizer-14

@@ -1,0 +1,1 @@
+"""One file a case: TITLE says what it measures, run(bench) does it. See README.md."""
