@@ -4,7 +4,7 @@
 
 #define ID_SIZE 37 /* a uuid4 in lower case with dashes, and its NUL */
 
-/* Never fails and never repeats, in forked children too. */
+/* Never fails, never waits and never repeats, in forked children too. For any thread. */
 void id_new(char out[ID_SIZE]);
 
 #endif

@@ -1,6 +1,7 @@
 /* client.c - a client's birth and death, and what it knows of its connection. */
 #include "client/inside.h"
 
+#include "base/process.h"
 #include "base/urls.h"
 
 #include <stdarg.h>
@@ -36,7 +37,7 @@ static struct ctask_client *client_bare(void)
     const char *queue = getenv("CTASK_QUEUE");
     gethostname(host, sizeof host - 1);
     id_new(id);
-    c->pid = getpid();
+    c->pid = process_id();
     c->refs = 1;
     c->publish_timeout = PUBLISH_TIMEOUT;
     c->epoll_fd = c->timer_fd = c->watched_fd = c->watched_of = -1;
@@ -137,7 +138,7 @@ void client_unref(struct ctask_client *c)
 
 bool client_forked(const struct ctask_client *c)
 {
-    return c->pid != 0 && c->pid != getpid();
+    return c->pid != 0 && c->pid != process_id();
 }
 
 int client_hold(struct ctask_client *c)

@@ -1,11 +1,10 @@
-/* test_base.c - lists, maps, heaps, buffers, clocks, errors, ids and descriptors keep their
+/* test_base.c - lists, maps, heaps, buffers, clocks, errors and descriptors keep their
  * headers' promises. Tables, properties, URLs and the log have tests of their own. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/heap.h"
-#include "base/ids.h"
 #include "base/list.h"
 #include "base/map.h"
 
@@ -16,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct item {
@@ -270,29 +268,6 @@ START_TEST(error_texts_may_be_built_from_themselves_and_are_cut)
 }
 END_TEST
 
-START_TEST(ids_are_uuid4_and_differ_in_a_forked_child)
-{
-    char ours[ID_SIZE], theirs[ID_SIZE];
-    int fds[2];
-    ck_assert_int_eq(fd_pair(fds), 0);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        id_new(theirs);
-        _exit(fd_write_all(fds[1], theirs, sizeof theirs) != 0);
-    }
-    id_new(ours);
-    ck_assert_int_eq(fd_read_all(fds[0], theirs, sizeof theirs), 1);
-    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-    ck_assert_str_ne(ours, theirs);
-    ck_assert_uint_eq(strlen(ours), 36);
-    ck_assert_uint_eq(strspn(ours, "0123456789abcdef-"), 36);
-    ck_assert_int_eq(ours[14], '4');
-    close(fds[0]);
-    close(fds[1]);
-}
-END_TEST
-
 START_TEST(fd_reads_all_or_tells_a_clean_end_from_a_torn_one)
 {
     int fds[2];
@@ -349,7 +324,6 @@ int main(void)
     tcase_add_test(t, buf_writes_integers_in_network_order);
     tcase_add_test(t, clock_never_wakes_early_and_never_overflows);
     tcase_add_test(t, error_texts_may_be_built_from_themselves_and_are_cut);
-    tcase_add_test(t, ids_are_uuid4_and_differ_in_a_forked_child);
     tcase_add_test(t, fd_reads_all_or_tells_a_clean_end_from_a_torn_one);
     tcase_add_test(t, fd_spool_leaves_no_name_behind);
     Suite *s = suite_create("base");
