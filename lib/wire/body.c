@@ -3,6 +3,7 @@
 #include "wire/body.h"
 
 #include "wire/message.h"
+#include "wire/scalar.h"
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
@@ -70,13 +71,20 @@ static int sink_add(const char *p, size_t n, void *ctx)
     return 0;
 }
 
-bool body_append(const json_t *j, size_t max, struct buf *out)
+bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out)
 {
-    struct sink s = {.out = out, .left = max, .depth.most = BODY_DEPTH_MAX};
+    struct sink s = {.out = out, .left = max, .depth.most = depth};
     size_t before = out->len;
+    if (j && scalar_append(out, j) && out->len - before <= max) return true;
+    out->len = before;
     if (json_dump_callback(j, sink_add, &s, JSON_COMPACT | JSON_ENCODE_ANY) == 0) return true;
     out->len = before;
     return false;
+}
+
+bool body_append(const json_t *j, size_t max, struct buf *out)
+{
+    return body_append_within(j, BODY_DEPTH_MAX, max, out);
 }
 
 static int depth_add(const char *p, size_t n, void *ctx)

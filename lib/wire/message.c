@@ -37,6 +37,7 @@ static const struct header {
     HEADER("id", TEXT, true, id),
     HEADER("root_id", TEXT, true, root_id),
     HEADER("parent_id", TEXT, true, parent_id),
+    HEADER("x-ctask-map", TEXT, true, map),
     HEADER("group", TEXT, true, group),
     HEADER("origin", TEXT, false, origin),
     HEADER("eta", DATE, true, eta),
@@ -236,6 +237,7 @@ bool message_write(const struct send *s, struct buf *props)
     table_put_text(&table, "lang", bytes_text("c"));
     table_put_text(&table, "task", bytes_text(s->task));
     table_put_text(&table, "id", bytes_text(s->id));
+    text_header(&table, "x-ctask-map", s->map);
     text_header(&table, "root_id", s->root_id);
     text_header(&table, "parent_id", s->parent_id);
     date_header(&table, "eta", s->eta);

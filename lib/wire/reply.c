@@ -27,6 +27,7 @@ bool reply_read(struct bytes body, struct reply *r, struct fault *f)
     bool failed = strcmp(r->state, STATE_FAILURE) == 0 || strcmp(r->state, STATE_REVOKED) == 0;
     r->ready = r->success || failed;
     r->result = json_incref(json_object_get(whole, "result"));
+    r->items = json_incref(json_object_get(whole, "items"));
     if (failed || strcmp(r->state, STATE_RETRY) == 0) fault_from_json(r->result, &r->fault);
     double runtime = json_number_value(json_object_get(whole, "runtime"));
     if (isfinite(runtime) && runtime > 0) r->runtime = runtime;
@@ -38,5 +39,6 @@ bool reply_read(struct bytes body, struct reply *r, struct fault *f)
 void reply_done(struct reply *r)
 {
     json_decref(r->result);
+    json_decref(r->items);
     *r = (struct reply){0};
 }
