@@ -11,7 +11,8 @@
  * Files: client.c is born and dies, default.c is the client of those who name none, pump.c makes
  * progress and decides who sleeps where, call.c makes messages, send.c hands them over,
  * unconfirmed.c waits for the broker's answer to them, replies.c gives results to handles, result.c
- * is the handle, group.c and map.c gather many, args.c is the values. */
+ * is the handle, group.c and map.c gather many (map.h lists the files of maps), args.c is the
+ * values. */
 #ifndef CLIENT_INSIDE_H
 #define CLIENT_INSIDE_H
 
@@ -104,6 +105,7 @@ struct member {
     struct gather *gather;
     struct ctask_result *r;
     size_t index;
+    struct chunk *chunk; /* of a map: its handle is that of many items; else NULL */
 };
 
 /* ---- client.c -------------------------------------------------------------------------------- */
@@ -169,6 +171,11 @@ int call_args(size_t n, const struct ctask_arg *a, json_t **args, json_t **kwarg
 /* What cannot be sent, by the options, the name and the kinds of args and kwargs. */
 int call_check(const struct ctask_options *v, const char *name, const json_t *args,
                const json_t *kwargs, struct ctask_error *e);
+/* Appends the property bytes of r's message, which is of task `name`; map: and of items of that
+ * one, else NULL. False when out of memory. */
+bool call_props(const struct ctask_client *c, const struct ctask_result *r,
+                const struct ctask_options *v, const char *name, const char *map,
+                struct buf *props);
 /* *o, or the defaults for NULL, whatever version of the header the caller was compiled with. */
 struct ctask_options call_options(const struct ctask_options *o);
 

@@ -2,7 +2,7 @@
  * The reply queue is one for the client's life under one name, so results that come while the
  * connection is away wait in it. Only the first end of a task counts; what nobody waits for (any
  * more) is acknowledged and dropped. */
-#include "client/inside.h"
+#include "client/map.h"
 
 #include "base/log.h"
 #include "base/props.h"
@@ -122,13 +122,28 @@ static void reply_read_into(struct ctask_result *r, const struct envelope *m)
     }
 }
 
+/* The pending handle that a reply with this id is about; *part: what of it. NULL if none is. */
+static struct ctask_result *reply_owner(struct ctask_client *c, struct bytes id, struct part *part)
+{
+    struct map_node *n = map_find(&c->pending, id);
+    *part = (struct part){.whole = id};
+    if (n) return container_of(n, struct ctask_result, node);
+    *part = part_read(id);
+    n = part->count > 0 ? map_find(&c->pending, part->whole) : NULL;
+    struct ctask_result *r = n ? container_of(n, struct ctask_result, node) : NULL;
+    return r && is_chunk(r) ? r : NULL;
+}
+
 void replies_deliver(struct ctask_client *c, const struct envelope *m)
 {
     struct props p;
+    struct part part;
     props_read(m->props, &p); /* of an unsound one the id may still be readable */
-    struct map_node *n = map_find(&c->pending, p.correlation_id);
-    if (n) {
-        reply_read_into(container_of(n, struct ctask_result, node), m);
+    struct ctask_result *r = reply_owner(c, p.correlation_id, &part);
+    if (r && is_chunk(r)) {
+        chunk_deliver(r, &part, m);
+    } else if (r) {
+        reply_read_into(r, m);
     } else {
         c->dropped++; /* forgotten, ended by an earlier one, or a stranger's */
         log_debug("reply %" PRIu64 " that nobody waits for was dropped: '%.*s'", c->dropped,

@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-#define MOMENT 0.005              /* seconds of work in a message that goes on */
-#define REPLY_MAX (1 << 20)       /* bytes of values in one reply; more go on */
+#define MOMENT 0.005             /* seconds of work in a message that goes on */
+#define REPLY_MAX (1 << 20)      /* bytes of values in one reply; more go on */
 #define LONG_RUN (CLOCK_MS / 10) /* an item whose run time is told by itself */
 
 struct chunk {
@@ -20,8 +20,8 @@ struct chunk {
     size_t n;               /* items */
     struct ctask_call item; /* the one that runs */
     struct buf values, notes;
-    struct buf own;   /* messages that go on: items alone, smaller maps */
-    bool failed;      /* memory is short */
+    struct buf own; /* messages that go on: items alone, smaller maps */
+    bool failed;    /* memory is short */
     bool wants_reply;
 };
 
@@ -164,8 +164,8 @@ static size_t items_run(struct chunk *k, int64_t begun, int64_t *end)
     size_t i = 0;
     for (; i < k->n && !k->failed; i++) {
         bool expired = t->m.expires > 0 && t->m.expires < clock_wall();
-        if (i > 0 && (at >= slice || expired || ctask_call_cancelled(t) ||
-                      k->values.len >= REPLY_MAX))
+        if (i > 0 &&
+            (at >= slice || expired || ctask_call_cancelled(t) || k->values.len >= REPLY_MAX))
             break;
         item_reset(t);
         part_write(t->id, k->part.whole, k->part.first + i, 0);
@@ -214,7 +214,8 @@ static bool run(struct chunk *k, struct buf *out)
     if (!relay_enter(&k->item)) return false;
     size_t done = items_run(k, begun, &end);
     relay_leave();
-    size_t each = ctask_call_cancelled(&k->item) ? k->n : moment_of(k, done ? done : 1, end - begun);
+    size_t each =
+        ctask_call_cancelled(&k->item) ? k->n : moment_of(k, done ? done : 1, end - begun);
     if (done < k->n && !rest_post(k, done, each)) return false;
     return done_post(k, DONE_SUCCESS, clock_seconds(end - begun), out);
 }
@@ -254,8 +255,8 @@ bool chunk_run(struct ctask_call *t, struct buf *out, bool *ok)
     k.item.m.reply_to = bytes_of(NULL, 0); /* nobody sees the progress of an item */
     memcpy(k.item.root_id, t->root_id, sizeof k.item.root_id);
     k.own.max = k.values.max = k.notes.max = out->max;
-    *ok = t->m.crashes > 0 ? rest_post(&k, 0, 1) && done_post(&k, DONE_RETRY, 0, out)
-                           : run(&k, out);
+    *ok =
+        t->m.crashes > 0 ? rest_post(&k, 0, 1) && done_post(&k, DONE_RETRY, 0, out) : run(&k, out);
     json_decref(k.item.body.kwargs);
     buf_done(&k.values);
     buf_done(&k.notes);

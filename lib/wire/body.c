@@ -135,14 +135,20 @@ static bool literal(struct buf *out, const char *s)
     return buf_bytes_append(out, bytes_text(s));
 }
 
+#define BODY_END ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]"
+
 bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out)
 {
     size_t before = out->len;
     bool ok = literal(out, "[") && (args ? body_append(args, BUF_MAX, out) : literal(out, "[]")) &&
               literal(out, ",") &&
               (kwargs ? body_append(kwargs, BUF_MAX, out) : literal(out, "{}")) &&
-              literal(out, ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,"
-                           "\"chord\":null}]");
+              literal(out, BODY_END);
     if (!ok) out->len = before;
     return ok;
+}
+
+bool message_body_put(struct bytes args, struct buf *out)
+{
+    return literal(out, "[") && buf_bytes_append(out, args) && literal(out, ",{}" BODY_END);
 }

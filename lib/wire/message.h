@@ -97,6 +97,8 @@ void message_body_done(struct message_body *b);
 /* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory
  * or json_unfit. */
 bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
+/* The same of arguments that are JSON text already. */
+bool message_body_put(struct bytes args, struct buf *out);
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 

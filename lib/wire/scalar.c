@@ -8,8 +8,7 @@ bool scalar_int(struct buf *out, int64_t v)
     char digits[DIGITS_MAX];
     size_t at = sizeof digits;
     uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    do
-        digits[--at] = (char)('0' + rest % 10);
+    do digits[--at] = (char)('0' + rest % 10);
     while ((rest /= 10) > 0);
     if (v < 0) digits[--at] = '-';
     return buf_append(out, digits + at, sizeof digits - at);

@@ -41,8 +41,7 @@ static char *number_put(char *out, size_t n)
 {
     char digits[20];
     size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + n % 10);
+    do digits[--at] = (char)('0' + n % 10);
     while ((n /= 10) > 0);
     memcpy(out, digits + at, sizeof digits - at);
     return out + (sizeof digits - at);
@@ -111,8 +110,8 @@ bool note_write(struct buf *notes, const struct note *n)
     if (j && n->elsewhere)
         json_object_set_new(j, "status", json_string(STATE_RETRY));
     else if (j && n->failed)
-        json_object_update_missing_new(j, json_pack("{s:s, s:o}", "status", STATE_FAILURE,
-                                                    "result", fault_to_json(&n->fault)));
+        json_object_update_missing_new(j, json_pack("{s:s, s:o}", "status", STATE_FAILURE, "result",
+                                                    fault_to_json(&n->fault)));
     if (j && n->runtime > 0) json_object_set_new(j, "runtime", json_real(n->runtime));
     bool ok = j && (notes->len == 0 || literal(notes, ",")) && body_append(j, BUF_MAX, notes);
     json_decref(j);
@@ -150,8 +149,9 @@ static bool real_append(struct buf *out, double d)
 bool starmap_reply_write(const struct message *m, struct bytes values, struct bytes notes,
                          double runtime, bool redelivered, struct buf *props, struct buf *body)
 {
-    return literal(body, "{\"status\":\"SUCCESS\",\"result\":[") && buf_bytes_append(body, values) &&
-           literal(body, "],\"items\":[") && buf_bytes_append(body, notes) &&
+    return literal(body, "{\"status\":\"SUCCESS\",\"result\":[") &&
+           buf_bytes_append(body, values) && literal(body, "],\"items\":[") &&
+           buf_bytes_append(body, notes) &&
            literal(body, "],\"traceback\":null,\"children\":[],\"task_id\":") &&
            text_append(body, outcome_id(m)) && literal(body, ",\"runtime\":") &&
            real_append(body, runtime) &&

@@ -1,0 +1,147 @@
+/* chunk.c - items of a map on their way in one message, and what comes back for it. See map.h. */
+#include "client/map.h"
+
+#include <stdlib.h>
+
+#define LOOK_AFTER 16 /* items that go alone, to see how long the first ones took */
+
+bool is_chunk(const struct ctask_result *r)
+{
+    return r->member && r->member->chunk;
+}
+
+bool chunk_news(const struct ctask_map *m)
+{
+    return !list_empty(&m->gather.ended) || !list_empty(&m->replies);
+}
+
+static struct chunk *chunk_new(struct ctask_map *m, struct ctask_result *r)
+{
+    size_t n = m->item_count;
+    struct chunk *k = calloc(1, sizeof *k + (n > 1 ? (n + 7) / 8 : 0));
+    if (!k) return NULL;
+    k->map = m;
+    k->n = n;
+    k->first = m->stat.sent - n;
+    k->member.index = k->first;
+    k->member.chunk = n > 1 ? k : NULL;
+    pthread_mutex_lock(&m->client->lock);
+    gather_add(&m->gather, &k->member, r); /* before a reply can come */
+    pthread_mutex_unlock(&m->client->lock);
+    return k;
+}
+
+void chunk_free(struct chunk *k)
+{
+    struct ctask_map *m = k->map;
+    struct ctask_result *r = k->member.r;
+    struct chunk_reply *p;
+    pthread_mutex_lock(&m->client->lock);
+    if (k->replies > 0) {
+        list_each(p, &m->replies, struct chunk_reply, link) {
+            if (p->chunk != k) continue;
+            list_remove(&p->link);
+            free(p);
+        }
+    }
+    list_remove(&k->member.link);
+    r->member = NULL;
+    pthread_mutex_unlock(&m->client->lock);
+    ctask_result_forget(r);
+    free(k);
+}
+
+/* ---- Out ------------------------------------------------------------------------------------- */
+
+static bool body_write(struct ctask_map *m)
+{
+    struct bytes items = buf_bytes(&m->items);
+    buf_clear(&m->body);
+    if (m->item_count == 1) return message_body_put(items, &m->body);
+    return starmap_begin(bytes_text(m->name), &m->body) && buf_bytes_append(&m->body, items) &&
+           starmap_end(&m->body);
+}
+
+static int message_send(struct ctask_map *m, struct ctask_result *r, struct ctask_error *e)
+{
+    struct ctask_options *v = &m->options;
+    struct buf props = {0};
+    const char *queue = v->queue || !*m->client->queue ? v->queue : m->client->queue;
+    struct ctask_options named = *v;
+    named.queue = queue;
+    bool many = m->item_count > 1;
+    bool look = many || (m->pace.fixed == 0 && m->pace.each <= 0 && m->stat.sent % LOOK_AFTER == 0);
+    if (call_check(&named, m->name, NULL, NULL, e) != CTASK_OK) return e->code;
+    if (!call_props(m->client, r, &named, many ? TASK_STARMAP : m->name, many ? m->name : NULL,
+                    &props) ||
+        !body_write(m))
+        error_set(e, CTASK_ENOMEM, "out of memory");
+    else
+        send_message(m->client, r, queue, message_delay(v->countdown), buf_bytes(&props),
+                     buf_bytes(&m->body), !look, e);
+    buf_done(&props);
+    return e->code;
+}
+
+/* What the broker answered while it was sent may say how long items take. */
+static void learn(struct ctask_map *m)
+{
+    if (m->pace.fixed > 0 || m->pace.each > 0) return;
+    pthread_mutex_lock(&m->client->lock);
+    if (!list_empty(&m->gather.ended))
+        pace_ran(&m->pace, 1, list_last(&m->gather.ended, struct member, link)->r->runtime);
+    pthread_mutex_unlock(&m->client->lock);
+}
+
+int chunk_send(struct ctask_map *m, bool fails, struct ctask_error *e)
+{
+    char id[ID_SIZE];
+    if (m->item_count == 0) return CTASK_OK;
+    id_new(id);
+    struct ctask_result *r = result_new(m->client, id);
+    struct chunk *k = r ? chunk_new(m, r) : NULL;
+    if (!k) {
+        if (r) ctask_result_forget(r);
+        return error_set(e, CTASK_ENOMEM, "out of memory");
+    }
+    r->no_result = m->options.no_result;
+    if (message_send(m, r, e) != CTASK_OK) {
+        if (!fails || e->flags & CTASK_RETRIABLE) {
+            chunk_free(k);
+            return e->code;
+        }
+        pthread_mutex_lock(&m->client->lock);
+        result_fail(r, e, NULL, 0);
+        pthread_mutex_unlock(&m->client->lock);
+    }
+    pace_sent(&m->pace);
+    buf_clear(&m->items);
+    m->item_count = 0;
+    learn(m);
+    return CTASK_OK;
+}
+
+/* ---- Back ------------------------------------------------------------------------------------ */
+
+void chunk_deliver(struct ctask_result *r, const struct part *p, const struct envelope *m)
+{
+    struct chunk *k = r->member->chunk;
+    bool too_big = m->body_size != m->body.n;
+    size_t n = too_big ? 0 : m->body.n;
+    struct chunk_reply *reply = malloc(sizeof *reply + n);
+    if (!reply) {
+        struct ctask_error e;
+        error_set(&e, CTASK_ENOMEM, "out of memory");
+        result_fail(r, &e, NULL, 0);
+        return;
+    }
+    *reply = (struct chunk_reply){.chunk = k,
+                                  .first = p->first,
+                                  .count = p->count,
+                                  .one = p->one,
+                                  .too_big = too_big,
+                                  .n = n};
+    if (n > 0) memcpy(reply->body, m->body.p, n);
+    list_append(&k->map->replies, &reply->link);
+    k->replies++;
+}
