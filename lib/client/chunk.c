@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define LOOK_AFTER 16 /* items that go alone, to see how long the first ones took */
+#define LEARN_WAIT 0.005 /* seconds */
 
 bool is_chunk(const struct ctask_result *r)
 {
@@ -70,7 +70,6 @@ static int message_send(struct ctask_map *m, struct ctask_result *r, struct ctas
     struct ctask_options named = *v;
     named.queue = queue;
     bool many = m->item_count > 1;
-    bool look = many || (m->pace.fixed == 0 && m->pace.each <= 0 && m->stat.sent % LOOK_AFTER == 0);
     if (call_check(&named, m->name, NULL, NULL, e) != CTASK_OK) return e->code;
     if (!call_props(m->client, r, &named, many ? TASK_STARMAP : m->name, many ? m->name : NULL,
                     &props) ||
@@ -78,19 +77,30 @@ static int message_send(struct ctask_map *m, struct ctask_result *r, struct ctas
         error_set(e, CTASK_ENOMEM, "out of memory");
     else
         send_message(m->client, r, queue, message_delay(v->countdown), buf_bytes(&props),
-                     buf_bytes(&m->body), !look, e);
+                     buf_bytes(&m->body), !many, e);
     buf_done(&props);
     return e->code;
 }
 
-/* What the broker answered while it was sent may say how long items take. */
+static bool has_news(struct ctask_client *c, void *m)
+{
+    (void)c;
+    return chunk_news(m);
+}
+
+/* How long items take the first answers say. For those it is worth waiting a moment, a few times,
+ * before hundreds have left one by one. */
 static void learn(struct ctask_map *m)
 {
-    if (m->pace.fixed > 0 || m->pace.each > 0) return;
-    pthread_mutex_lock(&m->client->lock);
+    struct ctask_client *c = m->client;
+    size_t n = m->stat.sent;
+    if (m->pace.fixed > 0 || m->pace.each > 0 || m->options.no_result) return;
+    if (n != 32 && n != 128 && n != 512) return;
+    if (client_hold(c) != CTASK_OK) return;
+    if (c->x && !c->in_task) pump_until(c, has_news, m, clock_in(LEARN_WAIT));
     if (!list_empty(&m->gather.ended))
         pace_ran(&m->pace, 1, list_last(&m->gather.ended, struct member, link)->r->runtime);
-    pthread_mutex_unlock(&m->client->lock);
+    client_leave(c);
 }
 
 int chunk_send(struct ctask_map *m, bool fails, struct ctask_error *e)

@@ -116,6 +116,7 @@ void ctask_map_close(struct ctask_map *m)
 void ctask_map_end(struct ctask_map *m)
 {
     struct ctask_error ignored = {0}; /* ctask_map_next tries again */
+    if (m->ended) return;
     m->ended = true;
     chunk_send(m, true, &ignored);
     if (client_enter(m->client) != CTASK_OK) return;
