@@ -99,7 +99,7 @@ static void learn(struct ctask_map *m)
     if (client_hold(c) != CTASK_OK) return;
     if (c->x && !c->in_task) pump_until(c, has_news, m, clock_in(LEARN_WAIT));
     if (!list_empty(&m->gather.ended))
-        pace_ran(&m->pace, 1, list_last(&m->gather.ended, struct member, link)->r->runtime);
+        pace_ran(&m->pace, 1, list_last(&m->gather.ended, struct member, link)->r->runtime, 0);
     client_leave(c);
 }
 

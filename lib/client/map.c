@@ -172,7 +172,7 @@ static void single_ended(struct ctask_map *m, struct member *k, size_t *index,
 {
     m->given = *r = k->r;
     *index = k->index;
-    pace_ran(&m->pace, 1, k->r->runtime);
+    pace_ran(&m->pace, 1, k->r->runtime, 0);
     free(k);
 }
 

@@ -17,15 +17,16 @@
 struct pace {
     size_t fixed;
     double each;   /* seconds an item runs, a moving average; 0: not known */
-    size_t size;   /* of the next chunk; grows towards what the average says */
+    double bytes;  /* of its reply, the same */
+    size_t size;   /* of the next chunk; grows towards what the averages say */
     unsigned sent; /* chunks of this size */
 };
 
 #define PACE_CHUNKS 128 /* under way at a time */
 
 size_t pace_size(const struct pace *p);
-/* n items ran for so long in all. */
-void pace_ran(struct pace *p, size_t n, double seconds);
+/* n items ran for so long in all, and came back in so many bytes; 0: not known. */
+void pace_ran(struct pace *p, size_t n, double seconds, size_t bytes);
 void pace_sent(struct pace *p);
 
 /* ---- chunk.c --------------------------------------------------------------------------------- */

@@ -8,13 +8,15 @@
 
 #define MOMENT 0.005 /* seconds */
 #define SIZE_MOST 4096
-#define DOUBLED_AFTER 4 /* messages */
+#define BYTES_MOST 65536.0 /* of a reply */
+#define DOUBLED_AFTER 4    /* messages */
 
 static size_t goal(const struct pace *p)
 {
     if (p->fixed > 0) return p->fixed;
     if (p->each <= 0) return 1;
     double n = MOMENT / p->each;
+    if (n * p->bytes > BYTES_MOST) n = BYTES_MOST / p->bytes;
     return n < 1 ? 1 : n > SIZE_MOST ? SIZE_MOST : (size_t)n;
 }
 
@@ -24,14 +26,19 @@ size_t pace_size(const struct pace *p)
     return p->fixed > 0 || p->size > most ? most : p->size > 0 ? p->size : 1;
 }
 
-void pace_ran(struct pace *p, size_t n, double seconds)
+static void follow(double *average, double is, size_t n)
+{
+    if (*average <= 0)
+        *average = is;
+    else
+        *average += (is - *average) / (n > 1 ? 2 : 8);
+}
+
+void pace_ran(struct pace *p, size_t n, double seconds, size_t bytes)
 {
     if (n == 0 || !(seconds > 0)) return;
-    double each = seconds / (double)n;
-    if (p->each <= 0)
-        p->each = each;
-    else
-        p->each += (each - p->each) / (n > 1 ? 2 : 8);
+    follow(&p->each, seconds / (double)n, n);
+    if (bytes > 0) follow(&p->bytes, (double)bytes / (double)n, n);
 }
 
 void pace_sent(struct pace *p)

@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#define AROUND 256 /* bytes of a reply that are about all items */
+
 struct reading {
     struct chunk *chunk;  /* NULL: nothing is read */
     size_t base, at, end; /* of its items: the reply begins with base */
@@ -76,7 +78,7 @@ static bool notes_sound(struct reading *g, size_t n)
 }
 
 /* A success: a list of values for count items, or for the first of them if it has notes. */
-static void list_begin(struct ctask_map *m, struct reading *g, size_t count)
+static void list_begin(struct ctask_map *m, struct reading *g, size_t count, size_t bytes)
 {
     size_t n = json_array_size(g->reply.result);
     bool itemized = json_is_array(g->reply.items);
@@ -87,7 +89,7 @@ static void list_begin(struct ctask_map *m, struct reading *g, size_t count)
     }
     g->list = true;
     g->end = g->base + n;
-    if (itemized) pace_ran(&m->pace, n, g->reply.runtime);
+    if (itemized) pace_ran(&m->pace, n, g->reply.runtime, bytes > AROUND ? bytes - AROUND : 0);
 }
 
 static void body_begin(struct ctask_map *m, struct reading *g, const struct chunk_reply *r)
@@ -105,9 +107,9 @@ static void body_begin(struct ctask_map *m, struct reading *g, const struct chun
         g->share = r->one ? g->reply.runtime : 0;
     } else if (r->one) {
         g->share = g->reply.runtime;
-        pace_ran(&m->pace, 1, g->share);
+        pace_ran(&m->pace, 1, g->share, 0);
     } else {
-        list_begin(m, g, g->end - g->base);
+        list_begin(m, g, g->end - g->base, r->n);
     }
 }
 
