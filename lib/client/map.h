@@ -91,7 +91,7 @@ size_t map_window(const struct ctask_map *m);
 
 struct reading *reading_new(void);
 void reading_free(struct reading *g);
-/* Begins with a reply (consumed), or with the end of a chunk's handle. */
+/* Begins with a reply (taken over), or with the end of a chunk's handle. */
 void reading_reply(struct ctask_map *m, struct chunk_reply *r);
 void reading_ended(struct ctask_map *m, struct chunk *k);
 /* The next item that has ended, shown in m->item; its index. False if there is none. */

@@ -5,9 +5,8 @@
 #include "task/after.h"
 #include "task/relay.h"
 #include "wire/body.h"
+#include "wire/element.h"
 #include "wire/starmap.h"
-
-#include <stdio.h>
 
 #define MOMENT 0.005             /* seconds of work in a message that goes on */
 #define REPLY_MAX (1 << 20)      /* bytes of values in one reply; more go on */
@@ -15,10 +14,11 @@
 
 struct chunk {
     const struct ctask_call *whole;
-    struct part part; /* of its producer's message */
-    struct starmap map;
-    size_t n;               /* items */
-    struct ctask_call item; /* the one that runs */
+    struct part part;         /* of its producer's message */
+    struct bytes items, rest; /* as text, and those that have not run */
+    size_t n;                 /* items */
+    struct bytes one;         /* the item that runs, as text */
+    struct ctask_call item;   /* the one that runs */
     struct buf values, notes;
     struct buf own; /* messages that go on: items alone, smaller maps */
     bool failed;    /* memory is short */
@@ -27,28 +27,21 @@ struct chunk {
 
 /* ---- What goes on ---------------------------------------------------------------------------- */
 
-/* Appends items [at, at + count) as a message; one alone is an ordinary one. how: beside id and
- * task, which are set here. */
-static bool part_post(struct chunk *k, size_t at, size_t count, struct copy how, double delay)
+/* Appends items [at, at + count), which this text is, as a message; one alone is an ordinary one.
+ * how: beside id and task, which are set here. */
+static bool part_post(struct chunk *k, size_t at, size_t count, struct bytes text, struct copy how,
+                      double delay)
 {
     const struct ctask_call *t = k->whole;
     struct buf props = {0}, body = {0};
-    char id[PART_SIZE], name[256];
-    bool ok = true;
+    char id[PART_SIZE];
     part_write(id, k->part.whole, k->part.first + at, count > 1 ? count : 0);
-    snprintf(name, sizeof name, "%s", t->task->name);
     how.id = id;
-    how.task = count == 1 ? name : NULL;
+    how.task = count == 1 ? t->task->name : NULL;
     how.again = ctask_call_redelivered(t);
-    if (count == 1) {
-        ok = message_body_write(json_array_get(k->map.items, at), NULL, &body);
-    } else {
-        ok = starmap_begin(bytes_text(name), &body);
-        for (size_t i = at; ok && i < at + count; i++)
-            ok = (i == at || buf_append(&body, ",", 1)) &&
-                 body_append(json_array_get(k->map.items, i), BUF_MAX, &body);
-        ok = ok && starmap_end(&body);
-    }
+    bool ok = count == 1 ? message_body_put(text, &body)
+                         : starmap_begin(bytes_text(t->task->name), &body) &&
+                               buf_bytes_append(&body, text) && starmap_end(&body);
     ok = ok && message_copy(t->job->props, &how, &props) &&
          posted_append(&k->own, &(struct posted){.kind = POSTED_PART,
                                                  .routing_key = t->job->queue,
@@ -61,12 +54,18 @@ static bool part_post(struct chunk *k, size_t at, size_t count, struct copy how,
     return ok;
 }
 
-/* From `at` on, in messages of `each`. */
+/* What has not run, from item `at` on, in messages of `each`. */
 static bool rest_post(struct chunk *k, size_t at, size_t each)
 {
     bool ok = true;
-    for (; ok && at < k->n; at += each)
-        ok = part_post(k, at, at + each < k->n ? each : k->n - at, (struct copy){0}, 0);
+    while (ok && at < k->n) {
+        struct bytes text = k->rest, one = {0};
+        size_t count = 0;
+        while (count < each && element_next(&k->rest, &one) == 1) count++;
+        text.n = (size_t)(one.p + one.n - text.p);
+        ok = part_post(k, at, count, text, (struct copy){0}, 0);
+        at += count;
+    }
     return ok;
 }
 
@@ -124,7 +123,7 @@ static void item_failed(struct chunk *k, size_t i, struct note *n)
     n->failed = t->end == CALL_FAILED;
     n->elsewhere = !n->failed;
     n->fault = t->fault;
-    if (n->elsewhere && !part_post(k, i, 1, how, retry ? t->delay : 0)) k->failed = true;
+    if (n->elsewhere && !part_post(k, i, 1, k->one, how, retry ? t->delay : 0)) k->failed = true;
 }
 
 /* Notes how item i, which has run, ended. */
@@ -169,8 +168,12 @@ static size_t items_run(struct chunk *k, int64_t begun, int64_t *end)
             break;
         item_reset(t);
         part_write(t->id, k->part.whole, k->part.first + i, 0);
-        t->body.args = json_array_get(k->map.items, i);
-        int64_t ended = call_run(t, at);
+        int64_t ended = at;
+        element_next(&k->rest, &k->one);
+        if (element_array(k->one, &t->body.args, &t->fault))
+            ended = call_run(t, at);
+        else
+            call_end(t, CALL_REFUSED);
         item_ended(k, i, ended - at);
         at = ended;
     }
@@ -179,12 +182,12 @@ static size_t items_run(struct chunk *k, int64_t begun, int64_t *end)
     return i;
 }
 
-static bool reply_post(const struct chunk *k, double runtime, struct buf *posted)
+static bool reply_post(const struct chunk *k, size_t done, double runtime, struct buf *posted)
 {
     const struct message *m = &k->whole->m;
     struct buf props = {0}, body = {0};
     bool ok = !k->wants_reply ||
-              (starmap_reply_write(m, buf_bytes(&k->values), buf_bytes(&k->notes), runtime,
+              (starmap_reply_write(m, done, buf_bytes(&k->values), buf_bytes(&k->notes), runtime,
                                    ctask_call_redelivered(k->whole), &props, &body) &&
                posted_append(posted, &(struct posted){.kind = POSTED_RESULT,
                                                       .routing_key = m->reply_to,
@@ -196,11 +199,12 @@ static bool reply_post(const struct chunk *k, double runtime, struct buf *posted
 }
 
 /* The reply first: what goes on may be answered soon. */
-static bool done_post(struct chunk *k, enum done_state state, double runtime, struct buf *out)
+static bool done_post(struct chunk *k, enum done_state state, size_t done, double runtime,
+                      struct buf *out)
 {
     struct buf posted = {.max = out->max};
     struct done d = {.state = state, .runtime = runtime};
-    bool ok = !k->failed && (state == DONE_RETRY || reply_post(k, runtime, &posted)) &&
+    bool ok = !k->failed && (state == DONE_RETRY || reply_post(k, done, runtime, &posted)) &&
               buf_bytes_append(&posted, buf_bytes(&k->own));
     d.posted = buf_bytes(&posted);
     ok = ok && done_write(out, &d);
@@ -217,23 +221,42 @@ static bool run(struct chunk *k, struct buf *out)
     size_t each =
         ctask_call_cancelled(&k->item) ? k->n : moment_of(k, done ? done : 1, end - begun);
     if (done < k->n && !rest_post(k, done, each)) return false;
-    return done_post(k, DONE_SUCCESS, clock_seconds(end - begun), out);
+    return done_post(k, DONE_SUCCESS, done, clock_seconds(end - begun), out);
+}
+
+/* The items as text, whoever wrote the body. */
+static bool items_open(struct chunk *k, const struct ctask_call *t, struct buf *own,
+                       struct fault *f)
+{
+    struct starmap s;
+    struct bytes name = bytes_text(t->task->name);
+    k->items = starmap_items(t->job->body, name);
+    if (t->body.whole) {
+        if (!starmap_read(&t->body, &s, f)) return false;
+        if (!bytes_equal(s.task, name))
+            return fault_set(f, "InvalidTaskError", "the items are of %.*s and the header says %s",
+                             BYTES_ARG(s.task), t->task->name);
+        if (!body_append(s.items, BUF_MAX, own))
+            return fault_set(f, "MemoryError", "out of memory");
+        k->items = bytes_of(buf_head(own) + 1, own->len - 2);
+    }
+    k->rest = k->items;
+    return element_count(k->items, &k->n) || fault_set(f, "DecodeError", "not JSON");
 }
 
 static bool fits(const struct chunk *k, struct fault *f)
 {
-    if (!bytes_is(k->map.task, k->whole->task->name))
-        return fault_set(f, "InvalidTaskError", "the items are of %.*s and the header says %s",
-                         BYTES_ARG(k->map.task), k->whole->task->name);
     if (k->part.whole.n > PART_WHOLE_MAX)
         return fault_set(f, "InvalidTaskError", "its id is over %d bytes long", PART_WHOLE_MAX);
     if (k->n == 0 || (k->part.count > 0 && k->part.count != k->n))
         return fault_set(f, "InvalidTaskError", "it has %zu items and not as many as it says",
                          k->n);
-    for (size_t i = 0; i < k->n; i++)
-        if (!json_is_array(json_array_get(k->map.items, i)))
-            return fault_set(f, "InvalidTaskError", "item %zu is no list of arguments", i);
     return true;
+}
+
+bool chunk_is_text(const struct ctask_call *t)
+{
+    return starmap_itemized(&t->m) && starmap_items(t->job->body, bytes_text(t->task->name)).n > 0;
 }
 
 bool chunk_run(struct ctask_call *t, struct buf *out, bool *ok)
@@ -242,12 +265,9 @@ bool chunk_run(struct ctask_call *t, struct buf *out, bool *ok)
                       .part = part_read(t->m.id),
                       .wants_reply = outcome_wanted(&t->m),
                       .item = {.job = t->job, .fd = t->fd, .m = t->m, .task = t->task}};
-    if (!starmap_read(&t->body, &k.map, &t->fault)) {
-        call_end(t, CALL_REFUSED);
-        return false;
-    }
-    k.n = json_array_size(k.map.items);
-    if (!fits(&k, &t->fault)) {
+    struct buf own = {0};
+    if (!items_open(&k, t, &own, &t->fault) || !fits(&k, &t->fault)) {
+        buf_done(&own);
         call_end(t, CALL_REFUSED);
         return false;
     }
@@ -255,9 +275,11 @@ bool chunk_run(struct ctask_call *t, struct buf *out, bool *ok)
     k.item.m.reply_to = bytes_of(NULL, 0); /* nobody sees the progress of an item */
     memcpy(k.item.root_id, t->root_id, sizeof k.item.root_id);
     k.own.max = k.values.max = k.notes.max = out->max;
-    *ok =
-        t->m.crashes > 0 ? rest_post(&k, 0, 1) && done_post(&k, DONE_RETRY, 0, out) : run(&k, out);
+    *ok = t->m.crashes > 0 ? rest_post(&k, 0, 1) && done_post(&k, DONE_RETRY, 0, 0, out)
+                           : run(&k, out);
     json_decref(k.item.body.kwargs);
+    json_decref(k.item.body.args);
+    buf_done(&own);
     buf_done(&k.values);
     buf_done(&k.notes);
     buf_done(&k.own);

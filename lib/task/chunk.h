@@ -19,6 +19,8 @@
 
 #define CHUNK_SLICE 0.1 /* seconds */
 
+/* True if t's body is as our producers write it: then it is not parsed as a whole. */
+bool chunk_is_text(const struct ctask_call *t);
 /* Runs t, which is opened, and appends its DONE frame; *ok is false when out of memory. False, and
  * nothing was done, if its body is not such a message: then t was told why. */
 bool chunk_run(struct ctask_call *t, struct buf *out, bool *ok);

@@ -36,7 +36,8 @@ struct reply {
     bool ready; /* SUCCESS, FAILURE, REVOKED */
     bool success;
     json_t *result; /* new reference; may be NULL */
-    json_t *items;  /* the same: what is special about items, see starmap.h */
+    json_t *items;  /* the same: what is special about items, see starmap.h; */
+    size_t count;   /* of how many of them; 0: it does not say */
     struct fault fault;
     double runtime;
     bool redelivered;

@@ -28,6 +28,8 @@ bool reply_read(struct bytes body, struct reply *r, struct fault *f)
     r->ready = r->success || failed;
     r->result = json_incref(json_object_get(whole, "result"));
     r->items = json_incref(json_object_get(whole, "items"));
+    json_int_t count = json_integer_value(json_object_get(whole, "count"));
+    if (count > 0) r->count = (size_t)count;
     if (failed || strcmp(r->state, STATE_RETRY) == 0) fault_from_json(r->result, &r->fault);
     double runtime = json_number_value(json_object_get(whole, "runtime"));
     if (isfinite(runtime) && runtime > 0) r->runtime = runtime;

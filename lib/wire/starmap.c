@@ -2,6 +2,7 @@
 #include "wire/starmap.h"
 
 #include "wire/body.h"
+#include "wire/element.h"
 #include "wire/scalar.h"
 
 #include <math.h>
@@ -82,9 +83,23 @@ bool starmap_begin(struct bytes task, struct buf *out)
                         "\"immutable\":false},\"it\":[");
 }
 
+#define END "]},{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]"
+
 bool starmap_end(struct buf *out)
 {
-    return literal(out, "]},{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]");
+    return literal(out, END);
+}
+
+struct bytes starmap_items(struct bytes body, struct bytes task)
+{
+    static const struct bytes nothing, end = {(const uint8_t *)END, sizeof END - 1};
+    struct buf begin = {0};
+    bool same = starmap_begin(task, &begin) && body.n >= begin.len + end.n &&
+                memcmp(body.p, buf_head(&begin), begin.len) == 0 &&
+                bytes_equal(bytes_of(body.p + body.n - end.n, end.n), end);
+    struct bytes items = same ? bytes_of(body.p + begin.len, body.n - begin.len - end.n) : nothing;
+    buf_done(&begin);
+    return items;
 }
 
 bool starmap_read(const struct message_body *b, struct starmap *s, struct fault *f)
@@ -146,15 +161,80 @@ static bool real_append(struct buf *out, double d)
     return ok;
 }
 
-bool starmap_reply_write(const struct message *m, struct bytes values, struct bytes notes,
-                         double runtime, bool redelivered, struct buf *props, struct buf *body)
+/* The list last: what is beside it can be read without it. */
+bool starmap_reply_write(const struct message *m, size_t count, struct bytes values,
+                         struct bytes notes, double runtime, bool redelivered, struct buf *props,
+                         struct buf *body)
 {
-    return literal(body, "{\"status\":\"SUCCESS\",\"result\":[") &&
-           buf_bytes_append(body, values) && literal(body, "],\"items\":[") &&
-           buf_bytes_append(body, notes) &&
-           literal(body, "],\"traceback\":null,\"children\":[],\"task_id\":") &&
+    return literal(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
+           literal(body, "],\"count\":") && scalar_int(body, (int64_t)count) &&
+           literal(body, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
            text_append(body, outcome_id(m)) && literal(body, ",\"runtime\":") &&
            real_append(body, runtime) &&
-           literal(body, redelivered ? ",\"redelivered\":true}" : "}") &&
-           body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
+           literal(body, redelivered ? ",\"redelivered\":true" : "") &&
+           literal(body, ",\"result\":[") && buf_bytes_append(body, values) &&
+           literal(body, "]}") && body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
+}
+
+static bool begins_with(struct bytes s, const char *text)
+{
+    size_t n = strlen(text);
+    return s.n >= n && memcmp(s.p, text, n) == 0;
+}
+
+/* Finds the list of a reply that has it last. *head: what stands before it, without the comma. */
+static bool list_find(struct bytes body, struct bytes *head, struct bytes *list)
+{
+    static const char result[] = "\"result\":[";
+    struct bytes rest, member;
+    if (!begins_with(body, "{\"status\":\"SUCCESS\",\"items\":[") || body.p[body.n - 1] != '}' ||
+        body.p[body.n - 2] != ']')
+        return false;
+    rest = bytes_of(body.p + 1, body.n - 1);
+    while (!begins_with(rest, result))
+        if (element_next(&rest, &member) != 1) return false;
+    *head = bytes_of(body.p, (size_t)(rest.p - body.p) - 1);
+    *list = bytes_of(rest.p + sizeof result - 1, rest.n - (sizeof result - 1) - 2);
+    return true;
+}
+
+/* As a worker of ours writes it. False: read it as a whole. */
+static bool listed_read(struct bytes body, struct starmap_reply *r)
+{
+    struct bytes head;
+    struct fault ignored;
+    bool ok = list_find(body, &head, &r->list) && buf_bytes_append(&r->text, head) &&
+              literal(&r->text, "}") && reply_read(buf_bytes(&r->text), &r->reply, &ignored);
+    if (ok && r->reply.success && json_is_array(r->reply.items) && r->reply.count > 0) {
+        r->listed = true;
+        r->count = r->reply.count;
+        return true;
+    }
+    starmap_reply_done(r);
+    return false;
+}
+
+bool starmap_reply_read(struct bytes body, struct starmap_reply *r, struct fault *f)
+{
+    *r = (struct starmap_reply){0};
+    if (listed_read(body, r)) return true;
+    if (!reply_read(body, &r->reply, f)) return false;
+    if (!r->reply.success || !json_is_array(r->reply.result)) return true;
+    if (!body_append(r->reply.result, BUF_MAX, &r->text)) {
+        starmap_reply_done(r);
+        return fault_set(f, "MemoryError", "out of memory");
+    }
+    r->listed = true;
+    r->count = json_array_size(r->reply.result);
+    r->list = bytes_of(buf_head(&r->text) + 1, r->text.len - 2);
+    json_decref(r->reply.result);
+    r->reply.result = NULL;
+    return true;
+}
+
+void starmap_reply_done(struct starmap_reply *r)
+{
+    reply_done(&r->reply);
+    buf_done(&r->text);
+    *r = (struct starmap_reply){0};
 }

@@ -59,6 +59,8 @@ struct starmap {
 };
 /* False with *f set if this is not [.., {task, it}, ..]. */
 bool starmap_read(const struct message_body *b, struct starmap *s, struct fault *f);
+/* What stands between begin and end, if the body is exactly what they make, and empty if not. */
+struct bytes starmap_items(struct bytes body, struct bytes task);
 
 /* ---- Replies --------------------------------------------------------------------------------- */
 
@@ -75,8 +77,20 @@ bool note_write(struct buf *notes, const struct note *n);
 /* Total; false if it is none. *result: the exception of a failure, borrowed, or NULL. */
 bool note_read(const json_t *j, struct note *n, const json_t **result);
 
-/* The reply to m: values and notes are what is between the brackets of their lists. */
-bool starmap_reply_write(const struct message *m, struct bytes values, struct bytes notes,
-                         double runtime, bool redelivered, struct buf *props, struct buf *body);
+/* The reply to m, about `count` items: values and notes are what is between the brackets of their
+ * lists. */
+bool starmap_reply_write(const struct message *m, size_t count, struct bytes values,
+                         struct bytes notes, double runtime, bool redelivered, struct buf *props,
+                         struct buf *body);
+/* A reply, whoever wrote it, and the values of its list as text, for element_next. */
+struct starmap_reply {
+    struct reply reply; /* its result is NULL if the list is set */
+    bool listed;        /* it is a success with a list: */
+    size_t count;       /* as many values as it says */
+    struct bytes list;  /* borrowed from the body or from `text` */
+    struct buf text;
+};
+bool starmap_reply_read(struct bytes body, struct starmap_reply *r, struct fault *f);
+void starmap_reply_done(struct starmap_reply *r);
 
 #endif

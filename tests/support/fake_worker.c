@@ -109,7 +109,7 @@ static void answer_items(struct fake_worker *w, const struct message *m, const j
         ck_assert(buf_append(&values, value, strlen(value)));
         free(value);
     }
-    ck_assert(starmap_reply_write(m, buf_bytes(&values), bytes_text(notes),
+    ck_assert(starmap_reply_write(m, to - from, buf_bytes(&values), bytes_text(notes),
                                   1e-6 * (double)(to - from), false, &props, &body));
     snprintf(address, sizeof address, "%.*s", BYTES_ARG(m->reply_to));
     struct publish p = {.exchange = "",

@@ -63,7 +63,7 @@ static void job_run(size_t items)
 
 static void items_run_as(const char *id, const char *task, const char *items)
 {
-    json_t *all = json_loads(items, 0, NULL);
+    json_t *all = json_loads(items, 0, NULL); /* NULL: none will run */
     items_set(id, task, items);
     job_run(json_array_size(all));
     json_decref(all);
@@ -304,7 +304,6 @@ START_TEST(messages_that_are_no_maps_fail_as_a_whole_and_are_kept)
     } rows[] = {
         {"id-1", "{}", "TypeError", "needs the signature"},
         {"id-1", "[]", "InvalidTaskError", "0 items"},
-        {"id-1", "[1]", "InvalidTaskError", "item 0 is no list"},
         {"id-1:5+3", "[[], []]", "InvalidTaskError", "2 items"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -317,6 +316,29 @@ START_TEST(messages_that_are_no_maps_fail_as_a_whole_and_are_kept)
     fails(DONE_DEAD, "InvalidTaskError", "demo.add");
     items_run("nobody", "[[]]");
     fails(DONE_DEAD, "NotRegistered", "nobody");
+    items_run("who", "[[}]]");
+    fails(DONE_DEAD, "DecodeError", "not JSON");
+}
+END_TEST
+
+START_TEST(an_item_that_is_none_goes_alone_to_be_kept)
+{
+    items_run("demo.echo", "[[1], 2, [3]]");
+    succeeds("[1,null,3]");
+    notes_are("[{\"item\":1,\"status\":\"RETRY\"}]");
+    part_is(0, "id-1:1", "demo.echo", "[2,{},{");
+    /* As our producers write it, where items are not looked at before their turn. */
+    struct buf text = {0};
+    ck_assert(starmap_begin(bytes_text("demo.echo"), &text) &&
+              buf_append(&text, "[1],[2,,],[x],[\"\\u0041\"]", 24) && starmap_end(&text));
+    ck_assert(buf_u8(&text, 0));
+    struct send s = {.task = TASK_STARMAP, .map = "demo.echo", .id = "id-1", .reply_to = REPLY_TO};
+    job_set(&s, (const char *)buf_head(&text));
+    job_run(4);
+    succeeds("[1,null,null,\"A\"]");
+    part_is(0, "id-1:1", "demo.echo", "[[2,,],{},{");
+    part_is(1, "id-1:2", "demo.echo", "[[x],{},{");
+    buf_done(&text);
 }
 END_TEST
 
@@ -378,6 +400,7 @@ int main(void)
     tcase_add_test(t, one_that_has_cost_its_process_its_life_is_taken_apart);
     t = job_case(suite, "what does not fit", apps);
     tcase_add_test(t, messages_that_are_no_maps_fail_as_a_whole_and_are_kept);
+    tcase_add_test(t, an_item_that_is_none_goes_alone_to_be_kept);
     t = job_case(suite, "Celery's own", apps);
     tcase_add_test(t, a_map_from_python_has_one_result);
     tcase_add_test(t, its_first_failure_is_that_of_all);

@@ -166,7 +166,7 @@ START_TEST(a_reply_has_a_value_or_a_note_for_each_item)
     ck_assert(note_write(&notes, &failed));
     ck_assert(note_write(&notes, &(struct note){.item = 2, .elsewhere = true}));
     ck_assert(note_write(&notes, &(struct note){.item = 3, .runtime = 0.25}));
-    ck_assert(starmap_reply_write(&m, bytes_text("3,null,null,\"x\""), buf_bytes(&notes), 0.75,
+    ck_assert(starmap_reply_write(&m, 4, bytes_text("3,null,null,\"x\""), buf_bytes(&notes), 0.75,
                                   true, &props, &body));
     cases_match("starmap reply", &props, &body);
 
@@ -189,6 +189,13 @@ START_TEST(a_reply_has_a_value_or_a_note_for_each_item)
     ck_assert(note_read(json_array_get(r.items, 2), &n, &result));
     ck_assert(n.item == 3 && !n.failed && !n.elsewhere && n.runtime == 0.25);
     reply_done(&r);
+    struct starmap_reply items;
+    ck_assert(starmap_reply_read(buf_bytes(&body), &items, &f));
+    ck_assert(items.listed && items.reply.redelivered && !items.reply.result);
+    ck_assert_uint_eq(items.count, 4);
+    ck_assert(bytes_is(items.list, "3,null,null,\"x\""));
+    ck_assert_uint_eq(items.text.len + items.list.n + 12, body.len); /* not parsed */
+    starmap_reply_done(&items);
     buf_done(&asked);
     buf_done(&notes);
     buf_done(&props);
@@ -207,6 +214,37 @@ START_TEST(a_reply_of_celery_has_no_notes)
     is_text(r.result, "[3]");
     ck_assert_ptr_null(r.items);
     reply_done(&r);
+    struct starmap_reply items;
+    ck_assert(starmap_reply_read(buf_bytes(&case_named("chunk")->body), &items, &f));
+    ck_assert(items.listed && items.count == 1 && !items.reply.items);
+    ck_assert(bytes_is(items.list, "3"));
+    starmap_reply_done(&items);
+    ck_assert(starmap_reply_read(buf_bytes(&case_named("failure")->body), &items, &f));
+    ck_assert(!items.listed && items.reply.ready && !items.reply.success);
+    starmap_reply_done(&items);
+}
+END_TEST
+
+START_TEST(replies_cut_anywhere_or_changed_do_no_harm)
+{
+    static const char whole[] =
+        "{\"status\":\"SUCCESS\",\"items\":[{\"item\":1,\"status\":\"RETRY\"}],\"count\":2,"
+        "\"traceback\":null,\"children\":[],\"task_id\":\"a\",\"runtime\":1,\"result\":[1,null]}";
+    for (size_t n = 0; n < sizeof whole; n++) {
+        for (int c = 0; c < 256; c += 5) {
+            char *text = malloc(n + 1); /* of exact size, for the sanitizer */
+            struct starmap_reply r;
+            struct fault f;
+            memcpy(text, whole, n);
+            if (n > 0) text[n - 1] = (char)c;
+            if (starmap_reply_read(bytes_of(text, n), &r, &f)) starmap_reply_done(&r);
+            memcpy(text, whole, n);
+            bool read = starmap_reply_read(bytes_of(text, n), &r, &f);
+            ck_assert_int_eq(read, n == sizeof whole - 1);
+            if (read) starmap_reply_done(&r);
+            free(text);
+        }
+    }
 }
 END_TEST
 
@@ -237,6 +275,7 @@ int main(void)
     tcase_add_test(t, a_part_is_written_and_read_and_what_is_none_is_a_whole);
     tcase_add_test(t, a_reply_has_a_value_or_a_note_for_each_item);
     tcase_add_test(t, a_reply_of_celery_has_no_notes);
+    tcase_add_test(t, replies_cut_anywhere_or_changed_do_no_harm);
     tcase_add_test(t, what_is_no_note_is_refused);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
