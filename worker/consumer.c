@@ -1,6 +1,7 @@
 /* consumer.c - deliveries become requests. Everything that can be decided from a message's head is
  * decided here, without its body: whether it can be read, is known, expired, too big, or has to
  * wait. */
+#include "task/builtin.h"
 #include "worker/limits.h"
 #include "worker/worker.h"
 
@@ -103,7 +104,8 @@ int64_t consumer_unknown_delay(const struct request *r)
 static void unknown_task(struct worker *w, struct request *r, const struct message *m)
 {
     struct fault why;
-    fault_set(&why, "NotRegistered", "no task \"%.*s\" in this worker", BYTES_ARG(m->task));
+    fault_set(&why, "NotRegistered", "no task \"%.*s\" in this worker",
+              BYTES_ARG(starmap_itemized(m) ? m->map : m->task));
     bool pass_on = !w->options->unknown_dead && m->unknown < UNKNOWN_MAX;
     request_bury(w, r, pass_on ? STATE_RETRY : STATE_FAILURE, &why);
     r->burial->pass_on = pass_on;
@@ -147,7 +149,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     w->counters.received++;
     bool sound = head_sound(w, r, &m, &why);
     r->id = m.id;
-    r->task = sound ? registry_find(&w->registry, m.task) : NULL;
+    r->task = sound ? task_of(&w->registry, &m) : NULL;
     r->limits = limits_of(w, r->task, &m);
     r->expires = m.expires;
     double now = clock_wall();

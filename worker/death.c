@@ -1,8 +1,10 @@
 /* death.c - a child is gone: whose doing was it, and what becomes of its task? A task that ends its
  * process itself (a crash, exit(), junk on its line to us) runs three times in all and is then
  * buried. A SIGKILL that we did not send says nothing about the task, unless the kernel was out of
- * memory: it runs again, within reason. Nothing here ends a process. */
+ * memory: it runs again, within reason. Of a message with many items nobody knows here which one it
+ * was: they run again one by one. Nothing here ends a process. */
 #include "task/run.h"
+#include "wire/starmap.h"
 #include "worker/proc.h"
 #include "worker/worker.h"
 
@@ -59,12 +61,24 @@ void death_bury_all(struct worker *w)
     list_each(r, &w->requests[REQUEST_BURIAL], struct request, link) bury_here(w, r);
 }
 
+/* One of many items was too much, the others are not to blame: each is to run alone. */
+static void run_one_by_one(struct worker *w, struct request *r, const struct message *m,
+                           const struct fault *why)
+{
+    log_warn("task id=%.*s %s: %s: its items run again, one by one", BYTES_ARG(r->id),
+             r->task->name, why->text);
+    finish_again(w, r, &(struct copy){.attempt = m->attempt + 1, .crashes = m->crashes + 1});
+}
+
 void death_condemned(struct worker *w, struct request *r, const struct fault *why)
 {
+    struct message m = message_peek(r->m->props);
     if (request_is_orphan(r))
         request_drop(w, r);
     else if (r->burial)
         bury_here(w, r);
+    else if (starmap_itemized(&m) && r->task->ack != CTASK_ACK_EARLY)
+        run_one_by_one(w, r, &m, why);
     else
         request_bury(w, r, STATE_FAILURE, why);
 }

@@ -88,7 +88,8 @@ static struct publish original(struct request *r)
 static void post(struct worker *w, struct request *r, const struct posted *m)
 {
     char exchange[256], routing_key[256], ensure[256];
-    if (m->kind == POSTED_COPY && request_is_orphan(r)) return; /* it is in the queue already */
+    bool same = m->kind == POSTED_COPY || m->kind == POSTED_PART;
+    if (same && request_is_orphan(r)) return; /* it is in the queue already */
     name_of(m->routing_key, routing_key);
     if (m->kind == POSTED_RESULT && consumer_owns(w, routing_key)) {
         log_warn("task id=%.*s: its reply address %s is a queue of tasks, no result is sent",
@@ -110,7 +111,7 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
         p.body = m->body;
         p.spool = -1;
     }
-    if (m->kind == POSTED_TASK && is_flagged(r)) {
+    if ((m->kind == POSTED_TASK || m->kind == POSTED_PART) && is_flagged(r)) {
         if (!message_copy(m->props, &(struct copy){.again = true}, &flagged)) abort();
         p.props = buf_bytes(&flagged);
     }

@@ -1,6 +1,8 @@
 /* limits.c - see limits.h. Decides when a job is over; ending it is the pool's. */
 #include "worker/limits.h"
 
+#include "task/chunk.h"
+#include "wire/starmap.h"
 #include "worker/proc.h"
 #include "worker/worker.h"
 
@@ -17,10 +19,14 @@ static double first_of(double a, double b, double c)
 struct limits limits_of(const struct worker *w, const struct ctask_task *t, const struct message *m)
 {
     const struct limits *o = &w->options->limits;
-    return (struct limits){
+    struct limits l = {
         .hard = first_of(m->limits.hard, t ? t->hard_limit : 0, o->hard),
         .soft = first_of(m->limits.soft, t ? t->soft_limit : 0, o->soft),
     };
+    double slice = starmap_itemized(m) ? CHUNK_SLICE : 0;
+    if (l.hard > 0) l.hard += slice;
+    if (l.soft > 0) l.soft += slice;
+    return l;
 }
 
 static int64_t limit_at(const struct child *k, double seconds)

@@ -94,6 +94,7 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
     if (delay_check("expires", v->expires, e) != CTASK_OK) return e->code;
     if (delay_check("time_limit", v->time_limit, e) != CTASK_OK) return e->code;
     if (delay_check("soft_time_limit", v->soft_time_limit, e) != CTASK_OK) return e->code;
+    if (v->chunk < 0) return error_set(e, CTASK_EINVAL, "chunk is negative");
     if (v->time_limit > 0 && v->soft_time_limit > v->time_limit)
         return error_set(e, CTASK_EINVAL, "soft_time_limit is over time_limit");
     if (args && !json_is_array(args)) return error_set(e, CTASK_EINVAL, "args is not an array");
@@ -106,14 +107,14 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
 
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
-static int call_encode(const struct ctask_client *c, const struct ctask_options *v,
-                       const char *name, const json_t *args, const json_t *kwargs,
-                       struct buf *props, struct buf *body, struct ctask_error *e)
+bool call_props(const struct ctask_client *c, const struct ctask_options *v, const char *name,
+                const char *map, struct buf *props)
 {
     double now = v->countdown > 0 || v->expires > 0 ? clock_wall() : 0;
     struct send s = {
         .task = name,
         .id = v->id,
+        .map = map,
         .reply_to = v->no_result || c->in_task ? NULL : c->reply_queue,
         .root_id = c->in_task ? c->x->root_id : NULL,
         .parent_id = c->in_task ? c->x->task_id : NULL,
@@ -123,7 +124,14 @@ static int call_encode(const struct ctask_client *c, const struct ctask_options 
         .limits = {.hard = v->time_limit, .soft = v->soft_time_limit},
         .ignore_result = v->no_result,
     };
-    if (!message_write(&s, props)) return error_set(e, CTASK_ENOMEM, "out of memory");
+    return message_write(&s, props);
+}
+
+static int call_encode(const struct ctask_client *c, const struct ctask_options *v,
+                       const char *name, const json_t *args, const json_t *kwargs,
+                       struct buf *props, struct buf *body, struct ctask_error *e)
+{
+    if (!call_props(c, v, name, NULL, props)) return error_set(e, CTASK_ENOMEM, "out of memory");
     if (message_body_write(args, kwargs, body)) return CTASK_OK;
     if (body->failed) return error_set(e, CTASK_ETOOBIG, "the arguments are over 15 MiB as JSON");
     const char *why = json_unfit(args);

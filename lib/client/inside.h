@@ -12,7 +12,8 @@
  * Files: client.c is born and dies, default.c is the client of those who name none, pump.c makes
  * progress and decides who sleeps where, call.c makes messages, send.c hands them over,
  * unconfirmed.c waits for the broker's answer to them, pending.c finds handles by id, replies.c
- * gives results to them, result.c is the handle, group.c and map.c gather many, args.c is the
+ * gives results to them, result.c is the handle, group.c and map.c gather many (map.h lists the
+ * files of maps), args.c is the
  * values. */
 #ifndef CLIENT_INSIDE_H
 #define CLIENT_INSIDE_H
@@ -134,6 +135,7 @@ struct member {
     struct gather *gather;
     struct ctask_result *r;
     size_t index;
+    struct chunk *chunk; /* of a map: its handle is that of many items; else NULL */
 };
 
 /* ---- client.c -------------------------------------------------------------------------------- */
@@ -201,6 +203,10 @@ int call_args(size_t n, const struct ctask_arg *a, json_t **args, json_t **kwarg
 /* What cannot be sent, by the options, the name and the kinds of args and kwargs. */
 int call_check(const struct ctask_options *v, const char *name, const json_t *args,
                const json_t *kwargs, struct ctask_error *e);
+/* Appends the property bytes of a message of task `name`, whose id is v's; map: and of items of
+ * that one, else NULL. False when out of memory. */
+bool call_props(const struct ctask_client *c, const struct ctask_options *v, const char *name,
+                const char *map, struct buf *props);
 /* *o, or the defaults for NULL, whatever version of the header the caller was compiled with. */
 struct ctask_options call_options(const struct ctask_options *o);
 
@@ -212,6 +218,8 @@ struct sending {
     uint32_t delay; /* seconds that the broker keeps it (message_delay) before the queue has it */
     struct bytes props, body;
     bool no_result, gather;
+    struct gather *into; /* what its handle is gathered by from the start, as m; or NULL */
+    struct member *m;
 };
 /* Hands it over and tracks it from there. Waits at most publish_timeout. Its handle; with *e set
  * one that is not sent, or NULL. */

@@ -1,23 +1,10 @@
-/* map.c - a stream of calls of one task in bounded memory, and plain arrays over it. What lies
- * between put and next is bounded by the window; the sender is told when it is full, never made to
- * wait for results. */
-#include "client/inside.h"
+/* map.c - a stream of calls of one task in bounded memory. What lies between put and next is
+ * bounded by the window; the sender is told when it is full, never made to wait for results. */
+#include "client/map.h"
 
 #include <stdlib.h>
 
-#define WINDOW 1000
-
-struct ctask_map {
-    struct ctask_client *client;
-    struct ctask_options options; /* its strings are ours */
-    char *name;
-    struct gather gather;
-    size_t window, under_way; /* under way: put and not taken by next */
-    struct ctask_result *given;
-    struct ctask_map_stat stat;
-    int64_t opened_at;
-    bool ended;
-};
+#define SEND_AGAIN 0.25 /* seconds, when what was put could not leave */
 
 /* ---- Open and close -------------------------------------------------------------------------- */
 
@@ -30,10 +17,34 @@ static bool text_copy(const char **s)
 
 static void map_free(struct ctask_map *m)
 {
+    reading_free(m->reading);
+    if (m->item) {
+        m->item->value = NULL; /* the reading's, like its error */
+        if (m->item->extras) m->item->extras->error = NULL;
+        m->item->state = CTASK_PENDING;
+        ctask_result_forget(m->item);
+    }
+    buf_done(&m->items);
+    buf_done(&m->body);
     free((char *)m->options.queue);
     free(m->name);
     if (m->client) client_unref(m->client);
     free(m);
+}
+
+/* What it needs beside its client. False when out of memory. */
+static bool map_fill(struct ctask_map *m, const struct ctask_options *v, const char *name)
+{
+    m->options = *v;
+    m->options.id = NULL; /* each item has one of its own */
+    m->pace.fixed = (size_t)v->chunk;
+    m->left = SIZE_MAX;
+    m->opened_at = clock_now();
+    gather_init(&m->gather);
+    list_init(&m->replies);
+    m->name = strdup(name);
+    m->reading = reading_new();
+    return text_copy(&m->options.queue) && m->name && m->reading;
 }
 
 struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,
@@ -41,23 +52,18 @@ struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_opti
 {
     struct ctask_options v = call_options(o);
     struct ctask_error e = {0};
+    char longest[PART_SIZE];
     if (call_check(&v, name, NULL, NULL, &e) != CTASK_OK) {
         error_raise(&e);
         return NULL;
     }
     struct ctask_map *m = calloc(1, sizeof *m);
-    if (!m) {
+    if (!m || !map_fill(m, &v, name)) {
         raise_error(CTASK_ENOMEM, "out of memory");
+        if (m) map_free(m);
         return NULL;
     }
-    m->options = v;
-    m->options.id = NULL; /* each item has one of its own */
-    m->name = strdup(name);
-    if (!text_copy(&m->options.queue) || !m->name) {
-        raise_error(CTASK_ENOMEM, "out of memory");
-        map_free(m);
-        return NULL;
-    }
+    m->window = window;
     c = client_or_default(c);
     if (client_enter(c) != CTASK_OK) {
         map_free(m);
@@ -65,11 +71,14 @@ struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_opti
     }
     m->client = c;
     client_ref(c);
+    memset(longest, '-', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    m->item = result_new(c, longest, true);
     client_leave(c);
-    gather_init(&m->gather);
-    m->window = window ? window : WINDOW;
-    m->opened_at = clock_now();
-    return m;
+    if (m->item && result_extras(m->item)) return m;
+    raise_error(CTASK_ENOMEM, "out of memory");
+    map_free(m);
+    return NULL;
 }
 
 static void members_forget(struct list *members)
@@ -77,14 +86,17 @@ static void members_forget(struct list *members)
     struct member *k;
     list_each(k, members, struct member, link) {
         ctask_result_forget(k->r);
-        free(k);
+        free(k); /* or the chunk that begins with it */
     }
 }
 
 void ctask_map_close(struct ctask_map *m)
 {
+    struct ctask_error ignored = {0};
+    struct chunk_reply *p;
     if (!m || client_forked(m->client)) return;
     ctask_result_forget(m->given);
+    chunk_send(m, true, &ignored);
     pthread_mutex_lock(&m->client->lock);
     if (m->client->gathered > 0 && m->client->x) send_gathered(m->client);
     struct list *lists[] = {&m->gather.waiting, &m->gather.ended};
@@ -92,96 +104,122 @@ void ctask_map_close(struct ctask_map *m)
     for (size_t i = 0; i < 2; i++)
         list_each(k, lists[i], struct member, link) k->r->member = NULL;
     pthread_mutex_unlock(&m->client->lock);
-    /* From here on no end moves a member. */
+    /* From here on no end moves a member and no reply finds a chunk. */
+    list_each(p, &m->replies, struct chunk_reply, link) free(p);
     members_forget(&m->gather.waiting);
     members_forget(&m->gather.ended);
     map_free(m);
 }
 
-/* ---- Put and next ---------------------------------------------------------------------------- */
-
-static int put(struct ctask_map *m, json_t *args, json_t *kwargs, struct ctask_error *e)
-{
-    struct member *k = malloc(sizeof *k);
-    if (m->under_way >= m->window) error_set(e, CTASK_EAGAIN, "the window of the map is full");
-    if (m->ended) error_set(e, CTASK_EINVAL, "ctask_map_end was called");
-    if (!k) error_set(e, CTASK_ENOMEM, "out of memory");
-    struct ctask_result *r = call_send(m->client, &m->options, m->name, args, kwargs, true, e);
-    if (e->code != CTASK_OK) {
-        ctask_result_forget(r);
-        free(k);
-        return e->code;
-    }
-    k->index = m->stat.sent++;
-    m->under_way++;
-    pthread_mutex_lock(&m->client->lock);
-    gather_add(&m->gather, k, r);
-    pthread_mutex_unlock(&m->client->lock);
-    return CTASK_OK;
-}
-
-int ctask_map_put_json(struct ctask_map *m, json_t *args, json_t *kwargs)
-{
-    struct ctask_error e = {0};
-    return put(m, args, kwargs, &e);
-}
-
-int ctask_map_put_args(struct ctask_map *m, size_t n, const struct ctask_arg *a)
-{
-    struct ctask_error e = {0};
-    json_t *args, *kwargs;
-    call_args(n, a, &args, &kwargs, &e);
-    return put(m, args, kwargs, &e);
-}
+/* ---- Next ------------------------------------------------------------------------------------ */
 
 void ctask_map_end(struct ctask_map *m)
 {
+    struct ctask_error ignored = {0}; /* ctask_map_next tries again */
+    if (m->ended) return;
     m->ended = true;
+    chunk_send(m, true, &ignored);
     if (client_enter(m->client) != CTASK_OK) return;
     send_gathered(m->client);
     client_leave(m->client);
 }
 
-static bool item_ended(struct ctask_client *c, void *m)
+static bool has_news(struct ctask_client *c, void *m)
 {
     (void)c;
-    return !list_empty(&((struct ctask_map *)m)->gather.ended);
+    return chunk_news(m);
 }
 
-/* Takes the next member that has ended, waiting for it. Raises. */
-static int map_take(struct ctask_map *m, double timeout, struct member **k)
+/* What was put leaves before anybody waits. Raises what ends the map. */
+static int map_flush(struct ctask_map *m, int64_t *deadline)
 {
     struct ctask_client *c = m->client;
-    int64_t deadline = clock_in(timeout);
+    struct ctask_error e = {0};
+    pthread_mutex_lock(&c->lock);
+    bool waits = !chunk_news(m);
+    pthread_mutex_unlock(&c->lock);
+    if (!waits || m->item_count == 0 || chunk_send(m, true, &e) == CTASK_OK) return CTASK_OK;
+    *deadline = clock_earlier(*deadline, clock_in(SEND_AGAIN));
+    return c->x ? CTASK_OK : error_raise(&e);
+}
+
+/* Takes what has come first, waiting for it: a handle that has ended, of an item or a chunk, or a
+ * reply. Raises. */
+static int map_take(struct ctask_map *m, int64_t deadline, struct member **k,
+                    struct chunk_reply **p)
+{
+    struct ctask_client *c = m->client;
     int rc = client_hold(c);
     if (rc != CTASK_OK) return rc;
     if (c->gathered > 0 && c->x) send_gathered(c);
-    rc = c->in_task ? CTASK_EINTASK : pump_until(c, item_ended, m, deadline);
-    if (rc == CTASK_OK)
+    rc = c->in_task ? CTASK_EINTASK : pump_until(c, has_news, m, deadline);
+    if (rc == CTASK_OK && !list_empty(&m->replies)) {
+        *p = list_first(&m->replies, struct chunk_reply, link);
+        list_remove(&(*p)->link);
+        (*p)->chunk->replies--;
+    } else if (rc == CTASK_OK) {
         *k = gather_take(&m->gather);
-    else if (rc == CTASK_ETIMEDOUT)
-        raise_error(rc, "none of %zu tasks under way was done within %g s", m->under_way, timeout);
-    else
+    } else if (rc != CTASK_ETIMEDOUT) {
         raise_error(rc, "%s", ctask_strerror(rc));
+    }
     client_leave(c);
     return rc;
 }
 
+/* An item of its own has ended: shows its handle. */
+static void single_ended(struct ctask_map *m, struct member *k, size_t *index,
+                         struct ctask_result **r)
+{
+    m->given = *r = k->r;
+    *index = k->index;
+    pace_ran(&m->pace, 1, k->r->runtime, 0);
+    free(k);
+}
+
+/* 1: an item has ended. 0: there is nothing more to say at the moment, look again. */
+static int map_advance(struct ctask_map *m, int64_t deadline, size_t *index,
+                       struct ctask_result **r)
+{
+    struct member *k = NULL;
+    struct chunk_reply *p = NULL;
+    *r = m->item;
+    if (reading_next(m, index)) return 1;
+    if (m->under_way == 0) return 0;
+    int rc = map_flush(m, &deadline);
+    if (rc == CTASK_OK) rc = map_take(m, deadline, &k, &p);
+    if (rc != CTASK_OK) return rc;
+    if (p)
+        reading_reply(m, p);
+    else if (k->chunk)
+        reading_ended(m, k->chunk);
+    else {
+        single_ended(m, k, index, r);
+        return 1;
+    }
+    return 0;
+}
+
 int ctask_map_next(struct ctask_map *m, double timeout, size_t *index, struct ctask_result **r)
 {
+    int64_t deadline = clock_in(timeout);
+    size_t place;
+    int rc;
     ctask_result_forget(m->given);
     m->given = NULL;
-    if (m->under_way == 0) return m->ended ? 0 : raise_error(CTASK_EAGAIN, "nothing is under way");
-    struct member *k = NULL;
-    int rc = map_take(m, timeout, &k);
-    if (rc != CTASK_OK) return rc;
-    m->given = *r = k->r;
+    do {
+        rc = map_advance(m, deadline, &place, r);
+        if (rc == 0 && m->under_way == 0)
+            return m->ended ? 0 : raise_error(CTASK_EAGAIN, "nothing is under way");
+    } while (rc == 0 || (rc == CTASK_ETIMEDOUT && clock_now() < deadline));
+    if (rc == CTASK_ETIMEDOUT)
+        return raise_error(rc, "none of %zu tasks under way was done within %g s", m->under_way,
+                           timeout);
+    if (rc != 1) return rc;
     m->under_way--;
     m->stat.done++;
     m->stat.failed += (*r)->state == CTASK_FAILURE;
     m->stat.serial += (*r)->runtime;
-    if (index) *index = k->index;
-    free(k);
+    if (index) *index = place;
     return 1;
 }
 
@@ -189,98 +227,6 @@ struct ctask_map_stat ctask_map_stat(const struct ctask_map *m)
 {
     struct ctask_map_stat s = m->stat;
     s.wall = clock_seconds(clock_now() - m->opened_at);
+    s.window = map_window(m);
     return s;
-}
-
-/* ---- Plain arrays ---------------------------------------------------------------------------- */
-
-#define NOWHERE SIZE_MAX
-
-struct arrays {
-    struct ctask_map *map;
-    struct ctask_array in;
-    struct ctask_out out;
-    size_t n, put;
-    size_t *places; /* of the map's items, since what is not sent has no index there */
-    size_t failed;  /* the place of the first failure so far, NOWHERE: of the whole */
-    struct ctask_error why;
-};
-
-static void failed_at(struct arrays *a, size_t place, const struct ctask_error *e)
-{
-    if (a->why.code != CTASK_OK && place > a->failed) return;
-    a->failed = place;
-    a->why = *e;
-}
-
-/* Puts until the window is full. False when sending as such does not work. */
-static bool arrays_put(struct arrays *a)
-{
-    for (; a->put < a->n; a->put++) {
-        if (a->map->under_way >= a->map->window) return true;
-        struct ctask_arg x = a->in.load(a->in.p, a->put);
-        size_t item = a->map->stat.sent;
-        int rc = ctask_map_put_args(a->map, 1, &x);
-        if (rc == CTASK_OK) {
-            a->places[item] = a->put;
-            continue;
-        }
-        failed_at(a, a->put, ctask_error());
-        if (rc != CTASK_EINVAL && rc != CTASK_ETOOBIG) return false;
-    }
-    ctask_map_end(a->map);
-    return true;
-}
-
-static void arrays_store(struct arrays *a, size_t place, struct ctask_result *r)
-{
-    struct ctask_out at = a->out;
-    if (at.p) at.p = (char *)at.p + place * at.size;
-    int rc = ctask_result_get(r, 0, at);
-    if (rc != CTASK_OK) failed_at(a, place, ctask_error());
-}
-
-static void arrays_run(struct arrays *a, int64_t deadline)
-{
-    size_t item;
-    struct ctask_result *r;
-    while (arrays_put(a)) {
-        int64_t left = deadline - clock_now();
-        int rc = ctask_map_next(a->map,
-                                deadline == CLOCK_NEVER ? -1
-                                : left < 0              ? 0
-                                                        : left / 1e9,
-                                &item, &r);
-        if (rc == 0) return;
-        if (rc != 1) {
-            a->failed = NOWHERE;
-            a->why = *ctask_error();
-            return;
-        }
-        arrays_store(a, a->places[item], r);
-    }
-}
-
-int ctask_map_arrays(struct ctask_client *c, double timeout, const char *name,
-                     struct ctask_array in, struct ctask_out out, size_t n)
-{
-    int64_t deadline = clock_in(timeout);
-    if (out.kind == CTASK_OUT_TEXT && out.p)
-        return raise_error(CTASK_EINVAL, "text lives in handles, which a map of arrays does not "
-                                         "keep: use an array of json_t *");
-    struct arrays a = {.in = in, .out = out, .n = n};
-    a.map = ctask_map_open(c, NULL, name, 0);
-    if (!a.map) return ctask_error()->code;
-    a.places = calloc(n ? n : 1, sizeof *a.places);
-    if (a.places)
-        arrays_run(&a, deadline);
-    else
-        error_set(&a.why, CTASK_ENOMEM, "out of memory");
-    ctask_map_close(a.map);
-    free(a.places);
-    if (a.why.code == CTASK_OK) return CTASK_OK;
-    struct ctask_error e = a.why;
-    if (a.failed != NOWHERE) error_set(&e, a.why.code, "item %zu: %s", a.failed, a.why.text);
-    memcpy(e.type, a.why.type, sizeof e.type);
-    return error_raise(&e);
 }

@@ -2,7 +2,7 @@
  * The reply queue is one for the client's life under one name, so results that come while the
  * connection is away wait in it. Only the first end of a task counts; what nobody waits for (any
  * more) is acknowledged and dropped. */
-#include "client/inside.h"
+#include "client/map.h"
 
 #include "base/log.h"
 #include "base/props.h"
@@ -128,12 +128,26 @@ static void reply_read_into(struct ctask_result *r, const struct envelope *m)
     }
 }
 
+/* The pending handle that a reply with this id is about; *part: what of it. NULL if none is. */
+static struct ctask_result *reply_owner(struct ctask_client *c, struct bytes id, struct part *part)
+{
+    struct ctask_result *r = pending_find(&c->pending, id);
+    *part = (struct part){.whole = id};
+    if (r) return r;
+    *part = part_read(id);
+    r = part->count > 0 ? pending_find(&c->pending, part->whole) : NULL;
+    return r && is_chunk(r) ? r : NULL;
+}
+
 void replies_deliver(struct ctask_client *c, const struct envelope *m)
 {
     struct props p;
+    struct part part;
     props_read(m->props, &p); /* of an unsound one the id may still be readable */
-    struct ctask_result *r = pending_find(&c->pending, p.correlation_id);
-    if (r) {
+    struct ctask_result *r = reply_owner(c, p.correlation_id, &part);
+    if (r && is_chunk(r)) {
+        chunk_deliver(r, &part, m);
+    } else if (r) {
         reply_read_into(r, m);
     } else {
         c->dropped++; /* forgotten, ended by an earlier one, or a stranger's */

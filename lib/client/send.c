@@ -159,6 +159,7 @@ static void offer_make(struct ctask_client *c, struct offer *o, const struct sen
         return;
     }
     r->no_result = s->no_result;
+    if (s->m) gather_add(s->into, s->m, r); /* before a reply can come */
     if (r->no_result || c->in_task || replies_expect(c, r, o->e) == CTASK_OK) offer_wait(c, o);
 }
 

@@ -171,6 +171,8 @@ struct ctask_options {
      * fails with TimeLimitExceeded; and when it is asked to end (task_cancelled), which is not
      * after that. 0: what its table or its worker says, by default no limit. */
     double time_limit, soft_time_limit;
+    /* Of maps: how many items go into one message, see below. 0: as many as run for a moment. */
+    int chunk;
 };
 #define TASK_OPTIONS(...) \
     (&(struct ctask_options){.size = sizeof(struct ctask_options), __VA_ARGS__})
@@ -242,9 +244,27 @@ CTASK_API size_t ctask_group_size(const struct ctask_group *g);
 /* Frees the group and forgets its handles; the tasks run on. NULL is fine. */
 CTASK_API void ctask_group_forget(struct ctask_group *g);
 
-/* A stream of calls of one task in bounded memory: at most `window` items (0: 1,000) are between
- * put and next. The options' strings are copied; their id is not used. NULL on failure, see
- * ctask_error(). */
+/* A stream of calls of one task in bounded memory: at most `window` items are between put and next;
+ * 0: 1,000, or 128 messages' worth if that is more. The options' strings are copied; their id is
+ * not used. NULL on failure, see ctask_error().
+ *
+ * Items that take microseconds travel together. By default (chunk 0) a message has as many as run
+ * for 5 ms, at most 4,096 of them or 64 KiB, fewer with a window below eight times that, and one
+ * until it is known how long they run, which workers of Celery do not say. With chunk 1 each item is
+ * a task by itself; with chunk n there are n items in a message, fewer when next has to wait and at
+ * the end. An item with keyword arguments goes alone. What is the same for an item of many: its
+ * value or its failure, its retries (each then is a message of its own, as is one whose arguments
+ * do not fit, so that it can be kept), its time limits, up to 0.1 s later. What is not:
+ *   - It waits for the end of its message: a worker answers for what ran within 0.1 s and sends the
+ *     rest on, in smaller messages.
+ *   - When one of them ends its process or overruns its limit, those of its message that had run
+ *     run again, each alone and flagged (ctask_result_redelivered).
+ *   - Its id is the message's with a colon and its number. It shows no progress.
+ *   - Its run time is its share of what the message took, if it ran for less than 0.1 ms.
+ *   - On a worker of Celery the message is one celery.starmap, which ends at the first failure: that
+ *     is the failure of each of its items.
+ * What counts tasks (--max-tasks-per-child, a worker's counters) counts messages, and expires and
+ * countdown are a message's. */
 CTASK_API struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,
                                            const char *name, size_t window) CTASK_MUST_USE;
 /* Adds one call; consumes args and kwargs. CTASK_EAGAIN when the window is full: take results with
@@ -261,6 +281,7 @@ struct ctask_map_stat {
     size_t sent, done, failed; /* items put, taken by ctask_map_next, and of these not succeeded */
     double serial;             /* run time of all finished items added up, in seconds */
     double wall;               /* since ctask_map_open */
+    size_t window;             /* how many items may be between put and next at the moment */
 };
 CTASK_API struct ctask_map_stat ctask_map_stat(const struct ctask_map *m);
 /* Frees the map and forgets what is under way; the tasks run on. NULL is fine. */

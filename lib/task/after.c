@@ -7,7 +7,6 @@
 #include "task/backoff.h"
 #include "task/run.h"
 #include "wire/embed.h"
-#include "wire/outcome.h"
 
 #define RETRIES_DEFAULT 3
 
@@ -17,8 +16,7 @@ static struct outcome outcome_of(const struct ctask_call *t, const char *state)
         .state = state, .runtime = t->runtime, .redelivered = ctask_call_redelivered(t)};
 }
 
-/* Adds the result message of m, if its sender wants one. False when it cannot be written. */
-static bool result_add(struct buf *posted, const struct message *m, const struct outcome *o)
+bool after_result(struct buf *posted, const struct message *m, const struct outcome *o)
 {
     if (!outcome_wanted(m)) return true;
     struct buf props = {0}, body = {0};
@@ -73,12 +71,18 @@ static void retry_limit(struct ctask_call *t)
     call_end(t, CALL_FAILED);
 }
 
+void after_tries(struct ctask_call *t)
+{
+    if (t->end == CALL_FAILED) retry_by_itself(t);
+    if (t->end == CALL_RETRY) retry_limit(t);
+}
+
 /* A returned value that cannot travel is a failure, not silence. */
 static bool value_add(struct buf *posted, struct ctask_call *t)
 {
     struct outcome o = outcome_of(t, STATE_SUCCESS);
     o.result = t->value;
-    if (result_add(posted, &t->m, &o)) return true;
+    if (after_result(posted, &t->m, &o)) return true;
     buf_clear(posted);
     const char *why = json_unfit(t->value);
     fault_set(&t->fault, "EncodeError", "%s() returned a value that %s", t->task->name,
@@ -91,14 +95,14 @@ static bool fault_add(struct buf *posted, const struct ctask_call *t)
 {
     struct outcome o = outcome_of(t, STATE_FAILURE);
     o.fault = t->fault;
-    return result_add(posted, &t->m, &o);
+    return after_result(posted, &t->m, &o);
 }
 
 static bool retry_add(struct buf *posted, const struct ctask_call *t)
 {
     struct outcome o = outcome_of(t, STATE_RETRY);
     o.fault = t->because;
-    return copy_add(posted, t) && result_add(posted, &t->m, &o);
+    return copy_add(posted, t) && after_result(posted, &t->m, &o);
 }
 
 /* Errbacks are not run yet, so a failure that has some is kept. */
@@ -116,8 +120,7 @@ bool after_call(struct ctask_call *t, struct buf *out)
     struct buf posted = {0};
     struct done d = {.state = DONE_SUCCESS, .runtime = t->runtime};
     bool ok = true;
-    if (t->end == CALL_FAILED) retry_by_itself(t);
-    if (t->end == CALL_RETRY) retry_limit(t);
+    after_tries(t);
     if (t->end == CALL_RETRY) {
         d.state = DONE_RETRY;
         d.fault = t->because;
@@ -142,7 +145,7 @@ bool task_bury(const struct job *j, struct buf *out)
     struct done d = {.state = DONE_DEAD, .fault = j->fault};
     struct outcome o = {
         .state = j->state, .fault = j->fault, .redelivered = message_started(&m, j->redelivered)};
-    bool ok = !j->state || result_add(&posted, &m, &o);
+    bool ok = !j->state || after_result(&posted, &m, &o);
     if (j->state && strcmp(j->state, STATE_REVOKED) == 0) d.state = DONE_FAILURE;
     if (j->state && strcmp(j->state, STATE_RETRY) == 0) d.state = DONE_RETRY;
     d.posted = buf_bytes(&posted);

@@ -4,8 +4,14 @@
 #define TASK_AFTER_H
 
 #include "task/call.h"
+#include "wire/outcome.h"
 
 /* Appends the frame of a call that has ended. False only when out of memory. */
 bool after_call(struct ctask_call *t, struct buf *out);
+/* Whether it is tried again: a failure that its table entry has tried again by itself becomes a
+ * retry, a retry that is one too many the failure it is. */
+void after_tries(struct ctask_call *t);
+/* Appends the result message of m, if its sender wants one. False when it cannot be written. */
+bool after_result(struct buf *posted, const struct message *m, const struct outcome *o);
 
 #endif

@@ -3,7 +3,9 @@
  */
 #include "task/call.h"
 
+#include "base/clock.h"
 #include "base/err.h"
+#include "base/process.h"
 #include "task/backoff.h"
 #include "task/params.h"
 #include "task/run.h"
@@ -12,8 +14,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-
-/* What delays can express: 28 bits of seconds, eight and a half years. */
+#include <unistd.h>
 
 static volatile sig_atomic_t cancelled;
 
@@ -26,6 +27,21 @@ ctask_outcome call_end(struct ctask_call *t, enum call_end end)
 {
     t->end = end;
     return (ctask_outcome){end};
+}
+
+int64_t call_run(struct ctask_call *t, int64_t start)
+{
+    pid_t self = process_id();
+    ctask_outcome outcome = t->task->run(t);
+    if (process_id() != self) _exit(0); /* forked by the task, which answers for itself */
+    int64_t end = clock_now();
+    t->runtime = clock_seconds(end - start);
+    if (outcome.code == CALL_OPEN || outcome.code != (int)t->end) {
+        fault_set(&t->fault, "SystemError",
+                  "%s() did not end with task_return, task_fail or task_retry", t->task->name);
+        call_end(t, CALL_FAILED);
+    }
+    return end;
 }
 
 void call_done(struct ctask_call *t)

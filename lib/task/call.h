@@ -32,6 +32,8 @@ struct ctask_call {
     int64_t begun;
 };
 
+/* Runs its function from `start` on (clock_now) and returns when it ended. */
+int64_t call_run(struct ctask_call *t, int64_t start);
 /* Notes how the call ended; a task's last word counts. */
 ctask_outcome call_end(struct ctask_call *t, enum call_end end);
 /* Frees what the call owns. */

@@ -159,3 +159,9 @@ bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *ou
     if (!ok) out->len = before;
     return ok;
 }
+
+bool message_body_put(struct bytes args, struct buf *out)
+{
+    return literal(out, "[") && buf_bytes_append(out, args) && literal(out, ",{}") &&
+           literal(out, nothing_follows[0]);
+}

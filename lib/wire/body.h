@@ -11,6 +11,8 @@
 /* Appends j as compact text. False when out of memory, over max bytes or nested deeper than
  * BODY_DEPTH_MAX, which nobody would read: *out is as it was. */
 bool body_append(const json_t *j, size_t max, struct buf *out);
+/* The same with a depth of its own. */
+bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);
 
 /* The same, nested at most `depth` levels. */
 bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);

@@ -237,7 +237,7 @@ static void put_posted(struct buf *out, const struct posted *p)
 static void take_posted(struct reader *r, struct posted *p)
 {
     uint8_t kind = take_u8(r);
-    if (kind < POSTED_RESULT || kind > POSTED_COPY) r->failed = true;
+    if (kind < POSTED_RESULT || kind > POSTED_PART) r->failed = true;
     p->kind = (enum posted_kind)kind;
     p->exchange = take_bytes(r, SHORT_MAX);
     p->routing_key = take_bytes(r, SHORT_MAX);

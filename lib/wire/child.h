@@ -34,16 +34,17 @@ struct job {
     struct fault fault; /* BURY: why */
 };
 
-enum posted_kind { POSTED_RESULT = 1, POSTED_TASK, POSTED_COPY };
+enum posted_kind { POSTED_RESULT = 1, POSTED_TASK, POSTED_COPY, POSTED_PART };
 
 /* One message to publish. */
 struct posted {
     enum posted_kind kind; /* RESULT: unroutable is no failure. COPY: body is the job's own,
-                              which the parent still has */
+                              which the parent still has. PART: some of the job's items, as much
+                              in the queue already as the job is when its connection is lost */
     struct bytes exchange, routing_key;
     struct bytes ensure; /* a task queue to look at first, or empty */
     struct bytes props, body;
-    uint32_t delay; /* TASK, COPY: seconds to spend in the broker's delay queues; 0: none */
+    uint32_t delay; /* but for RESULT: seconds to spend in the broker's delay queues; 0: none */
 };
 
 enum done_state { DONE_SUCCESS = 1, DONE_FAILURE, DONE_RETRY, DONE_DEAD };

@@ -91,6 +91,8 @@ static void changes_append(const struct message *m, const struct copy *c, struct
     bool crashed = c->retry && m->crashes > 0;
     if (c->crashes > 0 || crashed) table_put_int(out, "x-ctask-crashes", (int32_t)c->crashes);
     if (c->unknown > 0) table_put_int(out, "x-ctask-unknown", (int32_t)c->unknown);
+    if (c->id) table_put_text(out, "id", bytes_text(c->id));
+    if (c->task) table_put_text(out, "task", bytes_text(c->task));
     if (c->retry) retry_append(m, c, out);
     if (c->dead) dead_append(c, out);
     if (m->props.user_id.n > 0) table_put_text(out, "x-ctask-user", m->props.user_id);
@@ -100,12 +102,14 @@ static void changes_append(const struct message *m, const struct copy *c, struct
 
 enum keep { ALL, ESSENTIAL, NONE };
 
-/* Old entries, less what `changes` replaces, then changes. */
-static void table_merge(struct bytes old, struct bytes changes, enum keep keep, struct buf *out)
+/* Old entries, less what `changes` replaces, then changes. An item is no map any more. */
+static void table_merge(struct bytes old, struct bytes changes, enum keep keep, bool item,
+                        struct buf *out)
 {
     struct field f;
     while (keep != NONE && table_next(&old, &f)) {
         if (is_brokers(f.key) || table_has(changes, f.key)) continue;
+        if (item && bytes_is(f.key, "x-ctask-map")) continue;
         if (keep == ALL || is_essential(f.key)) buf_bytes_append(out, f.entry);
     }
     buf_bytes_append(out, changes);
@@ -124,7 +128,7 @@ bool message_copy(struct bytes props, const struct copy *c, struct buf *out)
     for (int keep = ALL;; keep++) {
         if (keep != ALL) dropped = true;
         buf_clear(&table);
-        table_merge(p.headers, buf_bytes(&changes), keep, &table);
+        table_merge(p.headers, buf_bytes(&changes), keep, c->task != NULL, &table);
         if (dropped) table_put_bool(&table, "x-ctask-headers-dropped", true);
         if (keep == NONE || !table_check(buf_bytes(&table))) break;
     }
@@ -134,6 +138,7 @@ bool message_copy(struct bytes props, const struct copy *c, struct buf *out)
     p.has_delivery_mode = true;
     p.delivery_mode = 2;
     p.expiration = p.user_id = bytes_of(NULL, 0);
+    if (c->id) p.correlation_id = bytes_text(c->id);
     bool ok = !changes.failed && !table.failed && props_write(out, &p);
     buf_done(&changes);
     buf_done(&table);

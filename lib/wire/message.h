@@ -18,6 +18,7 @@ struct limits {
 /* One task message's head. Borrows from the property bytes. Absent or null: empty, 0, false. */
 struct message {
     struct bytes task, id;
+    struct bytes map; /* x-ctask-map: see starmap.h */
     struct bytes root_id, parent_id, group;
     struct bytes reply_to, correlation_id; /* properties; correlation_id falls back to id */
     struct bytes origin;
@@ -55,6 +56,7 @@ void message_reply_allow(const char *glob);
 /* What a producer sends. Strings are borrowed. */
 struct send {
     const char *task, *id;
+    const char *map;                 /* NULL, or the task of the items: see starmap.h */
     const char *reply_to;            /* NULL: no result wanted or possible */
     const char *root_id, *parent_id; /* NULL outside of a task */
     const char *origin;              /* "gen<pid>@<host>" */
@@ -96,6 +98,8 @@ void message_body_done(struct message_body *b);
 /* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory
  * or json_unfit. */
 bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
+/* The same of arguments that are JSON text already. */
+bool message_body_put(struct bytes args, struct buf *out);
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
@@ -116,6 +120,8 @@ struct copy {
     bool retry;                /* the task asked to run again: retries + 1, eta, parent_id; its
                                   attempts count from 0, but it stays marked if there were any */
     double eta;                /* with retry: when, seconds since 1970; 0: at once */
+    const char *id;            /* a part of it, see starmap.h: its id; NULL: all */
+    const char *task;          /* with id: one item, of this task */
     const struct fault *dead;  /* a dead letter: why */
     const char *dead_by;       /* node name */
     const char *dead_queue;    /* where it was consumed */

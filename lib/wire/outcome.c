@@ -60,17 +60,26 @@ static bool body_write(struct bytes id, const struct outcome *o, struct buf *out
     return ok;
 }
 
-bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
-                   struct buf *body)
+/* Python finds its waiter by either of the two, so they are one. */
+struct bytes outcome_id(const struct message *m)
 {
-    /* Python finds its waiter by either of the two, so they are one. */
-    struct bytes id = m->correlation_id.n > 0 ? m->correlation_id : m->id;
+    return m->correlation_id.n > 0 ? m->correlation_id : m->id;
+}
+
+bool outcome_props_write(const struct message *m, struct buf *props)
+{
     struct props p = {
         .content_type = bytes_text("application/json"),
         .content_encoding = bytes_text("utf-8"),
         .has_delivery_mode = true,
         .delivery_mode = 2,
-        .correlation_id = id,
+        .correlation_id = outcome_id(m),
     };
-    return body_write(id, o, body) && props_write(props, &p);
+    return props_write(props, &p);
+}
+
+bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
+                   struct buf *body)
+{
+    return body_write(outcome_id(m), o, body) && outcome_props_write(m, props);
 }

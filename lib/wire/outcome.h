@@ -26,13 +26,18 @@ bool outcome_wanted(const struct message *m);
  * MiB or json_unfit. */
 bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
                    struct buf *body);
+/* The id that a result of m bears, and its property bytes. */
+struct bytes outcome_id(const struct message *m);
+bool outcome_props_write(const struct message *m, struct buf *props);
 
-/* A result as a client reads it. Owns result. */
+/* A result as a client reads it. Owns result and items. */
 struct reply {
     char state[32];
     bool ready; /* SUCCESS, FAILURE, REVOKED */
     bool success;
     json_t *result; /* new reference; may be NULL */
+    json_t *items;  /* the same: what is special about items, see starmap.h; */
+    size_t count;   /* of how many of them; 0: it does not say */
     struct fault fault;
     double runtime;
     bool redelivered;

@@ -154,7 +154,7 @@ static bool member_take(struct bytes *rest, struct bytes key, struct reply *r)
     }
     if (bytes_is(key, "redelivered"))
         return !r->redelivered && (r->redelivered = word_take(rest, "true"));
-    return flat_skip(rest);
+    return !bytes_is(key, "items") && !bytes_is(key, "count") && flat_skip(rest);
 }
 
 /* False: not a flat success, and *r is to be read in full. */
@@ -193,6 +193,9 @@ static bool whole_read(struct bytes body, struct reply *r, struct fault *f)
     bool failed = strcmp(r->state, STATE_FAILURE) == 0 || strcmp(r->state, STATE_REVOKED) == 0;
     r->ready = r->success || failed;
     r->result = json_incref(json_object_get(whole, "result"));
+    r->items = json_incref(json_object_get(whole, "items"));
+    json_int_t count = json_integer_value(json_object_get(whole, "count"));
+    if (count > 0) r->count = (size_t)count;
     if (failed || strcmp(r->state, STATE_RETRY) == 0) fault_from_json(r->result, &r->fault);
     double runtime = json_number_value(json_object_get(whole, "runtime"));
     if (isfinite(runtime) && runtime > 0) r->runtime = runtime;
@@ -206,7 +209,8 @@ static void reply_clear(struct reply *r)
 {
     r->state[0] = r->fault.type[0] = r->fault.text[0] = '\0';
     r->ready = r->success = r->redelivered = false;
-    r->result = NULL;
+    r->result = r->items = NULL;
+    r->count = 0;
     r->runtime = 0;
 }
 
@@ -221,5 +225,6 @@ bool reply_read(struct bytes body, struct reply *r, struct fault *f)
 void reply_done(struct reply *r)
 {
     json_decref(r->result);
+    json_decref(r->items);
     reply_clear(r);
 }

@@ -23,12 +23,17 @@ static const char doc[] =
     "  printf '[1, 2]\\n[3, 4]\\n' | ctask map demo.add\n"
     "\n" OPTIONS_EXIT_HELP;
 
-enum { WINDOW = 1000, OPTION_AS_COMPLETED = 512 };
+enum { WINDOW_MOST = 1 << 19, CHUNK_MOST = 100000, OPTION_AS_COMPLETED = 512, OPTION_CHUNK };
 /* How long a map keeps trying to send while the broker is away. */
 static const double broker_patience = 60;
 
 static const struct argp_option table[] = {
-    {"window", 'w', "N", 0, "At most so many calls in memory; default 1000", 0},
+    {"chunk", OPTION_CHUNK, "N|auto", 0,
+     "So many calls in one message; auto (default) puts calls together that take less than some "
+     "milliseconds",
+     0},
+    {"window", 'w', "N", 0,
+     "At most so many calls in memory; default 1000, and 128 messages of more than one", 0},
     {"as-completed", OPTION_AS_COMPLETED, NULL, 0,
      "Print results as they come, each after its line number and a tab", 0},
     {"quiet", 'q', NULL, 0, "No progress and no summary", 0},
@@ -37,7 +42,8 @@ static const struct argp_option table[] = {
 struct map_options {
     struct options common;
     const char *task;
-    size_t window;
+    size_t window; /* 0: as the map likes */
+    int chunk;     /* 0: auto */
     bool as_completed, quiet;
 };
 
@@ -98,7 +104,9 @@ static json_t *map_next_args(struct map *m)
 /* In order, a call that was sent but not printed takes room; else the map's own window decides. */
 static bool map_has_room(const struct map *m)
 {
-    return m->o->as_completed || m->put - m->shelf.next < m->o->window;
+    size_t window = m->o->window ? m->o->window : ctask_map_stat(m->calls).window;
+    return m->o->as_completed ||
+           m->put - m->shelf.next < (window < m->shelf.size ? window : m->shelf.size);
 }
 
 /* Stops here, and says what that leaves behind. */
@@ -246,10 +254,10 @@ static enum status map_run(const struct map_options *o, struct ctask_client *c)
     m.calls =
         ctask_map_open(c,
                        TASK_OPTIONS(.queue = o->common.queue, .countdown = o->common.countdown,
-                                    .no_result = o->common.no_wait),
+                                    .no_result = o->common.no_wait, .chunk = o->chunk),
                        o->task, o->window);
     if (!m.calls) return say_error(ctask_error());
-    shelf_init(&m.shelf, o->as_completed ? 1 : o->window);
+    shelf_init(&m.shelf, o->as_completed ? 1 : o->window ? o->window : WINDOW_MOST);
     progress_init(&m.progress, o->quiet);
     map_loop(&m);
     progress_hide(&m.progress);
@@ -259,6 +267,16 @@ static enum status map_run(const struct map_options *o, struct ctask_client *c)
     json_decref(m.args);
     free(m.in.data);
     return m.status;
+}
+
+static error_t parse_chunk(struct map_options *o, const char *arg, struct argp_state *state)
+{
+    char *end;
+    long n = strcmp(arg, "auto") == 0 ? 0 : strtol(arg, &end, 10);
+    if (strcmp(arg, "auto") != 0 && (*end || n < 1 || n > CHUNK_MOST))
+        argp_error(state, "a chunk is auto or a number from 1 to %d, not \"%s\"", CHUNK_MOST, arg);
+    o->chunk = (int)n;
+    return 0;
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -272,6 +290,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         if (*end || o->window < 1 || o->window > 1000000)
             argp_error(state, "the window is a number from 1 to 1000000, not \"%s\"", arg);
         return 0;
+    case OPTION_CHUNK: return parse_chunk(o, arg, state);
     case OPTION_AS_COMPLETED: o->as_completed = true; return 0;
     case 'q': o->quiet = true; return 0;
     case ARGP_KEY_ARG:
@@ -291,7 +310,7 @@ int map_main(int argc, char **argv, struct options *common)
                                      .args_doc = "TASK",
                                      .doc = doc,
                                      .children = children};
-    struct map_options o = {.common = *common, .window = WINDOW};
+    struct map_options o = {.common = *common};
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     common->url = o.common.url;
 

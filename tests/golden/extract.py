@@ -22,6 +22,9 @@ TASKS = [
     ("expires", "c3-worker-tasks.txt", "expired", 0),
     ("before a retry", "c7-canvas-errors.txt", "retry w/ chain+headers", 0),
     ("retried", "c7-canvas-errors.txt", "retry w/ chain+headers", 1),
+    ("chunks", "c1-task-messages.txt", "chunks", 0),
+    ("map", "c1-task-messages.txt", "map", 0),
+    ("starmap", "c1-task-messages.txt", "starmap", 0),
 ]
 RESULTS = [
     ("success", "c3-worker-tasks.txt", "add", 0),
@@ -34,6 +37,7 @@ RESULTS = [
     ("revoked", "c3-worker-tasks.txt", "expired", 0),
     ("unknown task", "c3-worker-tasks.txt", "unregistered", 0),
     ("wrong arguments", "c3-worker-tasks.txt", "argerr", 0),
+    ("chunk", "c10-canvas.txt", "chain w chunks", 2),
 ]
 
 

@@ -34,3 +34,13 @@ def echo(*args, **kwargs):
 @app.task(name="is_prime")
 def is_prime(n):
     raise NotImplementedError("runs in C")
+
+
+@app.task(name="demo.add")
+def c_add(a, b):
+    raise NotImplementedError("runs in C")
+
+
+@app.task(name="demo.fail")
+def c_fail(kind, text):
+    raise NotImplementedError("runs in C")

@@ -64,6 +64,20 @@ class PythonProducer(BrokerTest):
         primes = [n for n, r in enumerate(results) if r.get(timeout=30)]
         self.assertEqual(primes[:10], [2, 3, 5, 7, 11, 13, 17, 19, 23, 29])
 
+    def test_starmap_map_and_chunks(self):
+        starmap = pyapp.c_add.starmap([(1, 2), (3, 4)]).apply_async(queue=self.queue)
+        self.assertEqual(starmap.get(timeout=30), [3, 7])
+        one_each = pyapp.is_prime.map([96, 97]).apply_async(queue=self.queue)
+        self.assertEqual(one_each.get(timeout=30), [False, True])
+        chunks = pyapp.c_add.chunks(zip(range(10), range(10)), 4).apply_async(queue=self.queue)
+        self.assertEqual(chunks.get(timeout=30), [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18]])
+
+    def test_the_first_failure_of_a_starmap_is_its_own(self):
+        result = pyapp.c_fail.starmap([("ValueError", "one"), ("OSError", "two")]).apply_async(
+            queue=self.queue)
+        with self.assertRaisesRegex(ValueError, "one"):
+            result.get(timeout=30)
+
     def test_a_chain_is_kept_not_cut(self):
         add = pyapp.app.signature("demo.add", queue=self.queue)
         result = (add.clone((1, 2)) | add.clone((4,))).apply_async()
@@ -129,6 +143,25 @@ class PythonWorker(BrokerTest):
         status, out, err = self.call("py.nothing")
         self.assertEqual(status, 1)
         self.assertIn("NotRegistered", err)
+
+    def map(self, task, lines, *options):
+        done = subprocess.run([os.path.join(BIN, "ctask"), "map", "-q", "-Q", self.python_queue,
+                               "--timeout", "30", *options, task], capture_output=True, text=True,
+                              input="".join(line + "\n" for line in lines),
+                              env=dict(os.environ, CTASK_BROKER_URL=URL), timeout=60)
+        return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
+
+    def test_a_map_with_chunks(self):
+        lines = ["[%d, 1]" % n for n in range(10)]
+        for chunk in ("1", "4", "auto"):
+            self.assertEqual(self.map("py.add", lines, "--chunk=" + chunk),
+                             (0, [str(n + 1) for n in range(10)], []))
+
+    def test_the_failure_of_a_chunk_is_that_of_its_items(self):
+        status, out, err = self.map("py.add", ["[1, 2]", '[1, "x"]', "[3, 4]", "[5, 6]"],
+                                    "--chunk=3")
+        self.assertEqual((status, out), (1, ["", "", "", "11"]))
+        self.assertEqual(["TypeError" in line for line in err], [True] * 3)
 
     def test_the_python_worker_survived_it_all(self):
         self.assertIsNone(self.celery.poll())

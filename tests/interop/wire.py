@@ -67,6 +67,22 @@ def check_task(case):
     assert request.message.properties["delivery_mode"] == 2
 
 
+def check_starmap(case):
+    ran = []
+    app = Celery(broker="memory://", backend="cache+memory://", set_as_current=False)
+
+    def body(*args):
+        ran.append(args)
+
+    app.task(body, name="add", shared=False)
+    message = delivered(case)
+    app.finalize()
+    request = Request(message, app=app, hostname="w@h", task=app.tasks[message.headers["task"]])
+    request.execute()
+    assert ran == [(1, 2), (3, "x")], ran
+    assert (request.name, request.id) == ("celery.starmap", ID)
+
+
 def check_full(case):
     request, ran = run(case)
     assert ran == ((2, "Zo\u00eb"), {"z": 0.5}), ran
@@ -118,6 +134,8 @@ CHECKS = {
     "task": check_task,
     "task with everything": check_full,
     "retried task": check_retried,
+    "starmap": check_starmap,
+    "starmap reply": check_result("SUCCESS", lambda r: r == [3, None, None, "x"]),
     "success": check_result("SUCCESS", lambda r: r == {"a": [3, None, True], "z": "Zo\u00eb"}),
     "success with nothing": check_result("SUCCESS", lambda r: r is None),
     "failure": check_result("FAILURE", exception(ValueError, '7 is no "prime"')),

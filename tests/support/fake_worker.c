@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "transport/broker.h"
-#include "wire/outcome.h"
+#include "wire/starmap.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -94,6 +94,73 @@ static void junk(struct fake_worker *w, const struct message *m)
     buf_done(&props);
 }
 
+/* ---- Many items ------------------------------------------------------------------------------ */
+
+/* The values of items [from, to) with these notes. */
+static void answer_items(struct fake_worker *w, const struct message *m, const json_t *items,
+                         size_t from, size_t to, const char *notes)
+{
+    struct buf values = {0}, props = {0}, body = {0};
+    char address[256];
+    for (size_t i = from; i < to; i++) {
+        const json_t *first = json_array_get(json_array_get(items, i), 0);
+        char *value = first ? json_dumps(first, JSON_ENCODE_ANY) : strdup("null");
+        ck_assert(i == from || buf_append(&values, ",", 1));
+        ck_assert(buf_append(&values, value, strlen(value)));
+        free(value);
+    }
+    ck_assert(starmap_reply_write(m, to - from, buf_bytes(&values), bytes_text(notes),
+                                  1e-6 * (double)(to - from), false, &props, &body));
+    snprintf(address, sizeof address, "%.*s", BYTES_ARG(m->reply_to));
+    struct publish p = {.exchange = "",
+                        .routing_key = address,
+                        .props = buf_bytes(&props),
+                        .body = buf_bytes(&body),
+                        .spool = -1};
+    ck_assert_int_eq(broker_publish(w->broker, &p), CTASK_OK);
+    buf_done(&values);
+    buf_done(&props);
+    buf_done(&body);
+}
+
+static void answer_parts(struct fake_worker *w, const struct message *m, const json_t *items)
+{
+    size_t n = json_array_size(items), middle = n / 2;
+    struct message part = *m;
+    char id[PART_SIZE];
+    for (int twice = 0; twice < 2; twice++) {
+        answer_items(w, m, items, 0, middle, "{\"item\":0,\"status\":\"RETRY\"}");
+        part_write(id, m->id, 0, 0);
+        part.id = part.correlation_id = bytes_text(id);
+        end_badly(w, &part, STATE_RETRY);
+        succeed(w, &part, json_incref(json_array_get(json_array_get(items, 0), 0)));
+        part_write(id, m->id, middle, n - middle);
+        part.correlation_id = bytes_text(id);
+        answer_items(w, &part, items, middle, n, "");
+    }
+}
+
+static void perform_items(struct fake_worker *w, const struct message *m,
+                          const struct message_body *b)
+{
+    struct starmap s;
+    struct fault f;
+    ck_assert(starmap_read(b, &s, &f) && bytes_equal(s.task, m->map));
+    size_t n = json_array_size(s.items);
+    if (bytes_is(m->map, "fail")) {
+        end_badly(w, m, STATE_FAILURE);
+    } else if (bytes_is(m->map, "parts")) {
+        answer_parts(w, m, s.items);
+    } else if (bytes_is(m->map, "python") || bytes_is(m->map, "short")) {
+        json_t *values = json_array();
+        for (size_t i = bytes_is(m->map, "short"); i < n; i++)
+            json_array_append(values, json_array_get(json_array_get(s.items, i), 0));
+        succeed(w, m, values);
+    } else if (!bytes_is(m->map, "drop")) {
+        answer_items(w, m, s.items, 0, n, "");
+    }
+}
+
 static void perform(struct fake_worker *w, const struct envelope *env)
 {
     struct message m;
@@ -102,7 +169,9 @@ static void perform(struct fake_worker *w, const struct envelope *env)
     ck_assert(message_read(env->props, &m, &f));
     ck_assert(message_body_read(env->body, &b, &f));
     json_t *first = json_array_get(b.args, 0);
-    if (bytes_is(m.task, "fail")) {
+    if (starmap_itemized(&m)) {
+        perform_items(w, &m, &b);
+    } else if (bytes_is(m.task, "fail")) {
         end_badly(w, &m, STATE_FAILURE);
     } else if (bytes_is(m.task, "kwargs")) {
         succeed(w, &m, json_incref(b.kwargs));
@@ -144,7 +213,8 @@ static void message(struct fake_worker *w, struct envelope *m)
     broker_ack(w->broker, m->delivery);
     ck_assert(message_read(m->props, &head_of, &f));
     w->seen++;
-    if (bytes_is(head_of.task, "hold") && w->held_count < HELD_MAX) {
+    struct bytes name = starmap_itemized(&head_of) ? head_of.map : head_of.task;
+    if (bytes_is(name, "hold") && w->held_count < HELD_MAX) {
         w->held[w->held_count++] = m;
         return;
     }

@@ -6,7 +6,12 @@
  *   twice      SUCCESS 1, FAILURE, SUCCESS 2          timed     SUCCESS, ran for 1.5 s
  *   junk       a reply that is no result              stray     a reply for nobody, then SUCCESS
  *   hold       nothing until fake_worker_release, then SUCCESS in reverse order
- *   drop       nothing at all */
+ *   drop       nothing at all
+ * A message of many items (wire/starmap.h) is one of theirs; echo, fail, hold and drop as above,
+ * and python     SUCCESS with a list of the first arguments and no notes short      the same
+ * without the last one parts      what a worker says that was cut short, all of it twice: values of
+ * the items before the middle but for the first, which goes alone; the others in a message of
+ * theirs */
 #ifndef SUPPORT_FAKE_WORKER_H
 #define SUPPORT_FAKE_WORKER_H
 

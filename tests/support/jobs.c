@@ -1,6 +1,8 @@
 /* jobs.c - see jobs.h. Check forks for each test, so the state here is one test's. */
 #include "support/jobs.h"
 
+#include "wire/starmap.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -66,6 +68,12 @@ void hear(const struct posted *p)
         ck_assert_uint_eq(p->body.n, 0);
         return;
     }
+    if (p->kind == POSTED_PART) {
+        ck_assert(bytes_is(p->routing_key, "q") && bytes_is(p->ensure, "q"));
+        ck_assert_uint_lt(heard.parts, PARTS_HEARD);
+        heard.part[heard.parts++] = *p;
+        return;
+    }
     ck_assert_int_eq(p->kind, POSTED_RESULT);
     ck_assert(bytes_is(p->routing_key, REPLY_TO));
     heard.results++;
@@ -73,7 +81,7 @@ void hear(const struct posted *p)
     ck_assert_msg(reply_read(p->body, &heard.reply, &f), "%s", f.text);
     struct message answer;
     ck_assert(!message_read(p->props, &answer, &f)); /* no task */
-    ck_assert(bytes_is(answer.correlation_id, "id-1"));
+    ck_assert(bytes_is(part_read(answer.correlation_id).whole, "id-1"));
 }
 
 static void decode(void)
@@ -84,7 +92,7 @@ static void decode(void)
     ck_assert_int_eq(child_frame_next(buf_bytes(&frame), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_DONE);
     ck_assert(done_read(payload, &heard.done));
-    heard.results = heard.copies = 0;
+    heard.results = heard.copies = heard.parts = 0;
     struct bytes rest = heard.done.posted;
     int rc;
     while ((rc = posted_next(&rest, &p)) == 1) hear(&p);

@@ -12,12 +12,15 @@
 /* The job, as job_set made it; it may be changed before run_job. */
 extern struct job job;
 
+#define PARTS_HEARD 64
+
 /* What the last job came to. */
 struct heard {
     struct done done;
-    size_t results, copies;
-    struct reply reply; /* the last result */
-    struct posted copy; /* the last copy; valid until the next job */
+    size_t results, copies, parts;
+    struct reply reply;              /* the last result */
+    struct posted copy;              /* the last copy; valid until the next job, like: */
+    struct posted part[PARTS_HEARD]; /* items that go on */
 };
 extern struct heard heard;
 

@@ -269,7 +269,8 @@ CTASK_API int ctask_map_put_args(struct ctask_map *m, size_t n,
  * same order. Waits at most `timeout` seconds in all. CTASK_OK if all succeeded, else the first
  * failure, whose index ctask_error() names; the elements of failed items are left as they were.
  * `out` may be NULL, or be of any type but text, which would live no longer than its handle
- * (CTASK_EINVAL); json_t * elements are references of yours. */
+ * (CTASK_EINVAL); json_t * elements are references of yours. Tiny items travel together, as
+ * ctask_map_open says. */
 struct ctask_array {
     struct ctask_arg (*load)(const void *p, size_t i);
     const void *p;

@@ -1,0 +1,116 @@
+/* element.c - see element.h. */
+#include "wire/element.h"
+
+#include "wire/message.h"
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+static struct bytes trimmed(struct bytes s)
+{
+    while (s.n > 0 && is_space(s.p[0])) s = bytes_of(s.p + 1, s.n - 1);
+    while (s.n > 0 && is_space(s.p[s.n - 1])) s.n--;
+    return s;
+}
+
+/* Where the string ends that begins at `at`; s.n if it does not. */
+static size_t string_end(struct bytes s, size_t at)
+{
+    for (at++; at < s.n && s.p[at] != '"'; at++)
+        if (s.p[at] == '\\') at++;
+    return at < s.n ? at : s.n;
+}
+
+int element_next(struct bytes *rest, struct bytes *one)
+{
+    size_t i = 0, depth = 0;
+    if (rest->n == 0) return 0;
+    for (; i < rest->n; i++) {
+        uint8_t c = rest->p[i];
+        if (c == ',' && depth == 0) break;
+        if (c == '"') {
+            i = string_end(*rest, i);
+            if (i == rest->n) return -1;
+        } else if (c == '[' || c == '{') {
+            depth++;
+        } else if (c == ']' || c == '}') {
+            if (depth-- == 0) return -1;
+        }
+    }
+    *one = trimmed(bytes_of(rest->p, i));
+    bool more = i < rest->n;
+    *rest = bytes_of(rest->p + i + more, rest->n - i - more);
+    return depth > 0 || one->n == 0 || (more && trimmed(*rest).n == 0) ? -1 : 1;
+}
+
+bool element_count(struct bytes list, size_t *n)
+{
+    struct bytes rest = trimmed(list), one;
+    int rc;
+    *n = 0;
+    while ((rc = element_next(&rest, &one)) == 1) ++*n;
+    return rc == 0;
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+/* A number of at most 18 digits, which fits 64 bits. */
+static json_t *short_int(struct bytes s)
+{
+    bool minus = s.p[0] == '-';
+    size_t digits = s.n - minus;
+    json_int_t v = 0;
+    if (digits == 0 || digits > 18 || (s.p[minus] == '0' && digits > 1)) return NULL;
+    for (size_t i = minus; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') return NULL;
+        v = 10 * v + (s.p[i] - '0');
+    }
+    return json_integer(minus ? -v : v);
+}
+
+/* Text of plain ASCII without escapes. */
+static json_t *plain_text(struct bytes s)
+{
+    if (s.n < 2 || s.p[s.n - 1] != '"') return NULL;
+    for (size_t i = 1; i < s.n - 1; i++)
+        if (s.p[i] < ' ' || s.p[i] >= 0x7f || s.p[i] == '"' || s.p[i] == '\\') return NULL;
+    return json_stringn_nocheck((const char *)s.p + 1, s.n - 2);
+}
+
+json_t *element_value(struct bytes one, struct fault *f)
+{
+    json_t *j = NULL;
+    if (one.n == 0) return wire_json(one, f);
+    if (bytes_is(one, "true")) return json_true();
+    if (bytes_is(one, "false")) return json_false();
+    if (bytes_is(one, "null")) return json_null();
+    if (one.p[0] == '"')
+        j = plain_text(one);
+    else if (one.p[0] == '-' || (one.p[0] >= '0' && one.p[0] <= '9'))
+        j = short_int(one);
+    return j ? j : wire_json(one, f);
+}
+
+bool element_array(struct bytes one, json_t **array, struct fault *f)
+{
+    struct bytes rest, next;
+    int rc;
+    if (one.n < 2 || one.p[0] != '[' || one.p[one.n - 1] != ']')
+        return fault_set(f, "TypeError", "the arguments of an item are no list");
+    if (*array && (*array)->refcount == 1) {
+        json_array_clear(*array);
+    } else {
+        json_decref(*array);
+        *array = json_array();
+    }
+    rest = trimmed(bytes_of(one.p + 1, one.n - 2));
+    while ((rc = element_next(&rest, &next)) == 1) {
+        json_t *j = element_value(next, f);
+        if (!j) return false;
+        if (json_array_append_new(*array, j) != 0)
+            return fault_set(f, "MemoryError", "out of memory");
+    }
+    return rc == 0 || fault_set(f, "DecodeError", "the arguments of an item are no JSON");
+}
