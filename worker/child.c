@@ -14,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READ_ROOM ((size_t)4096)
 #define UNSEEN_MAX 8        /* tasks that run before the process is looked at */
 #define OUTPUT_PAUSE 100000 /* nanoseconds between looks whether output is read */
 #define OUTPUT_PAUSES 1000
@@ -86,7 +85,7 @@ static void detach(const struct worker *w, struct ends *ends)
 /* Waits for more of it. False when the parent is gone. */
 static bool hear(struct line *l, struct buf *in)
 {
-    uint8_t *at = buf_room(in, READ_ROOM);
+    uint8_t *at = buf_room(in, CHILD_READ_ROOM);
     long n = 0;
     while (at && (n = line_get(l, at, in->cap - in->off - in->len)) == 0)
         if (!line_wait(l, true, false)) return false;
@@ -177,7 +176,7 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
 
 static void serve(const struct worker *w, struct line *l)
 {
-    struct buf in = {.max = CHILD_FRAME_MAX + READ_ROOM}, out = {.max = CHILD_FRAME_MAX};
+    struct buf in = {.max = CHILD_FRAME_MAX + CHILD_READ_ROOM}, out = {.max = CHILD_FRAME_MAX};
     struct frame_read f;
     hygiene_note(&before);
     while (next_frame(l, &in, &f)) {

@@ -207,7 +207,8 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload)
 /* ---- Messages that go round ------------------------------------------------------------------ */
 
 /* r is replaced by its copy. Before that is with the broker r may lose its connection, and be back
- * in its queue itself: then it is taken back, or there are two. One that is settled has no other. */
+ * in its queue itself: then it is taken back, or there are two. One that is settled has no other.
+ */
 static void moving(struct worker *w, struct request *r)
 {
     r->finished = true;

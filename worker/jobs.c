@@ -14,12 +14,12 @@
 #define LINE_MAX 64
 #define TOO_LONG (3 * CLOCK_MS) /* for the first of a line */
 
+/* How many tasks take so long; one at least. */
 static unsigned so_many(const struct worker *w, double seconds)
 {
-    double cost = w->run_time > 1e-6 ? w->run_time : 1e-6;
-    return w->run_time >= SHORT || seconds < cost ? 1
-           : seconds / cost > LINE_MAX            ? LINE_MAX
-                                                  : (unsigned)(seconds / cost);
+    double cost = w->run_time > 1e-6 ? w->run_time : 1e-6, n = seconds / cost;
+    if (cost >= SHORT || n < 1) return 1;
+    return n < LINE_MAX ? (unsigned)n : LINE_MAX;
 }
 
 bool jobs_are_short(const struct worker *w)

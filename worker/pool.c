@@ -17,22 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READ_ROOM ((size_t)4096)
-/* So that talkative children stall nobody else. */
-#define READ_PER_TURN ((size_t)1 << 20)
 #define SPAWNS_PER_TURN 16
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
-
-enum child_event {
-    EVENT_DONE,
-    EVENT_PUBLISH,
-    EVENT_OUTPUT,
-    EVENT_LEAVE,
-    EVENT_HANGUP,
-    EVENT_EXIT,
-    CHILD_EVENTS
-};
 
 typedef void child_action(struct worker *w, struct child *k, struct bytes payload);
 
@@ -121,7 +108,7 @@ static void job_publish(struct worker *w, struct child *k, struct bytes payload)
 static void job_printed(struct worker *w, struct child *k, struct bytes payload)
 {
     (void)payload;
-    output_read(k, w->now, READ_PER_TURN);
+    output_read(k, w->now, POOL_READ_MAX);
 }
 
 static void job_leaves(struct worker *w, struct child *k, struct bytes payload)
@@ -149,7 +136,7 @@ static void gone(struct worker *w, struct child *k, struct bytes payload)
     struct pool *p = &w->pool;
     char words[128];
     (void)payload;
-    output_read(k, w->now, READ_PER_TURN);
+    output_read(k, w->now, POOL_READ_MAX);
     output_end(k, w->now);
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
@@ -177,7 +164,7 @@ static child_action *const actions[CHILD_STATES][CHILD_EVENTS] = {
     [CHILD_LOST] = {nothing, nothing, nothing, nothing, nothing, gone},
 };
 
-static void happen(struct worker *w, struct child *k, enum child_event e, struct bytes payload)
+void child_happen(struct worker *w, struct child *k, enum child_event e, struct bytes payload)
 {
     actions[k->state][e](w, k, payload);
 }
@@ -230,10 +217,15 @@ static bool spawn_one(struct worker *w)
     k->started = w->now;
     k->nonce = random_number();
     k->oom_kills = proc_oom_kills();
-    k->in.max = k->out.max = CHILD_FRAME_MAX + READ_ROOM;
+    k->in.max = k->out.max = CHILD_FRAME_MAX + CHILD_READ_ROOM;
     w->pool.size++;
     child_move(w, k, CHILD_IDLE);
     return true;
+}
+
+struct child *pool_idle(struct pool *p)
+{
+    return list_empty(&p->idle) ? NULL : list_first(&p->idle, struct child, rest);
 }
 
 void pool_spawn(struct worker *w)
@@ -248,133 +240,7 @@ int64_t pool_next(const struct pool *p)
     return p->size < p->want ? p->spawn_at : CLOCK_NEVER;
 }
 
-/* ---- Giving and hearing ---------------------------------------------------------------------- */
-
-struct child *pool_idle(struct pool *p)
-{
-    return list_empty(&p->idle) ? NULL : list_first(&p->idle, struct child, rest);
-}
-
-void child_write(struct child *k)
-{
-    for (size_t n; k->out.len > 0; buf_consume(&k->out, n)) {
-        n = line_put(&k->ends.line, buf_head(&k->out), k->out.len);
-        if (n == 0) return; /* full: the bell rings when there is room */
-    }
-    if (k->out.cap > 65536) buf_done(&k->out);
-}
-
-/* Of what k may speak of now. */
-static uint64_t nonce_of(const struct child *k)
-{
-    const struct request *r = jobs_first(k);
-    return r ? r->nonce : k->nonce;
-}
-
-/* Takes whole frames off what was heard. */
-static void child_hear(struct worker *w, struct child *k)
-{
-    enum child_frame_type type;
-    struct bytes payload;
-    int rc;
-    while ((rc = child_frame_next(buf_bytes(&k->in), nonce_of(k), &type, &payload)) == 1) {
-        size_t whole = (size_t)(payload.p + payload.n - buf_head(&k->in));
-        if (type == CHILD_DONE)
-            happen(w, k, EVENT_DONE, payload);
-        else if (type == CHILD_PUBLISH)
-            happen(w, k, EVENT_PUBLISH, payload);
-        else if (type == CHILD_OUTPUT)
-            happen(w, k, EVENT_OUTPUT, payload);
-        else if (type == CHILD_LEAVE)
-            happen(w, k, EVENT_LEAVE, payload);
-        else
-            rc = -1;
-        if (rc < 0) break;
-        buf_consume(&k->in, whole);
-    }
-    if (rc < 0 && k->state != CHILD_LOST) pool_lose(w, k, "does not speak sense any more");
-    if (k->in.len == 0 && k->in.cap > 65536) buf_done(&k->in);
-}
-
-/* Reads at most `limit` bytes; returns how many of them are left. */
-static size_t child_read(struct worker *w, struct child *k, size_t limit)
-{
-    while (limit > 0 && k->state != CHILD_LOST) {
-        uint8_t *at = buf_room(&k->in, READ_ROOM);
-        size_t room = k->in.cap - k->in.off - k->in.len;
-        long n = at ? line_get(&k->ends.line, at, room < limit ? room : limit) : -1;
-        if (n < 0)
-            pool_lose(w, k, at ? "has overwritten its line to the worker" : "wrote too much");
-        if (n <= 0) break;
-        buf_added(&k->in, (size_t)n);
-        limit -= (size_t)n;
-        child_hear(w, k);
-    }
-    return limit;
-}
-
-/* Too much of its task is unconfirmed: it is not read from for now, and so waits for room. */
-static bool child_waits(const struct child *k)
-{
-    return k->state == CHILD_BUSY && finish_is_full(jobs_first(k));
-}
-
-unsigned pool_poll(struct pool *p, struct pollfd *fds)
-{
-    unsigned n = 0;
-    struct child *k;
-    list_each(k, &p->all, struct child, link) {
-        /* A lost or leaving child is heard no more: its end of line would wake us for nothing. */
-        bool silent = k->state == CHILD_LOST || k->state == CHILD_RETIRING;
-        k->polled = &fds[n];
-        fds[n++] = (struct pollfd){.fd = silent ? -1 : k->ends.line.bell, .events = POLLIN};
-        fds[n++] = (struct pollfd){.fd = k->ends.output, .events = POLLIN};
-    }
-    return n;
-}
-
-bool pool_listen(struct pool *p)
-{
-    bool any = false;
-    struct child *k;
-    list_each(k, &p->all, struct child, link)
-        if (k->state < CHILD_RETIRING)
-            any |= line_listen(&k->ends.line, !child_waits(k), k->out.len > 0);
-    return any;
-}
-
-/* What k's bell says, and what is on its line. */
-static size_t child_turn(struct worker *w, struct child *k, bool rung, size_t limit)
-{
-    int rc = rung ? line_hush(&k->ends.line, false) : 1;
-    bool junk = rc < 0 && errno == EPROTO;
-    line_awake(&k->ends.line);
-    if (k->out.len > 0) child_write(k);
-    if (!child_waits(k)) limit = child_read(w, k, limit);
-    if (junk && k->state < CHILD_RETIRING)
-        pool_lose(w, k, "wrote junk to its line to the worker");
-    else if (rc <= 0 && !line_has(&k->ends.line))
-        happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
-    return limit;
-}
-
-void pool_turn(struct worker *w)
-{
-    struct list *all = &w->pool.all;
-    size_t left = READ_PER_TURN;
-    struct child *k;
-    list_each(k, all, struct child, link) {
-        bool rung = k->polled && k->polled[0].revents, printed = k->polled && k->polled[1].revents;
-        k->polled = NULL;
-        left = child_turn(w, k, rung, left);
-        if (printed) left = output_read(k, w->now, left);
-        if (left > 0) continue;
-        /* The list begins behind k from now on: those are heard first next time. */
-        list_remove(all);
-        list_prepend(&k->link, all);
-        break;
-    }
-}
+/* ---- Ending ---------------------------------------------------------------------------------- */
 
 void pool_ask(struct worker *w, struct child *k)
 {
@@ -386,7 +252,7 @@ void pool_ask(struct worker *w, struct child *k)
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
 {
     const struct request *first = jobs_first(k);
-    child_read(w, k, READ_PER_TURN); /* more than fits its line */
+    child_read(w, k, POOL_READ_MAX); /* more than fits its line */
     if (k->state != CHILD_BUSY || jobs_first(k) != first) return;
     bool begun = line_halt(&k->ends.line) != k->done;
     struct request *r = jobs_take_first(k);
@@ -409,7 +275,7 @@ void pool_reap(struct worker *w)
         child_read(w, k, SIZE_MAX);
         child_kill(k);
         if (wait4(k->pid, &k->status, 0, &used) == k->pid) k->peak_kib = used.ru_maxrss;
-        happen(w, k, EVENT_EXIT, bytes_of(NULL, 0));
+        child_happen(w, k, EVENT_EXIT, bytes_of(NULL, 0));
     }
 }
 

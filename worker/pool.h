@@ -26,6 +26,17 @@ enum child_state {
     CHILD_STATES
 };
 
+/* What may happen to one. */
+enum child_event {
+    EVENT_DONE,
+    EVENT_PUBLISH,
+    EVENT_OUTPUT,
+    EVENT_LEAVE,
+    EVENT_HANGUP,
+    EVENT_EXIT,
+    CHILD_EVENTS
+};
+
 struct child {
     struct list link; /* of pool.all */
     struct list rest; /* of pool.idle, if it is */
@@ -69,13 +80,6 @@ void pool_init(struct pool *p, unsigned want);
 /* Starts missing children. In the child it does not return. */
 void pool_spawn(struct worker *w);
 struct child *pool_idle(struct pool *p);
-#define POLLED 2 /* entries for each child */
-/* Lays out the children's descriptors; returns how many. */
-unsigned pool_poll(struct pool *p, struct pollfd *fds);
-/* Before sleeping: children wake us from now on. True if there is something to hear already. */
-bool pool_listen(struct pool *p);
-/* Hears what children said, writes what they are to hear. */
-void pool_turn(struct worker *w);
 /* Asks the task that k runs to end early (task_cancelled); k is replaced afterwards. */
 void pool_ask(struct worker *w, struct child *k);
 /* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
@@ -94,8 +98,23 @@ int64_t pool_next(const struct pool *p);
 /* How long the oldest running job runs, in seconds. */
 double pool_oldest(const struct pool *p, int64_t now);
 
-/* Leaves k's state as it is, or begins it anew. */
 void child_move(struct worker *w, struct child *k, enum child_state to);
+/* Does what the table says about e in k's state. */
+void child_happen(struct worker *w, struct child *k, enum child_event e, struct bytes payload);
+
+/* ---- hear.c ---------------------------------------------------------------------------------- */
+
+#define POLLED 2 /* entries for each child */
+/* Lays out the children's descriptors; returns how many. */
+unsigned pool_poll(struct pool *p, struct pollfd *fds);
+/* Before sleeping: children wake us from now on. True if there is something to hear already. */
+bool pool_listen(struct pool *p);
+/* Hears what children said, writes what they are to hear. */
+void pool_turn(struct worker *w);
+#define POOL_READ_MAX ((size_t)1 << 20) /* bytes of a turn */
+#define CHILD_READ_ROOM ((size_t)4096)  /* for what is on a line, at a time */
+/* Reads at most `limit` bytes of k's line; returns how many of them are left. */
+size_t child_read(struct worker *w, struct child *k, size_t limit);
 /* What is to be heard leaves, as far as there is room. */
 void child_write(struct child *k);
 

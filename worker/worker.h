@@ -7,7 +7,8 @@
  *   delay.c     tasks whose time has not come
  *   window.c    how many deliveries to hold
  *   request.c   the states of a request
- *   pool.c      the children: start, hear, end
+ *   pool.c      the children: start, state, end
+ *   hear.c      what they say
  *   jobs.c      what they are given
  *   child.c     what runs in a child
  *   hygiene.c   what a task may not leave changed in it

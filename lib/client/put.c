@@ -3,7 +3,6 @@
 #include "client/map.h"
 
 #include "wire/body.h"
-#include "wire/scalar.h"
 
 #include <stdlib.h>
 
@@ -115,9 +114,9 @@ static bool arg_append(struct buf *out, const struct ctask_arg *a)
     switch (a->kind) {
     case CTASK_NULL: return buf_append(out, "null", 4);
     case CTASK_BOOL: return a->v.b ? buf_append(out, "true", 4) : buf_append(out, "false", 5);
-    case CTASK_INT: return scalar_int(out, a->v.i);
-    case CTASK_UINT: return a->v.u <= INT64_MAX && scalar_int(out, (int64_t)a->v.u);
-    case CTASK_TEXT: return a->v.s && scalar_text(out, a->v.s, strlen(a->v.s));
+    case CTASK_INT: return body_append_int(a->v.i, out);
+    case CTASK_UINT: return a->v.u <= INT64_MAX && body_append_int((int64_t)a->v.u, out);
+    case CTASK_TEXT: return a->v.s && body_append_text(bytes_text(a->v.s), out);
     case CTASK_REAL:
     case CTASK_JSON:
     case CTASK_TAKE:

@@ -122,6 +122,12 @@ bool body_append(const json_t *j, size_t max, struct buf *out)
     return body_append_within(j, BODY_DEPTH_MAX, max, out);
 }
 
+bool body_append_int(int64_t v, struct buf *out)
+{
+    struct sink s = {.out = out, .end = SIZE_MAX};
+    return integer_put(&s, v);
+}
+
 bool body_append_text(struct bytes text, struct buf *out)
 {
     size_t before = out->len;

@@ -3,7 +3,6 @@
 
 #include "wire/body.h"
 #include "wire/element.h"
-#include "wire/scalar.h"
 
 #include <math.h>
 
@@ -67,18 +66,9 @@ static bool literal(struct buf *out, const char *s)
     return buf_bytes_append(out, bytes_text(s));
 }
 
-static bool text_append(struct buf *out, struct bytes s)
-{
-    if (scalar_text(out, (const char *)s.p, s.n)) return true;
-    json_t *j = json_stringn((const char *)s.p, s.n);
-    bool ok = j && body_append(j, BUF_MAX, out);
-    json_decref(j);
-    return ok;
-}
-
 bool starmap_begin(struct bytes task, struct buf *out)
 {
-    return literal(out, "[[],{\"task\":{\"task\":") && text_append(out, task) &&
+    return literal(out, "[[],{\"task\":{\"task\":") && body_append_text(task, out) &&
            literal(out, ",\"args\":[],\"kwargs\":{},\"options\":{},\"subtask_type\":null,"
                         "\"immutable\":false},\"it\":[");
 }
@@ -167,9 +157,9 @@ bool starmap_reply_write(const struct message *m, size_t count, struct bytes val
                          struct buf *body)
 {
     return literal(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
-           literal(body, "],\"count\":") && scalar_int(body, (int64_t)count) &&
+           literal(body, "],\"count\":") && body_append_int((int64_t)count, body) &&
            literal(body, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
-           text_append(body, outcome_id(m)) && literal(body, ",\"runtime\":") &&
+           body_append_text(outcome_id(m), body) && literal(body, ",\"runtime\":") &&
            real_append(body, runtime) &&
            literal(body, redelivered ? ",\"redelivered\":true" : "") &&
            literal(body, ",\"result\":[") && buf_bytes_append(body, values) &&

@@ -160,7 +160,7 @@ class BadInput(ContentTest):
         self.assertIsNotNone(self.bus.channel.basic_get(self.queue))  # whoever took it is gone:
         self.bus.channel.basic_recover(requeue=True)
         knows_less = self.worker("-l", "debug", app="primes")
-        knows_less.expect("id=%s waiting -> settling" % task)
+        knows_less.expect("id=%s waiting -> moving" % task)
         self.assertEqual(knows_less.stop(), 0)
         self.worker(app="demo")
         self.assertIs(self.bus.result(task)["result"], True)

@@ -202,7 +202,7 @@ class Death(BrokerTest):
 
     def test_what_a_lost_connection_brought_is_not_passed_on(self):
         worker, task = self.begun_twice("nobody.knows")
-        worker.expect("id=%s waiting -> settling" % task)
+        worker.expect("id=%s waiting -> moving" % task)
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.bus.depth(self.queue), 1)
 

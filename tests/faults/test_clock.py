@@ -29,8 +29,11 @@ class Confirms(BrokerTest):
             clock.move(1.5, worker.pid)
             clock.move(1.5, worker.pid)
             worker.expect("a confirm does not come")
-            copies = [self.bus.take(self.bus.reply_to) for _ in range(2)]
-            self.assertEqual({m.properties["correlation_id"] for m in copies}, {lost})
+            copies = []
+            while len(copies) < 2:  # beside the first one's, if its confirm was late
+                message = self.bus.take(self.bus.reply_to)
+                if message.properties["correlation_id"] == lost:
+                    copies.append(message)
             flags = [(m.headers or {}).get("x-ctask-again") for m in copies]
             self.assertEqual(flags, [None, True])
             until("it is acknowledged", lambda: self.bus.depth(self.queue) == 0)

@@ -2,7 +2,6 @@
  */
 #include "wire/element.h"
 #include "wire/message.h"
-#include "wire/scalar.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -117,33 +116,6 @@ START_TEST(an_array_is_used_again_unless_somebody_keeps_it)
 }
 END_TEST
 
-START_TEST(scalars_are_written_as_jansson_writes_them)
-{
-    static const char *const rows[] = {
-        "0",     "-1",   "9223372036854775807", "-9223372036854775808",
-        "10",    "\"\"", "\"plain text\"",      "true",
-        "false", "null"};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct buf out = {0};
-        json_t *j = json_loads(rows[i], JSON_DECODE_ANY, NULL);
-        ck_assert(scalar_append(&out, j));
-        ck_assert(bytes_is(buf_bytes(&out), rows[i]));
-        json_decref(j);
-        buf_done(&out);
-    }
-    static const char *const others[] = {"\"\\n\"", "\"\\\"\"", "\"\\\\\"", "\"\xc3\xa4\"",
-                                         "1.5",     "[]",       "{}",       "\"\\u007f\""};
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        struct buf out = {0};
-        json_t *j = json_loads(others[i], JSON_DECODE_ANY, NULL);
-        ck_assert_msg(!scalar_append(&out, j), "%s", others[i]);
-        ck_assert_uint_eq(out.len, 0);
-        json_decref(j);
-        buf_done(&out);
-    }
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("element");
@@ -152,7 +124,6 @@ int main(void)
     tcase_add_test(t, what_is_no_list_is_found_out);
     tcase_add_test(t, a_value_is_what_jansson_reads);
     tcase_add_test(t, an_array_is_used_again_unless_somebody_keeps_it);
-    tcase_add_test(t, scalars_are_written_as_jansson_writes_them);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
