@@ -81,8 +81,12 @@ class BarePair(BrokerTest):
         self.bus.send(self.queue)
         work = subprocess.Popen(self.bare("work"), stdin=subprocess.PIPE, text=True,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self.assertEqual(work.wait(GIVE_UP), 1)
-        self.assertIn("none of ours", work.communicate()[1])
+        try:
+            self.assertEqual(work.wait(GIVE_UP), 1)
+        finally:
+            work.kill()
+            said = work.communicate()[1]
+        self.assertIn("none of ours", said)
         self.bus.channel.queue_purge(self.queue)
 
 
