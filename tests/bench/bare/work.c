@@ -72,6 +72,7 @@ static bool sleep_until_something(struct worker *k)
 static void run(struct worker *k)
 {
     bool go = true;
+    tasks_take(k); /* what came right behind the answer to consume */
     while (go) {
         if (k->o->early_ack) acks_put(k);
         wire_flush(&k->out);

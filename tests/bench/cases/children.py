@@ -15,7 +15,7 @@ def slice_of(bench, n, memory):
 def run(bench):
     memory = {}
     entries = [(n, lambda n=n: slice_of(bench, n, memory)) for n in CHILDREN]
-    samples = bench.in_turn(entries, rounds=min(bench.rounds, 3))
+    samples = bench.in_turn(entries, rounds=min(bench.rounds, 2))
     best = [max(of) for of in zip(*([s["rate"] for s in samples[n]] for n in CHILDREN))]
     rows = [{"children": n, "rate": figures.median([s["rate"] for s in samples[n]]),
              "to_best": figures.ratios([s["rate"] for s in samples[n]], best),

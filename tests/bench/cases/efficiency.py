@@ -48,15 +48,13 @@ def length_at(efficiencies, share):
 
 
 def run(bench):
-    rounds = 1 if bench.quick else 2
     kinds = {"ctask": bench.ctask, "pool": lambda: Pool(bench.broker),
              "executor": lambda: Executor(bench.broker)}
     if not celery_missing():
         kinds["celery"] = lambda: Celery(bench.broker)
     curves = {name: [] for name in kinds}
-    for i in range(rounds):
-        for name in list(kinds)[::-1] if i % 2 else kinds:
-            curves[name].append(curve(bench, kinds[name]()))
+    for name in list(kinds) + ([] if bench.quick else ["executor", "ctask"]):
+        curves[name].append(curve(bench, kinds[name]()))
     rows = []
     for name, of in curves.items():
         middle = [figures.median(values) for values in zip(*of)]

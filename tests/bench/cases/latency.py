@@ -6,7 +6,7 @@ TITLE = "one outstanding: round trip, p50 and p99"
 
 
 def run(bench):
-    seconds = 1 if bench.quick else 2
+    seconds = 1 if bench.quick else 1.5
     warm = ["--seconds", seconds, "--warm", 200]
     alone = ["--window", 1, "--latency"]
 

@@ -56,10 +56,10 @@ def run(bench):
     bench.best_cell()
     core, rest = contenders(bench), others(bench)
     samples = {name: [] for name, _ in core + rest}
-    for _ in range(bench.rounds):
+    for i in range(bench.rounds):
         for name, found in bench.in_turn(core, rounds=1).items():
             samples[name] += found
-        for name, slice_ in rest:
+        for name, slice_ in rest if i % 2 == 0 else ():  # nothing near a bound hangs on them
             samples[name].append(slice_())
     rows = [row(name, found) for name, found in samples.items()]
     rate = {name: [s["rate"] for s in found] for name, found in samples.items()}
@@ -70,8 +70,8 @@ def run(bench):
     own = figures.spread([cpu_of(s) for s in samples["ctask"]])
     found = {"rows": rows, "same": same, "resolution": figures.resolution(same), "limit": limit,
              "broker": broker, "own_cpu_us": own, "cell": bench.cell, "cells": bench.cells,
-             "celery": figures.ratios(rate["ctask"], rate.get("celery", [])),
-             "celery_tuned": figures.ratios(rate["ctask"], rate.get("celery-tuned", [])),
+             "celery": figures.ratios(rate["ctask"][::2], rate.get("celery", [])),
+             "celery_tuned": figures.ratios(rate["ctask"][::2], rate.get("celery-tuned", [])),
              "captured": bench.captured}
     tell(bench, found)
     bench.record("noop", found, {name: s for name, s in samples.items()})

@@ -18,7 +18,7 @@ def run(bench):
     entries += [(name, lambda flags=flags: bench.bare(without=flags).slice(*seconds))
                 for name, flags in WITHOUT + (("any of them", ALL),)]
     entries.append(("again", entries[0][1]))
-    samples = bench.in_turn(entries, rounds=1 if bench.quick else 2)
+    samples = bench.in_turn(entries, rounds=1)
     base = [s["rate"] for s in samples["all guarantees"]]
     rows = [{"without": name, "rate": figures.median([s["rate"] for s in of]),
              "ratio": figures.ratios([s["rate"] for s in of], base),

@@ -33,7 +33,7 @@ def run(bench):
     found = {}
     raw = {}
     for repeat in (8, 1):
-        samples = raw["x%d" % repeat] = bench.in_turn(times(repeat))
+        samples = raw["x%d" % repeat] = bench.in_turn(times(repeat), min(bench.rounds, 5))
         seconds = {name: [s["seconds"] for s in of] for name, of in samples.items()}
         found["x%d" % repeat] = {
             "seconds": {name: figures.median(of) for name, of in seconds.items()},
