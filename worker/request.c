@@ -25,18 +25,28 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     return r;
 }
 
+/* In line for a child. What one had and did not begin is first. What the broker has handed out
+ * before was first in its queue, so it goes before all that it has not, behind its own kind. */
+static void line_up(struct worker *w, struct request *r, bool unbegun)
+{
+    struct list *ready = &w->requests[REQUEST_READY], *at = unbegun ? ready : ready->prev;
+    if (!unbegun && r->m->redelivered)
+        while (at != ready && !container_of(at, struct request, link)->m->redelivered)
+            at = at->prev;
+    list_prepend(at, &r->link);
+}
+
 void request_move(struct worker *w, struct request *r, enum request_state to)
 {
-    bool first = to == REQUEST_READY && (r->m->redelivered || r->state == REQUEST_RUNNING);
+    bool unbegun = r->state == REQUEST_RUNNING;
     log_debug("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
     heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
     r->state = to;
     r->since = w->now;
-    /* What was handed out before, to a worker or a child, is first in line. */
-    if (first)
-        list_prepend(&w->requests[to], &r->link);
+    if (to == REQUEST_READY)
+        line_up(w, r, unbegun);
     else
         list_append(&w->requests[to], &r->link);
     w->count[to]++;

@@ -138,19 +138,18 @@ class Rolling(BrokerTest):
 
     def test_what_a_killed_worker_ran_is_next_elsewhere(self):
         """It was before them in the queue, so it does not wait behind what another worker holds."""
-        victim = self.worker("-c", "1", "-l", "debug", "--prefetch", "1")
-        task = self.bus.send(self.queue, "demo.sleep", [0.1])
-        until("it is done", lambda: task in self.collector.found)  # the window is its own now
-        lost = self.bus.send(self.queue, "demo.sleep", [4])
-        victim.expect("id=%s ready -> running" % lost)
+        victim = self.worker("-c", "2", "-l", "debug", "--prefetch", "2")
+        lost = [self.bus.send(self.queue, "demo.sleep", [4]) for _ in range(2)]
+        for task in lost:
+            victim.expect("id=%s ready -> running" % task)
         other = self.worker("-c", "1", "-l", "debug", "--prefetch", "10")
         held = [self.bus.send(self.queue, "demo.sleep", [nap]) for nap in [3] + [0.01] * 5]
         for task in held:
             other.expect("id=%s new -> ready" % task)
         victim.signal(signal.SIGKILL)
         other.expect("id=%s ready -> running" % held[-1])
-        self.assertEqual(STARTED.findall(other.log())[:3], [held[0], lost, held[1]])
-        self.collector.finish(held + [lost])
+        self.assertEqual(STARTED.findall(other.log())[:4], [held[0], *lost, held[1]])
+        self.collector.finish(held + lost)
         victim.wait()
         self.end_all([other])
 
