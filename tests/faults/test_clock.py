@@ -65,7 +65,7 @@ class Jumps(BrokerTest):
         worker = self.worker("-c", "1", env=self.clock.env)
         self.works()
         self.clock.move(HOUR, worker.pid)
-        worker.expect("lost.*silent", 2)
+        worker.expect("lost.*silent")  # the other one may just have had a last confirm to read
         self.works()
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.bus.depth(self.queue), 0)
