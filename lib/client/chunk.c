@@ -15,19 +15,25 @@ bool chunk_news(const struct ctask_map *m)
     return !list_empty(&m->gather.ended) || !list_empty(&m->replies);
 }
 
-static struct chunk *chunk_new(struct ctask_map *m, struct ctask_result *r)
+/* With the lock held: it is there before a reply can come. NULL when out of memory. */
+static struct chunk *chunk_new(struct ctask_map *m)
 {
+    char id[ID_SIZE];
     size_t n = m->item_count;
     struct chunk *k = calloc(1, sizeof *k + (n > 1 ? (n + 7) / 8 : 0));
-    if (!k) return NULL;
+    id_new(id);
+    struct ctask_result *r = k ? result_new(m->client, id) : NULL;
+    if (!r) {
+        free(k);
+        return NULL;
+    }
+    r->no_result = m->options.no_result;
     k->map = m;
     k->n = n;
     k->first = m->stat.sent - n;
     k->member.index = k->first;
     k->member.chunk = n > 1 ? k : NULL;
-    pthread_mutex_lock(&m->client->lock);
-    gather_add(&m->gather, &k->member, r); /* before a reply can come */
-    pthread_mutex_unlock(&m->client->lock);
+    gather_add(&m->gather, &k->member, r);
     return k;
 }
 
@@ -105,24 +111,23 @@ static void learn(struct ctask_map *m)
 
 int chunk_send(struct ctask_map *m, bool fails, struct ctask_error *e)
 {
-    char id[ID_SIZE];
+    struct ctask_client *c = m->client;
     if (m->item_count == 0) return CTASK_OK;
-    id_new(id);
-    struct ctask_result *r = result_new(m->client, id);
-    struct chunk *k = r ? chunk_new(m, r) : NULL;
-    if (!k) {
-        if (r) ctask_result_forget(r);
-        return error_set(e, CTASK_ENOMEM, "out of memory");
+    if (client_hold(c) != CTASK_OK) {
+        *e = *ctask_error();
+        return e->code;
     }
-    r->no_result = m->options.no_result;
-    if (message_send(m, r, e) != CTASK_OK) {
+    struct chunk *k = chunk_new(m);
+    client_leave(c);
+    if (!k) return error_set(e, CTASK_ENOMEM, "out of memory");
+    if (message_send(m, k->member.r, e) != CTASK_OK) {
         if (!fails || e->flags & CTASK_RETRIABLE) {
             chunk_free(k);
             return e->code;
         }
-        pthread_mutex_lock(&m->client->lock);
-        result_fail(r, e, NULL, 0);
-        pthread_mutex_unlock(&m->client->lock);
+        pthread_mutex_lock(&c->lock);
+        result_fail(k->member.r, e, NULL, 0);
+        pthread_mutex_unlock(&c->lock);
     }
     pace_sent(&m->pace);
     buf_clear(&m->items);
