@@ -115,8 +115,8 @@ void ctask_map_close(struct ctask_map *m)
 
 void ctask_map_end(struct ctask_map *m)
 {
-    struct ctask_error ignored = {0}; /* ctask_map_next tries again */
     if (m->ended) return;
+    struct ctask_error ignored = {0}; /* ctask_map_next tries again */
     m->ended = true;
     chunk_send(m, true, &ignored);
     if (client_enter(m->client) != CTASK_OK) return;
