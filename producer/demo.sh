@@ -113,7 +113,7 @@ say ""
 say "The list $times times over, $total tasks. A third worker joins on the way, the first leaves:"
 [ "$cores" -ge 3 ] || say "($cores cores for three workers: tasks wait for each other, which their run time includes)"
 : >"$tmp/long"
-ctask map is_prime --timeout 300 <"$tmp/numbers" >>"$tmp/long" &
+ctask map is_prime --chunk=1 --timeout 300 <"$tmp/numbers" >>"$tmp/long" & # messages are counted
 mapping=$!
 wait_until has_lines "$tmp/long" $((total / 3)) || die "the map makes no progress"
 worker_start three "$each"

@@ -134,6 +134,11 @@ int chunk_send(struct ctask_map *m, bool fails, struct ctask_error *e)
 {
     char id[ID_SIZE];
     if (m->item_count == 0) return CTASK_OK;
+    if (client_hold(m->client) != CTASK_OK) { /* in a forked child its lock is somebody else's */
+        *e = *ctask_error();
+        return e->code;
+    }
+    client_leave(m->client);
     id_new(id);
     struct chunk *k = chunk_new(m);
     if (!k) return error_set(e, CTASK_ENOMEM, "out of memory");

@@ -115,8 +115,8 @@ void ctask_map_close(struct ctask_map *m)
 
 void ctask_map_end(struct ctask_map *m)
 {
-    struct ctask_error ignored = {0}; /* ctask_map_next tries again */
     if (m->ended) return;
+    struct ctask_error ignored = {0}; /* ctask_map_next tries again */
     m->ended = true;
     chunk_send(m, true, &ignored);
     if (client_enter(m->client) != CTASK_OK) return;
@@ -135,10 +135,12 @@ static int map_flush(struct ctask_map *m, int64_t *deadline)
 {
     struct ctask_client *c = m->client;
     struct ctask_error e = {0};
-    pthread_mutex_lock(&c->lock);
+    if (m->item_count == 0) return CTASK_OK;
+    int rc = client_hold(c);
+    if (rc != CTASK_OK) return rc;
     bool waits = !chunk_news(m);
-    pthread_mutex_unlock(&c->lock);
-    if (!waits || m->item_count == 0 || chunk_send(m, true, &e) == CTASK_OK) return CTASK_OK;
+    client_leave(c);
+    if (!waits || chunk_send(m, true, &e) == CTASK_OK) return CTASK_OK;
     *deadline = clock_earlier(*deadline, clock_in(SEND_AGAIN));
     return c->x ? CTASK_OK : error_raise(&e);
 }

@@ -16,12 +16,16 @@ size_t map_window(const struct ctask_map *m)
     return chunks > WINDOW ? chunks : WINDOW;
 }
 
-static int may_put(const struct ctask_map *m, struct ctask_error *e)
+static bool has_room(const struct ctask_map *m)
 {
-    if (e->code == CTASK_OK && m->ended) error_set(e, CTASK_EINVAL, "ctask_map_end was called");
-    if (e->code == CTASK_OK && m->under_way >= map_window(m))
-        error_set(e, CTASK_EAGAIN, "the window of the map is full");
-    return e->code;
+    return !m->ended && m->under_way < map_window(m);
+}
+
+static int room_check(const struct ctask_map *m, struct ctask_error *e)
+{
+    if (e->code != CTASK_OK || has_room(m)) return e->code;
+    if (m->ended) return error_set(e, CTASK_EINVAL, "ctask_map_end was called");
+    return error_set(e, CTASK_EAGAIN, "the window of the map is full");
 }
 
 /* How many items are to be in the chunk that is being filled. Towards the end they get smaller, so
@@ -45,18 +49,26 @@ static void count(struct ctask_map *m, int n)
     if (m->left < SIZE_MAX) m->left -= (size_t)n;
 }
 
-/* An item stands in m->items from `before` on. Raises. */
-static int item_added(struct ctask_map *m, size_t before)
+/* The chunk that is being filled is full; its last item stands in m->items from `before` on.
+ * Raises.
+ */
+static int chunk_full(struct ctask_map *m, size_t before)
 {
     struct ctask_error e = {0};
-    m->item_count++;
-    count(m, 1);
-    if (m->item_count < chunk_goal(m) && m->items.len < CHUNK_BYTES) return CTASK_OK;
     if (chunk_send(m, m->item_count > 1, &e) == CTASK_OK) return CTASK_OK;
     m->items.len = before;
     m->item_count--;
     count(m, -1);
     return error_raise(&e);
+}
+
+/* An item stands in m->items from `before` on. Raises. */
+static int item_added(struct ctask_map *m, size_t before)
+{
+    m->item_count++;
+    count(m, 1);
+    bool full = m->item_count >= chunk_goal(m) || m->items.len >= CHUNK_BYTES;
+    return full ? chunk_full(m, before) : CTASK_OK;
 }
 
 /* A call that no chunk takes: one with keyword arguments, or that is very large. */
@@ -89,7 +101,7 @@ static bool text_fits(struct ctask_map *m, const json_t *args)
 static int put(struct ctask_map *m, json_t *args, json_t *kwargs, struct ctask_error *e)
 {
     size_t before = m->items.len;
-    may_put(m, e);
+    room_check(m, e);
     bool plain =
         e->code == CTASK_OK && !json_object_size(kwargs) && (!kwargs || json_is_object(kwargs));
     if (plain && text_fits(m, args)) {
@@ -134,16 +146,21 @@ static bool args_append(struct ctask_map *m, size_t n, const struct ctask_arg *a
     return buf_append(out, "]", 1);
 }
 
-int ctask_map_put_args(struct ctask_map *m, size_t n, const struct ctask_arg *a)
+/* Errors have the words of the long way. */
+static int put_the_long_way(struct ctask_map *m, size_t n, const struct ctask_arg *a)
 {
     struct ctask_error e = {0};
     json_t *args, *kwargs;
-    size_t before = m->items.len;
-    if (may_put(m, &e) == CTASK_OK) {
-        if (args_append(m, n, a) && m->items.len - before <= CHUNK_BYTES)
-            return item_added(m, before);
-        m->items.len = before;
-    }
+    room_check(m, &e);
     call_args(n, a, &args, &kwargs, &e);
     return put(m, args, kwargs, &e);
+}
+
+int ctask_map_put_args(struct ctask_map *m, size_t n, const struct ctask_arg *a)
+{
+    size_t before = m->items.len;
+    if (has_room(m) && args_append(m, n, a) && m->items.len - before <= CHUNK_BYTES)
+        return item_added(m, before);
+    m->items.len = before;
+    return put_the_long_way(m, n, a);
 }

@@ -250,31 +250,35 @@ CTASK_API void ctask_group_forget(struct ctask_group *g);
  *
  * Items that take microseconds travel together. By default (chunk 0) a message has as many as run
  * for 5 ms, at most 4,096 of them or 64 KiB, fewer with a window below eight times that, and one
- * until it is known how long they run, which workers of Celery do not say. With chunk 1 each item is
- * a task by itself; with chunk n there are n items in a message, fewer when next has to wait and at
- * the end. An item with keyword arguments goes alone. What is the same for an item of many: its
- * value or its failure, its retries (each then is a message of its own, as is one whose arguments
- * do not fit, so that it can be kept), its time limits, up to 0.1 s later. What is not:
+ * until it is known how long they run, which workers of Celery and maps without results do not
+ * tell. With chunk 1 each item is a task by itself; with chunk n there are n in a message, fewer
+ * when next has to wait and at the end. One with keyword arguments goes alone. An item of many has
+ * its own value or failure, its retries (then it is a message of its own, as when its arguments do
+ * not fit, so that it can be kept) and its time limits, which end up to 0.1 s late. But:
  *   - It waits for the end of its message: a worker answers for what ran within 0.1 s and sends the
  *     rest on, in smaller messages.
- *   - When one of them ends its process or overruns its limit, those of its message that had run
- *     run again, each alone and flagged (ctask_result_redelivered).
- *   - Its id is the message's with a colon and its number. It shows no progress.
- *   - Its run time is its share of what the message took, if it ran for less than 0.1 ms.
- *   - On a worker of Celery the message is one celery.starmap, which ends at the first failure: that
- *     is the failure of each of its items.
- * What counts tasks (--max-tasks-per-child, a worker's counters) counts messages, and expires and
- * countdown are a message's. */
+ *   - When one ends its process or overruns its limit, those of its message run again, each alone
+ *     and flagged (ctask_result_redelivered).
+ *   - Its id is the message's with a colon and its number, and it shows no progress.
+ *   - Its run time, if it is below 0.1 ms, is its share of the message's.
+ *   - On a worker of Celery the message is one celery.starmap, which ends at the first failure.
+ *     That is the failure of all its items.
+ *   - What counts or names tasks in a worker, as --max-tasks-per-child and its log, means messages.
+ */
 CTASK_API struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,
                                            const char *name, size_t window) CTASK_MUST_USE;
 /* Adds one call; consumes args and kwargs. CTASK_EAGAIN when the window is full: take results with
- * ctask_map_next first. Anything else negative: this item was not sent and has no index. */
+ * ctask_map_next first. Anything else negative: this item was not sent and has no index. An item
+ * that waits for others leaves at the latest when next has to wait, at the end and at close, not
+ * with ctask_flush; if that fails for good, it fails. Waits like any send, and by default up to 5
+ * ms a few times for the first results. */
 CTASK_API int ctask_map_put_json(struct ctask_map *m, json_t *args, json_t *kwargs) CTASK_MUST_USE;
 /* No more items will be put. */
 CTASK_API void ctask_map_end(struct ctask_map *m);
-/* The next finished item. 1: *r is its handle, borrowed until the next call, and *index its place
- * in the order of puts. 0: the end, after ctask_map_end. CTASK_ETIMEDOUT: nothing yet.
- * CTASK_EAGAIN: nothing is under way, put something. Else broken. */
+/* The next finished item; what was put and has to leave first may take publish_timeout. 1: *r is
+ * its handle, borrowed until the next call, and *index its place in the order of puts. 0: the end,
+ * after ctask_map_end. CTASK_ETIMEDOUT: nothing yet. CTASK_EAGAIN: nothing is under way, put
+ * something. Else broken. */
 CTASK_API int ctask_map_next(struct ctask_map *m, double timeout, size_t *index,
                              struct ctask_result **r) CTASK_MUST_USE;
 struct ctask_map_stat {

@@ -9,6 +9,7 @@
 #include "wire/starmap.h"
 
 #define MOMENT 0.005             /* seconds of work in a message that goes on */
+#define PIECES_MOST 64           /* of one message */
 #define REPLY_MAX (1 << 20)      /* bytes of values in one reply; more go on */
 #define LONG_RUN (CLOCK_MS / 10) /* an item whose run time is told by itself */
 
@@ -20,8 +21,9 @@ struct chunk {
     struct bytes one;         /* the item that runs, as text */
     struct ctask_call item;   /* the one that runs */
     struct buf values, notes;
-    struct buf own; /* messages that go on: items alone, smaller maps */
-    bool failed;    /* memory is short */
+    struct buf own;  /* messages that go on: items alone, smaller maps */
+    int64_t longest; /* of the items that ran */
+    bool failed;     /* memory is short */
     bool wants_reply;
 };
 
@@ -69,12 +71,16 @@ static bool rest_post(struct chunk *k, size_t at, size_t each)
     return ok;
 }
 
-/* How many items take a moment, if they go on like those so far. */
+/* How many items take a moment, if they go on like those so far but for the longest of them. Not
+ * so few that one message becomes hundreds: those who are idle take these apart again. */
 static size_t moment_of(const struct chunk *k, size_t done, int64_t took)
 {
-    double each = clock_seconds(took) / (double)done;
-    if (each * (double)k->n <= MOMENT) return k->n;
-    return each < MOMENT ? (size_t)(MOMENT / each) : 1;
+    size_t rest = k->n - done, least = (rest + PIECES_MOST - 1) / PIECES_MOST;
+    bool many = done > 1;
+    double each = clock_seconds(many ? took - k->longest : took) / (double)(many ? done - 1 : 1);
+    if (each * (double)rest <= MOMENT) return k->n;
+    size_t n = each < MOMENT ? (size_t)(MOMENT / each) : 1;
+    return n > least ? n : least;
 }
 
 /* ---- One item -------------------------------------------------------------------------------- */
@@ -175,6 +181,7 @@ static size_t items_run(struct chunk *k, int64_t begun, int64_t *end)
         else
             call_end(t, CALL_REFUSED);
         item_ended(k, i, ended - at);
+        if (ended - at > k->longest) k->longest = ended - at;
         at = ended;
     }
     *end = at;

@@ -195,7 +195,8 @@ static bool listed_read(struct bytes body, struct starmap_reply *r)
     struct fault ignored;
     bool ok = list_find(body, &head, &r->list) && buf_bytes_append(&r->text, head) &&
               literal(&r->text, "}") && reply_read(buf_bytes(&r->text), &r->reply, &ignored);
-    if (ok && r->reply.success && json_is_array(r->reply.items) && r->reply.count > 0) {
+    if (ok && r->reply.success && !r->reply.result && json_is_array(r->reply.items) &&
+        r->reply.count > 0) {
         r->listed = true;
         r->count = r->reply.count;
         return true;

@@ -95,9 +95,25 @@ START_TEST(round_trips_of_eight_threads_do_not_wait_for_each_other)
 }
 END_TEST
 
+static void *map_in_chunks(void)
+{
+    struct ctask_map *m = ctask_map_open(client, TASK_OPTIONS(.chunk = 16), "echo", 0);
+    for (int i = 0; i < 500; i++) must(ctask_map_put(m, i) == CTASK_OK);
+    ctask_map_end(m);
+    for (int i = 0; i < 500; i++) {
+        AsyncResult *r;
+        size_t index, value = 500;
+        must(ctask_map_next(m, WAIT, &index, &r) == 1);
+        must(result_get(r, 0, &value) == CTASK_OK && value == index);
+    }
+    ctask_map_close(m);
+    return NULL;
+}
+
 static void *by_a_map_or_any(void *ctx)
 {
     long me = (long)ctx;
+    if (me % 4 == 3) return map_in_chunks();
     if (me % 2) {
         int in[200], out[200];
         for (int i = 0; i < 200; i++) in[i] = i;

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from harness import BIN, BrokerTest, URL, main, until  # noqa: E402
@@ -139,6 +140,31 @@ class Map(BrokerTest):
         result = self.bus.result(task_id)
         self.assertEqual(result["result"], [task_id + ":0", task_id + ":1"])
         self.assertTrue(result["redelivered"])
+
+    def test_nothing_is_lost_and_nothing_told_twice_when_processes_are_killed(self):
+        numbers = [str(n) for n in range(60000)]
+        worker = self.worker("-c", "2", app=APP)
+        call = subprocess.Popen(
+            [os.path.join(BIN, "ctask"), "map", "-q", "-Q", self.queue, "--chunk=20", "maps.same"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=dict(os.environ, CTASK_BROKER_URL=URL))
+        feeder = threading.Thread(target=lambda: (call.stdin.write("\n".join(numbers) + "\n"),
+                                                  call.stdin.close()))
+        feeder.start()
+        out = []
+        for line in call.stdout:
+            out.append(line.rstrip("\n"))
+            if len(out) in (5000, 10000, 15000, 20000):
+                for pid in worker.children()[:1]:
+                    os.kill(pid, signal.SIGKILL)
+            if len(out) == 30000:
+                worker.process.kill()
+                worker.wait()
+                worker = self.worker("-c", "2", app=APP)
+        feeder.join()
+        call.stdout.close()
+        self.assertEqual(call.wait(), 0)
+        self.assertEqual(out, numbers)
 
     def test_a_reply_lists_values_and_what_is_special(self):
         self.worker("-c", "1")
