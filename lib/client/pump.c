@@ -10,9 +10,9 @@
  * closer only lets the timer ring: no other way of waking is needed. While nobody sleeps on it, and
  * the program has not asked for the descriptor, the set is left as it is.
  *
- * Under load a driver pauses before it reads again, since the broker writes a few messages at a
- * time: each pause takes in what would have been many wake-ups, of which the broker has to pay its
- * share. */
+ * Under load a driver lets a pause pass between two reads, since the broker writes a few messages
+ * at a time: what comes meanwhile would have been many wake-ups, and the broker pays its share of
+ * each. */
 #include "client/inside.h"
 
 #include <fcntl.h>
@@ -165,20 +165,22 @@ static void sleep_polling(struct ctask_client *c, int64_t deadline)
     c->polled = false;
 }
 
-/* Those who sleep aside take it for a driver that sleeps. */
-static void sleep_pausing(struct ctask_client *c, int64_t deadline)
+static int64_t pause_end(const struct ctask_client *c)
 {
-    struct timespec t = time_of(clock_earlier(deadline, clock_now() + PAUSE));
+    bool load = c->pending.count > LOAD || c->unconfirmed_count > LOAD;
+    return load ? c->turned_at + PAUSE : 0;
+}
+
+/* Those who sleep aside take it for a driver that sleeps. */
+static void sleep_pausing(struct ctask_client *c, int64_t until)
+{
+    struct timespec t = time_of(until);
+    send_gathered(c); /* and acks */
     c->polled = true;
     pthread_mutex_unlock(&c->lock);
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
     pthread_mutex_lock(&c->lock);
     c->polled = false;
-}
-
-static bool under_load(const struct ctask_client *c)
-{
-    return c->pending.count > LOAD || c->unconfirmed_count > LOAD;
 }
 
 static void sleep_aside(struct ctask_client *c, struct waiter *w, int64_t deadline)
@@ -194,15 +196,19 @@ static int wait_here(struct ctask_client *c, struct waiter *w, int64_t deadline,
 {
     while (!w->done(c, w->ctx)) {
         if (!c->x || (c->closing && !closer)) return CTASK_ECLOSED;
-        bool late = clock_now() >= deadline;
+        int64_t now = clock_now();
+        bool late = now >= deadline;
+        if (!late && !c->polled && now < pause_end(c)) {
+            sleep_pausing(c, clock_earlier(deadline, pause_end(c)));
+            continue;
+        }
         /* Another driver that sleeps is no reason to give up without a look. */
         bool happened = (late || !c->polled) && pump_turn(c);
         if (w->done(c, w->ctx)) break;
         if (late) return CTASK_ETIMEDOUT;
-        if (happened) c->x->ops->flush(c->x); /* what it caused, as acks */
-        if (!c->polled && happened && under_load(c)) {
-            sleep_pausing(c, deadline);
-        } else if (!c->polled) {
+        if (happened && pause_end(c) > 0) continue;
+        if (!c->polled) {
+            if (happened) c->x->ops->flush(c->x); /* what it caused, as acks */
             sleep_polling(c, deadline);
         } else {
             if (c->gathered > 0) send_gathered(c); /* it may be what is waited for */

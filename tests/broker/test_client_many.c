@@ -1,8 +1,10 @@
 /* test_client_many.c - groups, streams and plain arrays: many handles in bounded memory, in the
  * order they end. */
+#include "client/inside.h"
 #include "support/fixture.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -217,6 +219,48 @@ START_TEST(a_map_of_arrays_names_the_first_failure_and_fills_the_rest)
 }
 END_TEST
 
+/* Looks on while a client is driven: after each turn it is asked whether it is done. */
+struct watch {
+    int64_t turned_at;
+    bool load; /* after that turn */
+    unsigned turns;
+};
+
+static bool all_came(struct ctask_client *c, void *ctx)
+{
+    struct watch *w = ctx;
+    if (c->turned_at != w->turned_at) {
+        if (w->load) ck_assert_int_ge(c->turned_at - w->turned_at, 300000);
+        w->turned_at = c->turned_at;
+        w->turns++;
+    }
+    w->load = c->pending.count > 32;
+    return c->pending.count == 0;
+}
+
+START_TEST(under_load_a_pause_is_between_two_reads)
+{
+    enum { N = 2000 };
+    struct ctask_client *c = ctask_default();
+    AsyncResult **r = calloc(N, sizeof *r);
+    struct watch w = {0};
+    ctask_cork(c);
+    for (int i = 0; i < N; i++) r[i] = task_delay("echo", i);
+    ck_assert_int_eq(ctask_uncork(c), CTASK_OK);
+    ck_assert_int_eq(client_hold(c), CTASK_OK);
+    ck_assert_int_eq(pump_until(c, all_came, &w, clock_in(WAIT)), CTASK_OK);
+    client_leave(c);
+    ck_assert_uint_gt(w.turns, 0);
+    for (int i = 0; i < N; i++) {
+        int n = -1;
+        ck_assert_int_eq(result_get(r[i], 0, &n), CTASK_OK);
+        ck_assert_int_eq(n, i);
+        result_forget(r[i]);
+    }
+    free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client: many");
@@ -233,6 +277,7 @@ int main(void)
     tcase_add_test(tests, a_map_adds_up_run_times);
     tcase_add_test(tests, items_of_a_map_without_results_end_when_confirmed);
     tcase_add_test(tests, plain_arrays_are_mapped_in_order);
+    tcase_add_test(tests, under_load_a_pause_is_between_two_reads);
     tcase_add_test(tests, a_map_of_arrays_names_the_first_failure_and_fills_the_rest);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
