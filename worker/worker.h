@@ -99,7 +99,7 @@ struct worker {
     bool announced;      /* "ready" has been logged */
     int exit_status;
     int64_t now;          /* read once a turn, when poll returns */
-    int64_t cpu;          /* what this process had used up at the end of the last turn */
+    int64_t cpu, cpu_at;  /* what this process had used up, and when that was */
     int64_t longest_turn; /* from there to the next poll: for so long nobody was answered */
     struct counters counters;
 };

@@ -121,6 +121,11 @@ void broker_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
     if (events_wait(b)) *wake = 0;
 }
 
+void broker_polled(struct broker *b, short revents)
+{
+    b->quiet = (revents & ~POLLOUT) == 0;
+}
+
 void broker_turn(struct broker *b, int64_t now)
 {
     session_turn(b, now);

@@ -59,6 +59,9 @@ void broker_abandon(struct broker *b);
 
 /* Fills *p with what to poll for (fd -1: nothing) and lowers *wake to when to turn again. */
 void broker_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
+/* What poll said of that: the next turn reads only if there was something. Without it a turn looks.
+ */
+void broker_polled(struct broker *b, short revents);
 /* Does all that can be done without waiting: connect, read, act, time out, write. Call it before
  * sleeping too: publishes and acks leave here, many in one send. */
 void broker_turn(struct broker *b, int64_t now);

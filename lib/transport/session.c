@@ -125,8 +125,9 @@ static void stream_broke(struct broker *b, int reason)
 /* False when the link is dead. */
 static bool session_read(struct broker *b, int64_t now)
 {
-    bool idle = true;
-    for (int round = 0; round < READ_ROUNDS; round++) {
+    bool idle = true, quiet = b->quiet && !stream_ready(&b->stream);
+    b->quiet = false;
+    for (int round = 0; round < READ_ROUNDS && !quiet; round++) {
         struct frame f;
         long n = stream_recv(&b->stream, &b->link.in, b->read_size);
         if (n < 0) stream_broke(b, b->stream.reason);

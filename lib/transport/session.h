@@ -76,6 +76,7 @@ struct broker {
     struct link link; /* while PHASE_CONNECTED */
     struct patience patience;
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
+    bool quiet;       /* poll found nothing to read: see broker_polled */
     size_t read_size;
     struct ctask_error error;
     bool attempt_told; /* it is that of an attempt, not of a loss */

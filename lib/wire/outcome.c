@@ -3,9 +3,7 @@
 
 #include "wire/body.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 bool outcome_wanted(const struct message *m)
 {
@@ -35,11 +33,12 @@ static bool literal(struct buf *out, const char *s)
 /* To the nanosecond. */
 static bool seconds_write(double seconds, struct buf *out)
 {
-    char text[32];
-    int64_t ns = llround(seconds * 1e9);
-    int n = snprintf(text, sizeof text, "%" PRId64 ".%09" PRId64, ns / 1000000000, ns % 1000000000);
-    while (text[n - 1] == '0' && text[n - 2] != '.') n--;
-    return buf_append(out, text, (size_t)n);
+    char fraction[] = ".000000000";
+    size_t n = sizeof fraction - 1;
+    int64_t ns = llround(seconds * 1e9), rest = ns % 1000000000;
+    for (size_t i = n - 1; i > 0; i--, rest /= 10) fraction[i] = (char)('0' + rest % 10);
+    while (n > 2 && fraction[n - 1] == '0') n--;
+    return body_append_int(ns / 1000000000, out) && buf_append(out, fraction, n);
 }
 
 /* Written member by member: only the result is somebody's value. */
