@@ -11,8 +11,9 @@ static const char *const state_names[REQUEST_STATES] = {
 
 struct request *request_new(struct worker *w, struct envelope *m, struct source *s)
 {
-    struct request *r = calloc(1, sizeof *r);
+    struct request *r = spares_take(&w->spares);
     if (!r) abort();
+    *r = (struct request){0};
     list_init(&r->link);
     list_init(&r->turn);
     r->m = m;
@@ -92,9 +93,9 @@ void request_drop(struct worker *w, struct request *r)
     request_leave_window(r);
     if (r->unconfirmed > 0) finish_forget(w, r);
     lease_drop(w, r);
-    envelope_free(r->m);
+    broker_recycle(w->in, r->m);
     burial_free(r->burial);
-    free(r);
+    spares_give(&w->spares, r);
 }
 
 void request_ack(struct worker *w, struct request *r)

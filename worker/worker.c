@@ -24,7 +24,8 @@
 #define EXIT_CHILDREN 70
 #define TURN_MAX (100 * CLOCK_MS)
 #define MANY 32 /* tasks under way */
-#define PAUSE (CLOCK_MS * 3 / 10)
+#define PAUSE CLOCK_MS
+#define SPARES_MAX 1000
 #define FAILURES_MAX 10 /* children that died at once, in a row */
 
 /* ---- The loop -------------------------------------------------------------------------------- */
@@ -98,8 +99,8 @@ static void measure_turn(struct worker *w, int64_t now)
 }
 
 /* With many short tasks under way, who reads each time that something comes reads little each time.
- * A moment's pause lets it gather; children do not run dry in it, and nobody waits for one of these
- * alone. */
+ * A moment's pause lets it gather; children have lines to work off meanwhile, and nobody waits for
+ * one of these alone. */
 static bool is_busy(const struct worker *w)
 {
     size_t under_way =
@@ -264,6 +265,7 @@ static void worker_start(struct worker *w)
     lease_init(w);
     w->pid = getpid();
     w->now = clock_now();
+    w->spares = (struct spares){.size = sizeof(struct request), .most = SPARES_MAX};
     w->run_time = 0.1; /* until tasks have shown theirs */
     name_node(w);
     log_open(STDERR_FILENO, w->options->level, w->node);
@@ -294,6 +296,7 @@ static void worker_end(struct worker *w)
     broker_free(w->out); /* before the one that it follows */
     broker_free(w->in);
     resolver_free(w->resolver);
+    spares_done(&w->spares);
     registry_done(&w->registry);
     heap_done(&w->due);
     for (size_t i = 0; i < w->source_count; i++) {

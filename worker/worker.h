@@ -32,6 +32,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/spares.h"
 #include "task/registry.h"
 #include "wire/outcome.h"
 #include "worker/lease.h"
@@ -83,6 +84,7 @@ struct worker {
     struct list requests[REQUEST_STATES];
     size_t count[REQUEST_STATES];
     struct heap due;          /* WAITING, by time */
+    struct spares spares;     /* of requests */
     size_t unconfirmed_bytes; /* of all requests */
     struct list reposts;      /* messages that the broker did not take, for another try */
     struct list leases;
