@@ -3,6 +3,7 @@
 #include "amqp/arguments.h"
 #include "base/clock.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -102,6 +103,7 @@ static struct step walk_step(enum ladder_walk walk, unsigned i)
 static bool queue_write(const struct step *s, struct buf *out, uint16_t channel)
 {
     char name[LADDER_EXCHANGE_SIZE], below[LADDER_EXCHANGE_SIZE];
+    assert(s->level > FOOT); /* which has no queue */
     amqp_table_entry_t arguments[] = {
         argument_text("x-queue-type", "quorum"),
         argument_text("x-overflow", "reject-publish"), /* else there is no at-least-once */

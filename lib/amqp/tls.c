@@ -112,7 +112,7 @@ static bool context_set(SSL_CTX *ctx, const struct url *u, struct ctask_error *e
 static void host_take(struct tls *t, const char *host)
 {
     uint8_t binary[16];
-    strcpy(t->host, host);
+    snprintf(t->host, sizeof t->host, "%s", host);
     t->host[strcspn(t->host, "%")] = '\0';
     t->address =
         inet_pton(AF_INET, t->host, binary) == 1 || inet_pton(AF_INET6, t->host, binary) == 1;
