@@ -154,7 +154,7 @@ def load(f):
          [("%s %s" % (who, name), [(r["share"], r[who][key]) for r in f["rows"]])
           for who in ("ctask", "bare") for name, key in (("p50", "p50_us"), ("p99", "p99_us"),
                                                          ("p99.9", "p999_us"))],
-         log="y", yrange="[*:*]")
+         log="y", yrange="[*:*]", more='set format y "10^{%L}"')
 
 
 def map_(f):
@@ -280,7 +280,7 @@ def payload(f):
     yield from image("payload", "throughput against payload")
     plot("payload", "payload, bytes", "tasks/s",
          [(who, [(r["bytes"], r[who]) for r in f["rows"]]) for who in ("bare", "ctask")],
-         log="xy", yrange="[*:*]", key="bottom left")
+         log="xy", yrange="[*:*]", key="bottom left", more='set format x "10^{%L}"')
 
 
 def footprint(f):
@@ -311,7 +311,8 @@ def counts(f):
 def prices(f):
     yield "## What safety costs"
     yield ""
-    yield "The bare pair without one of its guarantees."
+    yield ("The bare pair without one of its guarantees, with as many tasks outstanding as its best "
+           "has unconfirmed.")
     yield ""
     yield from table(("without", "tasks/s", "to all of them", "broker, us a task"),
                      [("none left out" if r["without"] == "all guarantees" else

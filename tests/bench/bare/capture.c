@@ -4,7 +4,6 @@
 #include "bare.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static uint64_t take(struct wire *w, struct message *m)
 {
@@ -19,8 +18,8 @@ static uint64_t take(struct wire *w, struct message *m)
 
 void bare_capture(const struct options *o)
 {
-    struct sample s = {0};
-    struct template task;
+    static struct sample s;
+    static struct template task;
     struct wire first, second;
     static const char any[ID_SIZE] = {0};
     wire_open(&first, o->url);

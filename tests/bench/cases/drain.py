@@ -6,7 +6,7 @@ import signal
 import time
 
 import figures
-from contenders import Failed
+from contenders import Failed, note
 from machine import QUEUE, until
 from measure import Snapshot, memory_kib, tree
 
@@ -38,6 +38,7 @@ def drain(bench, contender, n):
         if contender.worker.poll() is not None:
             raise Failed("%s: the worker ended" % contender.name)
     cost = Snapshot(roles) - before
+    note(cost)
     done = counted(contender)
     contender.stop()
     if done != n:

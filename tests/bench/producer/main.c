@@ -62,7 +62,7 @@ static bool options_read(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct run x = {.o = &o};
+    static struct run x = {.o = &o};
     struct ctask_error e;
     if (!options_read(argc, argv)) {
         fputs(usage, stderr);
