@@ -82,7 +82,7 @@ static void detach(const struct worker *w, struct ends *ends)
 
 /* ---- What the parent says -------------------------------------------------------------------- */
 
-/* Waits for more of it. False when the parent is gone. */
+/* Waits for more of it. False when the parent is gone, or memory, or the line makes no sense. */
 static bool hear(struct line *l, struct buf *in)
 {
     uint8_t *at = buf_room(in, CHILD_READ_ROOM);
@@ -94,7 +94,7 @@ static bool hear(struct line *l, struct buf *in)
     return true;
 }
 
-/* The frame at the front of *in; it stays there. False when the parent is gone. */
+/* The frame at the front of *in; it stays there. False as hear is. */
 static bool next_frame(struct line *l, struct buf *in, struct frame_read *f)
 {
     while (in->len < CHILD_HEADER || in->len < child_frame_size(buf_head(in)))
@@ -181,6 +181,8 @@ static void serve(const struct worker *w, struct line *l)
     hygiene_note(&before);
     while (next_frame(l, &in, &f)) {
         bool more = in.len > f.size || line_has(l);
+        /* After line_halt what is here is not begun: the parent gives it to others, up to RESUME.
+         */
         if (f.type == CHILD_RESUME)
             line_resume(l);
         else if (line_begin(l) && !serve_one(w, l, &f, more, &out))

@@ -1,25 +1,25 @@
-/* jobs.c - what children are given. A task of a millisecond or more is given to an idle child only.
- * Shorter ones, where the way to a child and back would cost more than they do, stand in line at
- * a child, for as long as it finds something to do while its parent is busy elsewhere; a line whose
- * first turns out to be long is dissolved. What stands in line is not begun: it goes to another
- * child, or back to the broker, as if it had never left. */
+/* jobs.c - what children are given. While tasks take a millisecond or more on average (run_time)
+ * each is given to an idle child only. Shorter ones, where the way to a child and back would cost
+ * more than they do, stand in a row at a child, for as long as it finds something to do while its
+ * parent is busy elsewhere; a row whose first turns out to be long is dissolved. What stands in a
+ * row is not begun: it goes to another child, or back to the broker, as if it had never left. */
 #include "wire/child.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
 
-#define SHORT 1e-3 /* seconds: a task that is worth no line takes longer */
-#define LINE 2e-3  /* seconds of work in line at a child */
+#define SHORT 1e-3 /* seconds: a task that is worth no row takes longer */
+#define ROW 2e-3   /* seconds of work in a row at a child */
 #define WAKE 50e-6 /* seconds of work that are worth waking another child for */
-#define LINE_MAX 64
-#define TOO_LONG (3 * CLOCK_MS) /* for the first of a line */
+#define ROW_MAX 64
+#define TOO_LONG (3 * CLOCK_MS) /* for the first of a row */
 
 /* How many tasks take so long; one at least. */
 static unsigned so_many(const struct worker *w, double seconds)
 {
     double cost = w->run_time > 1e-6 ? w->run_time : 1e-6, n = seconds / cost;
     if (cost >= SHORT || n < 1) return 1;
-    return n < LINE_MAX ? (unsigned)n : LINE_MAX;
+    return n < ROW_MAX ? (unsigned)n : ROW_MAX;
 }
 
 bool jobs_are_short(const struct worker *w)
@@ -54,9 +54,9 @@ static bool may_line_up(const struct worker *w, const struct child *k, unsigned 
            (max == 0 || k->given < max);
 }
 
-static struct child *shortest_line(const struct worker *w)
+static struct child *shortest_row(const struct worker *w)
 {
-    unsigned most = so_many(w, LINE);
+    unsigned most = so_many(w, ROW);
     struct child *k, *best = NULL;
     if (most < 2) return NULL;
     list_each(k, &w->pool.all, struct child, link) {
@@ -69,10 +69,11 @@ static struct child *shortest_line(const struct worker *w)
 struct child *jobs_taker(struct worker *w, const struct request *r)
 {
     struct pool *p = &w->pool;
-    bool lines = jobs_are_short(w) && !r->burial && r->task->ack != CTASK_ACK_EARLY;
-    if (lines && p->last && may_line_up(w, p->last, so_many(w, WAKE))) return p->last;
-    if (!list_empty(&p->idle)) return list_first(&p->idle, struct child, rest);
-    return lines ? shortest_line(w) : NULL;
+    bool rows = jobs_are_short(w) && !r->burial && r->task->ack != CTASK_ACK_EARLY;
+    if (rows && p->last && may_line_up(w, p->last, so_many(w, WAKE))) return p->last;
+    struct child *idle = pool_idle(p);
+    if (idle) return idle;
+    return rows ? shortest_row(w) : NULL;
 }
 
 void jobs_give(struct worker *w, struct child *k, struct request *r)
@@ -127,7 +128,7 @@ void jobs_take_back(struct worker *w, struct child *k, bool goes_on)
     child_write(k);
 }
 
-static bool line_is_stuck(const struct child *k)
+static bool has_row(const struct child *k)
 {
     return k->state == CHILD_BUSY && k->held > 1;
 }
@@ -136,14 +137,14 @@ void jobs_turn(struct worker *w)
 {
     struct child *k;
     list_each(k, &w->pool.all, struct child, link)
-        if (line_is_stuck(k) && w->now - k->since >= TOO_LONG) jobs_take_back(w, k, true);
+        if (has_row(k) && w->now - k->since >= TOO_LONG) jobs_take_back(w, k, true);
 }
 
 void jobs_take_back_all(struct worker *w)
 {
     struct child *k;
     list_each(k, &w->pool.all, struct child, link)
-        if (line_is_stuck(k)) jobs_take_back(w, k, true);
+        if (has_row(k)) jobs_take_back(w, k, true);
 }
 
 int64_t jobs_next(const struct worker *w)
@@ -151,6 +152,6 @@ int64_t jobs_next(const struct worker *w)
     int64_t at = CLOCK_NEVER;
     struct child *k;
     list_each(k, &w->pool.all, struct child, link)
-        if (line_is_stuck(k)) at = clock_earlier(at, k->since + TOO_LONG);
+        if (has_row(k)) at = clock_earlier(at, k->since + TOO_LONG);
     return at;
 }

@@ -1,7 +1,6 @@
 /* pool.c - see pool.h. Holds the worker's only fork. */
 #include "worker/pool.h"
 
-#include "base/fd.h"
 #include "wire/child.h"
 #include "worker/limits.h"
 #include "worker/proc.h"
@@ -270,7 +269,7 @@ void pool_reap(struct worker *w)
         if (waitid(P_PID, (id_t)k->pid, &exited, WEXITED | WNOHANG | WNOWAIT) != 0 ||
             exited.si_pid == 0)
             continue;
-        /* A finished result may still be in the socket, all of it. Until wait4 the pid is ours, so
+        /* A finished result may still be on its line, all of it. Until wait4 the pid is ours, so
          * that no kill can hit another process. */
         child_read(w, k, SIZE_MAX);
         child_kill(k);

@@ -1,8 +1,10 @@
-/* pool.h - the children that run tasks, one job at a time, and are replaced when they die.
+/* pool.h - the children that run tasks, one after the other, and are replaced when they die. A
+ * child may have several jobs in line; it has begun at most the first. What it is given, and when:
+ * jobs.c.
  *
  * A child's state and what may happen to it are the two sides of one table in pool.c. The parent
  * never waits for a child; one that is gone is concluded by waitpid, after what it had still
- * written was read: a finished result may be in it. What a child is given, and when: jobs.c. */
+ * written was read: a finished result may be in it. */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
 
@@ -45,9 +47,9 @@ struct child {
     struct ends ends;
     struct list jobs; /* requests by `turn`, in the order in which they are done */
     unsigned held;    /* how many these are */
-    unsigned given;   /* how many it ever got */
-    uint32_t done;    /* and of how many it has said so; line_begun counts those begun */
-    uint64_t nonce;   /* of the job given last: without its job's no frame is from there */
+    unsigned given;   /* jobs it ever got, less those taken back */
+    uint32_t done;    /* jobs it has answered; line_begun - done of `jobs` are begun */
+    uint64_t nonce;   /* of the job given last. A frame counts only with that of the first job */
     bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */
     int64_t started, since; /* since: in this state, or with this first job */
     int64_t stopped;        /* since when watch.c saw it stopped; 0: not */

@@ -67,6 +67,10 @@ static inline bool buf_bytes_append(struct buf *b, struct bytes s)
 {
     return buf_append(b, s.p, s.n);
 }
+static inline bool buf_text(struct buf *b, const char *s)
+{
+    return buf_bytes_append(b, bytes_text(s));
+}
 /* Integers in network order. */
 static inline bool buf_u8(struct buf *b, uint8_t v)
 {

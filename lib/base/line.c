@@ -16,7 +16,7 @@
 #define CACHE_LINE 64
 #define HALT (UINT64_C(1) << 32)
 #define BELL 0x07
-#define RINGS 100
+#define RING_TRIES 100
 
 struct ring {
     _Alignas(CACHE_LINE) _Atomic uint32_t written;
@@ -70,7 +70,7 @@ void line_close(struct line *l)
 static void ring_bell(const struct line *l)
 {
     const uint8_t bell = BELL;
-    for (int i = 0; i < RINGS; i++)
+    for (int i = 0; i < RING_TRIES; i++)
         if (send(l->bell, &bell, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 || errno == EPIPE) return;
 }
 
@@ -122,11 +122,6 @@ long line_get(struct line *l, void *p, size_t n)
 bool line_has(const struct line *l)
 {
     return atomic_load_explicit(&l->in->written, memory_order_acquire) != l->read;
-}
-
-bool line_is_read(const struct line *l)
-{
-    return atomic_load_explicit(&l->out->read, memory_order_acquire) == l->written;
 }
 
 /* ---- Sleeping -------------------------------------------------------------------------------- */

@@ -25,9 +25,9 @@ struct line {
     struct line_shared *shared;
     bool owner; /* the parent's end: it unmaps the memory */
     struct ring *in, *out;
-    uint32_t read,
-        written; /* bytes so far, modulo 2^32; our own, whatever the other writes there */
-    int bell;    /* to be polled for POLLIN */
+    /* Bytes so far, modulo 2^32; our own, whatever the other writes there. */
+    uint32_t read, written;
+    int bell; /* to be polled for POLLIN */
 };
 
 /* Makes both ends. False with errno, and both are closed. */
@@ -43,15 +43,13 @@ size_t line_put(struct line *l, const void *p, size_t n);
 long line_get(struct line *l, void *p, size_t n);
 /* True if there is something to get. */
 bool line_has(const struct line *l);
-/* True if the other has taken all that was put. */
-bool line_is_read(const struct line *l);
 
 /* From now on the bell rings when there is something to get, or when there is room again, as asked
  * for. True if that is so already: do not sleep. */
 bool line_listen(struct line *l, bool data, bool room);
 void line_awake(struct line *l);
-/* Takes what the bell has. 1; 0: the other has closed its end; -1 with errno; EPROTO: that was no
- * bell of ours. wait: blocks until it rings. */
+/* Takes what the bell has. 1: done, also if it had not rung; 0: the other has closed its end; -1
+ * with errno; EPROTO: that was no bell of ours. wait: blocks until it rings. */
 int line_hush(struct line *l, bool wait);
 /* The three of them: sleeps until the bell rings, perhaps for nothing. False when the other has
  * closed its end. */
@@ -59,11 +57,11 @@ bool line_wait(struct line *l, bool data, bool room);
 
 /* The child's: counts one more as begun. False after line_halt. */
 bool line_begin(struct line *l);
-/* The child's: it has seen that the parent knows. */
+/* The child's: what it had read before is dropped (CHILD_RESUME), so it may begin again. */
 void line_resume(struct line *l);
-/* How many are begun. */
+/* How many are begun, also after the child's death. */
 uint32_t line_begun(const struct line *l);
-/* The same; no more are begun until line_resume. */
+/* Either side's: the same, and no more are until line_resume. */
 uint32_t line_halt(struct line *l);
 
 #endif

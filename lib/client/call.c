@@ -5,6 +5,8 @@
 #include "base/utf8.h"
 #include "wire/message.h"
 
+#define USUAL 1024 /* bytes of properties, and of a body: more costs an allocation */
+
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
 static bool key_add(json_t **kwargs, const char *key, json_t *value, const char **why)
@@ -102,8 +104,6 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
         return error_set(e, CTASK_EINVAL, "kwargs is not an object");
     return CTASK_OK;
 }
-
-#define USUAL 1024 /* bytes of properties, and of a body: more costs an allocation */
 
 /* ---- Encoding -------------------------------------------------------------------------------- */
 

@@ -10,8 +10,10 @@ bool is_chunk(const struct ctask_result *r)
     return r->member && r->member->chunk;
 }
 
-bool chunk_news(const struct ctask_map *m)
+bool chunk_news(struct ctask_client *c, void *map)
 {
+    const struct ctask_map *m = map;
+    (void)c;
     return !list_empty(&m->gather.ended) || !list_empty(&m->replies);
 }
 
@@ -89,12 +91,6 @@ static struct ctask_result *message_send(struct ctask_map *m, struct chunk *k, c
     return r;
 }
 
-static bool has_news(struct ctask_client *c, void *m)
-{
-    (void)c;
-    return chunk_news(m);
-}
-
 /* How long items take the first answers say. For those it is worth waiting a moment, a few times,
  * before hundreds have left one by one. */
 static void learn(struct ctask_map *m)
@@ -104,7 +100,7 @@ static void learn(struct ctask_map *m)
     if (m->pace.fixed > 0 || m->pace.each > 0 || m->options.no_result) return;
     if (n != 32 && n != 128 && n != 512) return;
     if (client_hold(c) != CTASK_OK) return;
-    if (c->x && !c->in_task) pump_until(c, has_news, m, clock_in(LEARN_WAIT));
+    if (c->x && !c->in_task) pump_until(c, chunk_news, m, clock_in(LEARN_WAIT));
     if (!list_empty(&m->gather.ended))
         pace_ran(&m->pace, 1, list_last(&m->gather.ended, struct member, link)->r->runtime, 0);
     client_leave(c);

@@ -12,9 +12,8 @@
  * Files: client.c is born and dies, default.c is the client of those who name none, pump.c makes
  * progress and decides who sleeps where, call.c makes messages, send.c hands them over,
  * unconfirmed.c waits for the broker's answer to them, pending.c finds handles by id, replies.c
- * gives results to them, result.c is the handle, group.c and map.c gather many (map.h lists the
- * files of maps), args.c is the
- * values. */
+ * gives results to them, result.c is the handle, group.c gathers many, args.c is the values. The
+ * files of maps are in map.h. */
 #ifndef CLIENT_INSIDE_H
 #define CLIENT_INSIDE_H
 

@@ -124,12 +124,6 @@ void ctask_map_end(struct ctask_map *m)
     client_leave(m->client);
 }
 
-static bool has_news(struct ctask_client *c, void *m)
-{
-    (void)c;
-    return chunk_news(m);
-}
-
 /* What was put leaves before anybody waits. Raises what ends the map. */
 static int map_flush(struct ctask_map *m, int64_t *deadline)
 {
@@ -138,7 +132,7 @@ static int map_flush(struct ctask_map *m, int64_t *deadline)
     if (m->item_count == 0) return CTASK_OK;
     int rc = client_hold(c);
     if (rc != CTASK_OK) return rc;
-    bool waits = !chunk_news(m);
+    bool waits = !chunk_news(c, m);
     client_leave(c);
     if (!waits || chunk_send(m, true, &e) == CTASK_OK) return CTASK_OK;
     *deadline = clock_earlier(*deadline, clock_in(SEND_AGAIN));
@@ -154,7 +148,7 @@ static int map_take(struct ctask_map *m, int64_t deadline, struct member **k,
     int rc = client_hold(c);
     if (rc != CTASK_OK) return rc;
     if (c->gathered > 0 && c->x) send_gathered(c);
-    rc = c->in_task ? CTASK_EINTASK : pump_until(c, has_news, m, deadline);
+    rc = c->in_task ? CTASK_EINTASK : pump_until(c, chunk_news, m, deadline);
     if (rc == CTASK_OK && !list_empty(&m->replies)) {
         *p = list_first(&m->replies, struct chunk_reply, link);
         list_remove(&(*p)->link);

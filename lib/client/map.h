@@ -75,7 +75,7 @@ struct ctask_map {
  * as it was, also when another try is worth it. */
 int chunk_send(struct ctask_map *m, bool fails, struct ctask_error *e);
 /* True if the map's replies or handles have something for it. With the lock held. */
-bool chunk_news(const struct ctask_map *m);
+bool chunk_news(struct ctask_client *c, void *map);
 /* All its items have ended, or are not waited for any more. */
 void chunk_free(struct chunk *k);
 /* Of replies.c: what came for the chunk that r is the handle of; with the lock held. */

@@ -252,9 +252,10 @@ CTASK_API void ctask_group_forget(struct ctask_group *g);
  * for 5 ms, at most 4,096 of them or 64 KiB, fewer with a window below eight times that, and one
  * until it is known how long they run, which workers of Celery and maps without results do not
  * tell. With chunk 1 each item is a task by itself; with chunk n there are n in a message, fewer
- * when next has to wait and at the end. One with keyword arguments goes alone. An item of many has
- * its own value or failure, its retries (then it is a message of its own, as when its arguments do
- * not fit, so that it can be kept) and its time limits, which end up to 0.1 s late. But:
+ * at 64 KiB of arguments, when next has to wait, and at the end. One with keyword arguments goes
+ * alone. An item of many has its own value or failure, its retries (then it is a message of its
+ * own, as when its arguments do not fit, so that it can be kept) and its time limits, which end up
+ * to 0.1 s late. But:
  *   - It waits for the end of its message: a worker answers for what ran within 0.1 s and sends the
  *     rest on, in smaller messages.
  *   - When one ends its process or overruns its limit, those of its message run again, each alone

@@ -144,24 +144,19 @@ void message_body_done(struct message_body *b)
     *b = (struct message_body){0};
 }
 
-static bool literal(struct buf *out, const char *s)
-{
-    return buf_bytes_append(out, bytes_text(s));
-}
-
 bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out)
 {
     size_t before = out->len;
-    bool ok = literal(out, "[") && (args ? body_append(args, BUF_MAX, out) : literal(out, "[]")) &&
-              literal(out, ",") &&
-              (kwargs ? body_append(kwargs, BUF_MAX, out) : literal(out, "{}")) &&
-              literal(out, nothing_follows[0]);
+    bool ok =
+        buf_text(out, "[") && (args ? body_append(args, BUF_MAX, out) : buf_text(out, "[]")) &&
+        buf_text(out, ",") && (kwargs ? body_append(kwargs, BUF_MAX, out) : buf_text(out, "{}")) &&
+        buf_text(out, nothing_follows[0]);
     if (!ok) out->len = before;
     return ok;
 }
 
 bool message_body_put(struct bytes args, struct buf *out)
 {
-    return literal(out, "[") && buf_bytes_append(out, args) && literal(out, ",{}") &&
-           literal(out, nothing_follows[0]);
+    return buf_text(out, "[") && buf_bytes_append(out, args) && buf_text(out, ",{}") &&
+           buf_text(out, nothing_follows[0]);
 }

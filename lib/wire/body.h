@@ -16,6 +16,7 @@ bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *o
 
 /* The same, nested at most `depth` levels. */
 bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);
+/* Appends v in decimal. False when out of memory. */
 bool body_append_int(int64_t v, struct buf *out);
 /* Appends text as a JSON string. False when out of memory or if it is not UTF-8. */
 bool body_append_text(struct bytes text, struct buf *out);

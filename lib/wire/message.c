@@ -231,6 +231,11 @@ static void limits_header(struct buf *b, const struct limits *l)
     if (l->hard > 0 || l->soft > 0) table_put_numbers(b, "timelimit", pair, 2);
 }
 
+/* Content type and encoding, headers, delivery mode, correlation id. */
+#define FLAGS 0xf400
+#define FLAG_REPLY_TO 0x0200
+#define PERSISTENT 2
+
 /* The properties of a task that are always there, up to the length of its headers. */
 static bool front_put(struct buf *props, bool reply)
 {
@@ -238,8 +243,8 @@ static bool front_put(struct buf *props, bool reply)
                                   "application/json"
                                   "\x05"
                                   "utf-8";
-    return buf_u16(props, reply ? 0xf600 : 0xf400) && buf_append(props, type, sizeof type - 1) &&
-           buf_u32(props, 0);
+    return buf_u16(props, reply ? FLAGS | FLAG_REPLY_TO : FLAGS) &&
+           buf_append(props, type, sizeof type - 1) && buf_u32(props, 0);
 }
 
 static bool short_put(struct buf *props, const char *text)
@@ -271,7 +276,8 @@ bool message_write(const struct send *s, struct buf *props)
     if (props->failed) return false;
     uint32_t n = (uint32_t)(props->len - start);
     for (int i = 0; i < 4; i++) buf_head(props)[start - 4 + i] = (uint8_t)(n >> (24 - 8 * i));
-    return buf_u8(props, 2) && short_put(props, s->id) && (!reply || short_put(props, s->reply_to));
+    return buf_u8(props, PERSISTENT) && short_put(props, s->id) &&
+           (!reply || short_put(props, s->reply_to));
 }
 
 uint32_t message_delay(double seconds)

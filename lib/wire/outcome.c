@@ -25,11 +25,6 @@ static json_t *outcome_result(const struct outcome *o)
     return fault_to_json(&o->fault);
 }
 
-static bool literal(struct buf *out, const char *s)
-{
-    return buf_bytes_append(out, bytes_text(s));
-}
-
 /* To the nanosecond. */
 static bool seconds_write(double seconds, struct buf *out)
 {
@@ -46,14 +41,14 @@ static bool body_write(struct bytes id, const struct outcome *o, struct buf *out
 {
     size_t before = out->len;
     json_t *result = outcome_result(o);
-    bool ok = literal(out, "{\"status\":\"") && literal(out, o->state) &&
-              literal(out, "\",\"result\":") &&
+    bool ok = buf_text(out, "{\"status\":\"") && buf_text(out, o->state) &&
+              buf_text(out, "\",\"result\":") &&
               body_append_within(result, VALUE_DEPTH_MAX, MESSAGE_BODY_MAX, out) &&
-              literal(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
+              buf_text(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
               body_append_text(id, out);
-    if (o->runtime > 0) ok = ok && literal(out, ",\"runtime\":") && seconds_write(o->runtime, out);
-    if (o->redelivered) ok = ok && literal(out, ",\"redelivered\":true");
-    ok = ok && literal(out, "}") && out->len - before <= MESSAGE_BODY_MAX;
+    if (o->runtime > 0) ok = ok && buf_text(out, ",\"runtime\":") && seconds_write(o->runtime, out);
+    if (o->redelivered) ok = ok && buf_text(out, ",\"redelivered\":true");
+    ok = ok && buf_text(out, "}") && out->len - before <= MESSAGE_BODY_MAX;
     if (!ok) out->len = before;
     json_decref(result);
     return ok;

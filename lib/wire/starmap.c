@@ -61,23 +61,18 @@ void part_write(char out[PART_SIZE], struct bytes whole, size_t first, size_t co
 
 /* ---- Bodies ---------------------------------------------------------------------------------- */
 
-static bool literal(struct buf *out, const char *s)
-{
-    return buf_bytes_append(out, bytes_text(s));
-}
-
 bool starmap_begin(struct bytes task, struct buf *out)
 {
-    return literal(out, "[[],{\"task\":{\"task\":") && body_append_text(task, out) &&
-           literal(out, ",\"args\":[],\"kwargs\":{},\"options\":{},\"subtask_type\":null,"
-                        "\"immutable\":false},\"it\":[");
+    return buf_text(out, "[[],{\"task\":{\"task\":") && body_append_text(task, out) &&
+           buf_text(out, ",\"args\":[],\"kwargs\":{},\"options\":{},\"subtask_type\":null,"
+                         "\"immutable\":false},\"it\":[");
 }
 
 #define END "]},{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]"
 
 bool starmap_end(struct buf *out)
 {
-    return literal(out, END);
+    return buf_text(out, END);
 }
 
 struct bytes starmap_items(struct bytes body, struct bytes task)
@@ -118,7 +113,7 @@ bool note_write(struct buf *notes, const struct note *n)
         json_object_update_missing_new(j, json_pack("{s:s, s:o}", "status", STATE_FAILURE, "result",
                                                     fault_to_json(&n->fault)));
     if (j && n->runtime > 0) json_object_set_new(j, "runtime", json_real(n->runtime));
-    bool ok = j && (notes->len == 0 || literal(notes, ",")) && body_append(j, BUF_MAX, notes);
+    bool ok = j && (notes->len == 0 || buf_text(notes, ",")) && body_append(j, BUF_MAX, notes);
     json_decref(j);
     return ok;
 }
@@ -156,14 +151,14 @@ bool starmap_reply_write(const struct message *m, size_t count, struct bytes val
                          struct bytes notes, double runtime, bool redelivered, struct buf *props,
                          struct buf *body)
 {
-    return literal(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
-           literal(body, "],\"count\":") && body_append_int((int64_t)count, body) &&
-           literal(body, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
-           body_append_text(outcome_id(m), body) && literal(body, ",\"runtime\":") &&
+    return buf_text(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
+           buf_text(body, "],\"count\":") && body_append_int((int64_t)count, body) &&
+           buf_text(body, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
+           body_append_text(outcome_id(m), body) && buf_text(body, ",\"runtime\":") &&
            real_append(body, runtime) &&
-           literal(body, redelivered ? ",\"redelivered\":true" : "") &&
-           literal(body, ",\"result\":[") && buf_bytes_append(body, values) &&
-           literal(body, "]}") && body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
+           buf_text(body, redelivered ? ",\"redelivered\":true" : "") &&
+           buf_text(body, ",\"result\":[") && buf_bytes_append(body, values) &&
+           buf_text(body, "]}") && body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
 }
 
 static bool begins_with(struct bytes s, const char *text)
@@ -194,7 +189,7 @@ static bool listed_read(struct bytes body, struct starmap_reply *r)
     struct bytes head;
     struct fault ignored;
     bool ok = list_find(body, &head, &r->list) && buf_bytes_append(&r->text, head) &&
-              literal(&r->text, "}") && reply_read(buf_bytes(&r->text), &r->reply, &ignored);
+              buf_text(&r->text, "}") && reply_read(buf_bytes(&r->text), &r->reply, &ignored);
     if (ok && r->reply.success && !r->reply.result && json_is_array(r->reply.items) &&
         r->reply.count > 0) {
         r->listed = true;

@@ -33,7 +33,7 @@ static const struct argp_option table[] = {
      "milliseconds",
      0},
     {"window", 'w', "N", 0,
-     "At most so many calls in memory; default 1000, and 128 messages of more than one", 0},
+     "At most so many calls in memory; default 1000, or 128 messages' worth if that is more", 0},
     {"as-completed", OPTION_AS_COMPLETED, NULL, 0,
      "Print results as they come, each after its line number and a tab", 0},
     {"quiet", 'q', NULL, 0, "No progress and no summary", 0},

@@ -58,7 +58,7 @@ class BrokerFault(unittest.TestCase):
         return load
 
     def assert_all_right(self, load, tasks):
-        out, err = load.communicate(timeout=120)
+        out, err = load.communicate(timeout=400)
         self.assertEqual(json.loads(out), {"right": tasks, "wrong": 0, "failed": 0}, err)
         until("the queue is empty", lambda: broker.depth(self.queue) == (0, 0))
         for worker in self.workers:
@@ -76,7 +76,7 @@ class BrokerFault(unittest.TestCase):
 class Away(BrokerFault):
     def test_stopped_and_killed_under_load_it_loses_nothing(self):
         """B1, B2."""
-        tasks = 8000
+        tasks = 60000
         workers = [self.worker("-c", "1") for _ in range(2)]
         load = self.load(tasks)
         back = {}

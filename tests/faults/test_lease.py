@@ -144,7 +144,7 @@ class Lease(LeaseTest):
         until("it starts", lambda: self.starts(task) == 1)
         if self.starts(task) == 1 and "ready -> running" in second.log():
             first, second = second, first
-        self.leased(first, task)
+        first.expect("its lease is renewed")  # and is not about to be
         broker.memory_alarm(True)
         second.expect("id=%s ready -> running" % task)
         broker.memory_alarm(False)
@@ -200,7 +200,7 @@ class Stale(LeaseTest):
         """The channel is closed under a living connection, and the new one counts its deliveries
         from 1 again: the late ack of the first run must not settle the second."""
         worker = self.worker("-c", "2", lease=1000)
-        task = self.bus.send(self.queue, "demo.sleep", [6])
+        task = self.bus.send(self.queue, "demo.sleep", [4.5])  # the second run outlives the look at it
         worker.expect("the broker closed the .*channel.*PRECONDITION_FAILED")
         worker.expect("id=%s ready -> running" % task, 2)
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
