@@ -289,7 +289,7 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
  * where its eta holds it. */
 static void undelayed(struct worker *w, struct request *r, const struct broker_event *ev)
 {
-    if (r->state == REQUEST_MOVING) {
+    if (r->state == REQUEST_MOVING && is_own_copy(r, ev->publish)) {
         arrived(w, r, ev->publish);
         r->finished = false;
         delay_failed(w, r, &ev->error);

@@ -12,6 +12,7 @@
 #define ROW 2e-3   /* seconds of work in a row at a child */
 #define WAKE 50e-6 /* seconds of work that are worth waking another child for */
 #define ROW_MAX 64
+#define ENOUGH 65536            /* bytes that wait for room on its line */
 #define TOO_LONG (3 * CLOCK_MS) /* for the first of a row */
 
 /* How many tasks take so long; one at least. */
@@ -50,8 +51,8 @@ struct request *jobs_take_first(struct child *k)
 static bool may_line_up(const struct worker *w, const struct child *k, unsigned most)
 {
     unsigned max = w->options->max_tasks_per_child;
-    return k->state == CHILD_BUSY && !k->asked && k->held < most && w->now - k->since < CLOCK_MS &&
-           (max == 0 || k->given < max);
+    bool open = k->state == CHILD_BUSY && !k->asked && !k->leaves && k->out.len < ENOUGH;
+    return open && k->held < most && w->now - k->since < CLOCK_MS && (max == 0 || k->given < max);
 }
 
 static struct child *shortest_row(const struct worker *w)
@@ -130,7 +131,8 @@ void jobs_take_back(struct worker *w, struct child *k, bool goes_on)
 
 static bool has_row(const struct child *k)
 {
-    return k->state == CHILD_BUSY && k->held > 1;
+    uint32_t begun = line_begun(&k->ends.line) - k->done;
+    return k->state == CHILD_BUSY && !k->leaves && k->held > 1 && k->held > begun;
 }
 
 void jobs_turn(struct worker *w)

@@ -64,20 +64,28 @@ static void hung_up(struct worker *w, struct child *k, struct bytes payload)
     pool_lose(w, k, proc_is_exiting(k->pid) ? NULL : "closed its line to the worker");
 }
 
-/* After a job: the next one, a rest, or the end. */
-static void go_on(struct worker *w, struct child *k)
+static bool is_to_leave(const struct worker *w, struct child *k)
 {
     unsigned max = w->options->max_tasks_per_child;
-    if (k->asked || limits_outgrown(w, k) || (max > 0 && k->done >= max) ||
-        w->pool.size > w->pool.want) {
-        child_move(w, k, CHILD_RETIRING);
+    return k->asked || limits_outgrown(w, k) || (max > 0 && k->done >= max) ||
+           w->pool.size > w->pool.want;
+}
+
+/* After a job: the next one, a rest, or the end. What it has begun it ends also when it leaves. */
+static void go_on(struct worker *w, struct child *k)
+{
+    if (!k->leaves && is_to_leave(w, k)) {
+        k->leaves = true;
         jobs_take_back(w, k, false);
-        shutdown(k->ends.line.bell, SHUT_WR);
-    } else if (k->held == 0) {
-        child_move(w, k, CHILD_IDLE);
-    } else {
+    }
+    if (k->held > 0) {
         k->since = w->now;
         k->output.tail_size = 0;
+    } else if (k->leaves) {
+        child_move(w, k, CHILD_RETIRING);
+        shutdown(k->ends.line.bell, SHUT_WR);
+    } else {
+        child_move(w, k, CHILD_IDLE);
     }
 }
 
@@ -241,18 +249,26 @@ int64_t pool_next(const struct pool *p)
 
 /* ---- Ending ---------------------------------------------------------------------------------- */
 
+/* True if the first job of k has ended: k has just said so. */
+static bool first_is_done(struct worker *w, struct child *k)
+{
+    const struct request *first = jobs_first(k);
+    child_read(w, k, POOL_READ_MAX); /* more than fits its line */
+    return k->state != CHILD_BUSY || jobs_first(k) != first;
+}
+
 void pool_ask(struct worker *w, struct child *k)
 {
-    k->asked = true;
+    if (first_is_done(w, k)) return;
     jobs_take_back(w, k, true);
+    if (line_begun(&k->ends.line) - k->done > 1) return; /* it has ended since, another has begun */
+    k->asked = true;
     kill(k->pid, SIGTERM);
 }
 
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
 {
-    const struct request *first = jobs_first(k);
-    child_read(w, k, POOL_READ_MAX); /* more than fits its line */
-    if (k->state != CHILD_BUSY || jobs_first(k) != first) return;
+    if (first_is_done(w, k)) return;
     bool begun = line_halt(&k->ends.line) != k->done;
     struct request *r = jobs_take_first(k);
     k->done += begun;

@@ -50,6 +50,7 @@ struct child {
     unsigned given;   /* jobs it ever got, less those taken back */
     uint32_t done;    /* jobs it has answered; line_begun - done of `jobs` are begun */
     uint64_t nonce;   /* of the job given last. A frame counts only with that of the first job */
+    bool leaves;      /* gets no more jobs, and leaves when those that it has begun are done */
     bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */
     int64_t started, since; /* since: in this state, or with this first job */
     int64_t stopped;        /* since when watch.c saw it stopped; 0: not */

@@ -111,6 +111,13 @@ static bool may_look(const struct worker *w)
     return w->now >= w->pool.looked + LOOK;
 }
 
+/* Of what it has ended meanwhile nothing is its fault. */
+static void memory_over(struct worker *w, struct child *k)
+{
+    child_read(w, k, POOL_READ_MAX);
+    if (k->state == CHILD_BUSY) pool_lose(w, k, w->options->memory_offence);
+}
+
 void watch_turn(struct worker *w)
 {
     struct child *k;
@@ -119,8 +126,7 @@ void watch_turn(struct worker *w)
         if (looks && w->now >= look_at(k)) {
             w->pool.looked = w->now;
             look(w, k);
-            if (k->state == CHILD_BUSY && limits_outgrown(w, k))
-                pool_lose(w, k, w->options->memory_offence);
+            if (k->state == CHILD_BUSY && limits_outgrown(w, k)) memory_over(w, k);
         }
         if (w->now >= leave_at(k)) pool_lose(w, k, "was told to leave and did not");
     }

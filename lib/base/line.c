@@ -14,7 +14,7 @@
 
 #define RING_SIZE 32768u /* a power of two; all of it is touched in time, for each child */
 #define CACHE_LINE 64
-#define HALT (UINT64_C(1) << 32)
+#define HALT (UINT64_C(1) << 32) /* each of them adds one: the first resume ends the first */
 #define BELL 0x07
 #define RING_TRIES 100
 
@@ -28,7 +28,7 @@ struct ring {
 
 struct line_shared {
     struct ring down, up;
-    _Atomic uint64_t begun; /* and HALT */
+    _Atomic uint64_t begun; /* and, above 32 bits, the halts that are not resumed */
 };
 
 /* ---- Making ---------------------------------------------------------------------------------- */
@@ -167,14 +167,14 @@ bool line_wait(struct line *l, bool data, bool room)
 bool line_begin(struct line *l)
 {
     uint64_t now = atomic_load(&l->shared->begun);
-    while (!(now & HALT))
+    while (now < HALT)
         if (atomic_compare_exchange_weak(&l->shared->begun, &now, (uint32_t)(now + 1))) return true;
     return false;
 }
 
 void line_resume(struct line *l)
 {
-    atomic_fetch_and(&l->shared->begun, ~HALT);
+    atomic_fetch_sub(&l->shared->begun, HALT);
 }
 
 uint32_t line_begun(const struct line *l)
@@ -184,5 +184,5 @@ uint32_t line_begun(const struct line *l)
 
 uint32_t line_halt(struct line *l)
 {
-    return (uint32_t)atomic_fetch_or(&l->shared->begun, HALT);
+    return (uint32_t)atomic_fetch_add(&l->shared->begun, HALT);
 }

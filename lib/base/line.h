@@ -61,7 +61,7 @@ bool line_begin(struct line *l);
 void line_resume(struct line *l);
 /* How many are begun, also after the child's death. */
 uint32_t line_begun(const struct line *l);
-/* Either side's: the same, and no more are until line_resume. */
+/* Either side's: the same, and no more are until as many line_resume. */
 uint32_t line_halt(struct line *l);
 
 #endif

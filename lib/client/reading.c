@@ -156,6 +156,9 @@ void reading_reply(struct ctask_map *m, struct chunk_reply *r)
 
 void reading_ended(struct ctask_map *m, struct chunk *k)
 {
+    pthread_mutex_lock(&m->client->lock);
+    list_append(&m->gather.waiting, &k->member.link); /* so that ctask_map_close finds it */
+    pthread_mutex_unlock(&m->client->lock);
     begin(m->reading, k, 0, 0);
     if (k->member.r->state == CTASK_FAILURE) m->reading->error = *ctask_result_error(k->member.r);
 }

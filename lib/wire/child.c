@@ -1,6 +1,7 @@
 /* child.c - see child.h. Writers and readers stand side by side, in the same order of fields. */
 #include "wire/child.h"
 
+#include "base/process.h"
 #include "wire/message.h"
 #include "wire/outcome.h"
 #include "wire/text.h"
@@ -49,10 +50,12 @@ static void header_stamp(uint8_t header[CHILD_HEADER], uint64_t nonce)
 }
 
 static uint64_t stamp;
+static pid_t stamped; /* who may speak: not a process that a task has forked */
 
 void child_frame_stamp(uint64_t nonce)
 {
     stamp = nonce;
+    stamped = process_id();
 }
 
 /* The parent does not read while too much of a task is unconfirmed. */
@@ -69,6 +72,7 @@ static bool line_put_all(struct line *l, struct bytes s)
 bool child_frame_send(struct line *l, const struct buf *frames)
 {
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    if (stamped && process_id() != stamped) return false;
     pthread_mutex_lock(&one_at_a_time);
     for (size_t at = 0; at < frames->len; at += child_frame_size(buf_head(frames) + at))
         header_stamp(buf_head(frames) + at, stamp);

@@ -69,7 +69,8 @@ int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type 
 /* The nonce of the frames that this process sends from now on. */
 void child_frame_stamp(uint64_t nonce);
 /* Writes frames up, whole and together also when threads of a task write at once. Waits for room;
- * false when the parent is gone meanwhile. */
+ * false when the
+ * parent is gone meanwhile, and in a process that the task has forked. */
 bool child_frame_send(struct line *l, const struct buf *frames);
 
 bool job_write(struct buf *out, enum child_frame_type type, const struct job *j);

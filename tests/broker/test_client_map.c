@@ -1,5 +1,6 @@
 /* test_client_map.c - maps whose items travel together: each item has its end once, whatever is
  * said of it and by whom. */
+#include "client/inside.h"
 #include "support/fixture.h"
 
 #include <math.h>
@@ -263,6 +264,23 @@ START_TEST(a_client_that_is_closed_fails_all_items)
 }
 END_TEST
 
+START_TEST(one_that_is_closed_at_its_first_failure_leaves_nothing_behind)
+{
+    size_t index;
+    AsyncResult *r;
+    struct ctask_client *c = ctask_open(NULL, NULL);
+    struct ctask_map *m = ctask_map_open(c, TASK_OPTIONS(.chunk = 10), "silent", 0);
+    put_all(m, 10);
+    client_ref(c);
+    ctask_close(c);
+    ck_assert_int_eq(ctask_map_next(m, WAIT, &index, &r), 1);
+    ck_assert_int_eq(result_wait(r, 0), CTASK_ECLOSED);
+    ctask_map_close(m);
+    ck_assert_uint_eq(c->refs, 1); /* no handle is left */
+    client_unref(c);
+}
+END_TEST
+
 START_TEST(auto_sends_one_at_a_time_until_it_knows_how_long_they_take)
 {
     struct ctask_map *m = map_of("echo", 0, MANY); /* who does not say */
@@ -293,6 +311,7 @@ int main(void)
     tcase_add_test(tests, items_without_results_end_when_their_message_is_confirmed);
     tcase_add_test(tests, one_that_is_closed_under_way_leaves_nothing_behind);
     tcase_add_test(tests, a_client_that_is_closed_fails_all_items);
+    tcase_add_test(tests, one_that_is_closed_at_its_first_failure_leaves_nothing_behind);
     tcase_add_test(tests, auto_sends_one_at_a_time_until_it_knows_how_long_they_take);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);

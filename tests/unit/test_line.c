@@ -158,6 +158,14 @@ START_TEST(what_is_begun_is_counted_until_it_is_halted)
     line_resume(&childs);
     ck_assert(line_begin(&childs));
     ck_assert_uint_eq(line_begun(&parents), 3);
+    /* What is said of the first halt does not undo the second. */
+    ck_assert_uint_eq(line_halt(&parents), 3);
+    ck_assert_uint_eq(line_halt(&parents), 3);
+    line_resume(&childs);
+    ck_assert(!line_begin(&childs));
+    line_resume(&childs);
+    ck_assert(line_begin(&childs));
+    ck_assert_uint_eq(line_halt(&parents), 4);
 }
 END_TEST
 
