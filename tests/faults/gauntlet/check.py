@@ -178,9 +178,10 @@ class Check:
     # ---- Times
 
     def rescue(self):
-        """From the kill of a parent to the next start of what it ran. Not judged where the broker
-        was down or in alarm, or a worker stood still that may have got it; the longest is judged
-        where no other parent was killed within that second."""
+        """From the kill of a parent to the next start of what it ran; if another parent was killed
+        before that, which may have had it next, from that kill. Not judged where the broker was down
+        or in alarm, or a worker stood still that may have got it. The longest is judged where no
+        other parent was killed within that second."""
         e = self.e
         kills = {x["pid"]: x["at"] for x in e.all("parent-kill")}
         times = sorted(kills.values())
@@ -194,7 +195,7 @@ class Check:
                     continue  # its child was gone before: a copy of it waits at the queue's end
                 if e.bad.touch(at, at + RESCUE) or e.stopped.touch(at, at + RESCUE):
                     continue
-                every.append(after.at - at)
+                every.append(after.at - max(t for t in times if at <= t <= after.at))
                 if not any(at < t <= at + RESCUE for t in times):
                     alone.append(after.at - at)
         self.figure("rescues", len(every), "rescues measured (undisturbed: %d)" % len(alone))
