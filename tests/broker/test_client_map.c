@@ -269,7 +269,7 @@ START_TEST(one_that_is_closed_at_its_first_failure_leaves_nothing_behind)
     size_t index;
     AsyncResult *r;
     struct ctask_client *c = ctask_open(NULL, NULL);
-    struct ctask_map *m = ctask_map_open(c, TASK_OPTIONS(.chunk = 10), "silent", 0);
+    struct ctask_map *m = ctask_map_open(c, TASK_OPTIONS(.chunk = 10), "drop", 0);
     put_all(m, 10);
     client_ref(c);
     ctask_close(c);
