@@ -252,11 +252,11 @@ peak() {
     [ "$(wc -l <"$tmp/out")" = "$1" ] || bad "not $1 results"
 }
 
-map_of_20000_lines_takes_no_more_memory_than_of_2000() {
-    peak 2000
-    small=$high
+map_of_200000_lines_takes_no_more_memory_than_of_20000() {
     peak 20000
-    [ "$high" -le $((small + 1024)) ] || bad "$high KiB for 20,000 lines, $small for 2,000"
+    small=$high
+    peak 200000
+    [ "$high" -le $((small + 2048)) ] || bad "$high KiB for 200,000 lines, $small for 20,000"
     right_answers <"$tmp/in.txt" | cmp -s - "$tmp/out" || bad "the results are wrong"
 }
 
