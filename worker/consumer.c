@@ -105,7 +105,7 @@ static void unknown_task(struct worker *w, struct request *r, const struct messa
 {
     struct fault why;
     fault_set(&why, "NotRegistered", "no task \"%.*s\" in this worker",
-              BYTES_ARG(starmap_itemized(m) ? m->map : m->task));
+              BYTES_ARG(starmap_itemized(m) ? m->item_task : m->task));
     bool pass_on = !w->options->unknown_dead && m->unknown < UNKNOWN_MAX;
     request_bury(w, r, pass_on ? STATE_RETRY : STATE_FAILURE, &why);
     r->burial->pass_on = pass_on;

@@ -4,28 +4,18 @@
 #define METHOD_MAX 4096 /* ours: a few names of 255 bytes, the client properties */
 #define HEADER_FIXED 12 /* class, weight, body size */
 
-static uint32_t be16(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 8 | p[1];
-}
-
-static uint32_t be32(const uint8_t *p)
-{
-    return be16(p) << 16 | be16(p + 2);
-}
-
 long frame_next(struct bytes stream, size_t max, struct frame *f)
 {
     if (stream.n < 7) return 0;
     uint8_t type = stream.p[0];
-    size_t size = be32(stream.p + 3);
+    size_t size = bytes_be32(stream.p + 3);
     if (type != AMQP_FRAME_METHOD && type != AMQP_FRAME_HEADER && type != AMQP_FRAME_BODY &&
         type != AMQP_FRAME_HEARTBEAT)
         return -1;
     if (size > max - FRAME_OVERHEAD) return -1;
     if (stream.n < size + FRAME_OVERHEAD) return 0;
     if (stream.p[7 + size] != AMQP_FRAME_END) return -1;
-    *f = (struct frame){type, (uint16_t)be16(stream.p + 1), bytes_of(stream.p + 7, size)};
+    *f = (struct frame){type, bytes_be16(stream.p + 1), bytes_of(stream.p + 7, size)};
     return (long)(size + FRAME_OVERHEAD);
 }
 
@@ -63,7 +53,7 @@ static bool method_expected(amqp_method_number_t id)
 
 amqp_method_number_t method_number(struct bytes payload)
 {
-    return payload.n < 4 ? 0 : be32(payload.p);
+    return payload.n < 4 ? 0 : bytes_be32(payload.p);
 }
 
 const void *method_read(amqp_pool_t *pool, struct bytes payload, amqp_method_number_t *id)
@@ -74,11 +64,6 @@ const void *method_read(amqp_pool_t *pool, struct bytes payload, amqp_method_num
     void *decoded = NULL;
     amqp_bytes_t args = {payload.n - 4, (void *)(uintptr_t)(payload.p + 4)};
     return amqp_decode_method(*id, pool, args, &decoded) < 0 ? NULL : decoded;
-}
-
-static uint64_t be64(const uint8_t *p)
-{
-    return (uint64_t)be32(p) << 32 | be32(p + 4);
 }
 
 static bool name_take(struct bytes *rest, struct bytes *name)
@@ -92,7 +77,7 @@ static bool name_take(struct bytes *rest, struct bytes *name)
 static bool mark_take(struct bytes *rest, uint64_t *tag, uint8_t *bits)
 {
     if (rest->n < 9) return false;
-    *tag = be64(rest->p);
+    *tag = bytes_be64(rest->p);
     *bits = rest->p[8];
     *rest = bytes_rest(*rest, 9);
     return true;
@@ -120,8 +105,8 @@ bool confirm_read(struct bytes payload, struct confirm *c)
 
 bool header_read(struct bytes payload, uint64_t *body_size, struct bytes *props)
 {
-    if (payload.n < HEADER_FIXED + 2 || be16(payload.p) != AMQP_BASIC_CLASS) return false;
-    *body_size = be64(payload.p + 4);
+    if (payload.n < HEADER_FIXED + 2 || bytes_be16(payload.p) != AMQP_BASIC_CLASS) return false;
+    *body_size = bytes_be64(payload.p + 4);
     *props = bytes_of(payload.p + HEADER_FIXED, payload.n - HEADER_FIXED);
     return true;
 }

@@ -2,6 +2,7 @@
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +37,28 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 static inline bool bytes_is(struct bytes a, const char *s)
 {
     return bytes_equal(a, bytes_text(s));
+}
+
+/* Numbers in network order. */
+static inline uint16_t bytes_be16(const uint8_t *p)
+{
+    uint16_t x;
+    memcpy(&x, p, sizeof x);
+    return be16toh(x);
+}
+
+static inline uint32_t bytes_be32(const uint8_t *p)
+{
+    uint32_t x;
+    memcpy(&x, p, sizeof x);
+    return be32toh(x);
+}
+
+static inline uint64_t bytes_be64(const uint8_t *p)
+{
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return be64toh(x);
 }
 
 /* For printf("%.*s", BYTES_ARG(b)). */

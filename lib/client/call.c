@@ -108,13 +108,13 @@ int call_check(const struct ctask_options *v, const char *name, const json_t *ar
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
 bool call_props(const struct ctask_client *c, const struct ctask_options *v, const char *name,
-                const char *map, struct buf *props)
+                const char *item_task, struct buf *props)
 {
     double now = v->countdown > 0 || v->expires > 0 ? clock_wall() : 0;
     struct send s = {
         .task = name,
         .id = v->id,
-        .map = map,
+        .item_task = item_task,
         .reply_to = v->no_result || c->in_task ? NULL : c->reply_queue,
         .root_id = c->in_task ? c->x->root_id : NULL,
         .parent_id = c->in_task ? c->x->task_id : NULL,

@@ -8,7 +8,7 @@
 
 /* ---- Open and close -------------------------------------------------------------------------- */
 
-static bool text_copy(const char **s)
+static bool text_keep(const char **s)
 {
     if (!*s) return true;
     *s = strdup(*s);
@@ -44,7 +44,7 @@ static bool map_fill(struct ctask_map *m, const struct ctask_options *v, const c
     list_init(&m->replies);
     m->name = strdup(name);
     m->reading = reading_new();
-    return text_copy(&m->options.queue) && m->name && m->reading;
+    return text_keep(&m->options.queue) && m->name && m->reading;
 }
 
 struct ctask_map *ctask_map_open(struct ctask_client *c, const struct ctask_options *o,

@@ -63,7 +63,7 @@ static void whole_failed(struct reading *g, int code, const char *why)
 /* Reads the next note into g->note; at the end of them one that is of no item. */
 static bool note_next(struct reading *g)
 {
-    const json_t *j = json_array_get(g->reply.reply.items, g->note_at++);
+    const json_t *j = json_array_get(g->reply.reply.notes, g->note_at++);
     g->note = (struct note){.item = SIZE_MAX};
     return !j || note_read(j, &g->note, &g->note_result);
 }
@@ -74,7 +74,7 @@ static bool notes_sound(struct reading *g, size_t n)
 {
     size_t last = SIZE_MAX, untold = n;
     double runtime = g->reply.reply.runtime;
-    for (size_t i = 0; i < json_array_size(g->reply.reply.items); i++) {
+    for (size_t i = 0; i < json_array_size(g->reply.reply.notes); i++) {
         if (!note_next(g) || g->note.item >= n || (last != SIZE_MAX && g->note.item <= last))
             return false;
         last = g->note.item;
@@ -91,7 +91,7 @@ static bool notes_sound(struct reading *g, size_t n)
 static void list_begin(struct ctask_map *m, struct reading *g, size_t count)
 {
     const struct starmap_reply *p = &g->reply;
-    bool itemized = json_is_array(p->reply.items);
+    bool itemized = json_is_array(p->reply.notes);
     if (!p->listed || p->count > count || (p->count < count && !itemized) ||
         !notes_sound(g, p->count)) {
         whole_failed(g, CTASK_EPROTO, "what came for these items is no list of their values");

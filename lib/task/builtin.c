@@ -88,7 +88,7 @@ static const struct ctask_task builtins[] = {
 
 const struct ctask_task *task_of(const struct registry *g, const struct message *m)
 {
-    if (starmap_itemized(m)) return registry_find(g, m->map);
+    if (starmap_itemized(m)) return registry_find(g, m->item_task);
     const struct ctask_task *t = registry_find(g, m->task);
     for (size_t i = 0; !t && i < sizeof builtins / sizeof builtins[0]; i++)
         if (bytes_is(m->task, builtins[i].name)) t = &builtins[i];

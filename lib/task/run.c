@@ -30,7 +30,7 @@ static bool call_open(struct ctask_call *t, const struct registry *g)
     t->task = task_of(g, &t->m);
     if (!t->task)
         return fault_set(&t->fault, "NotRegistered", "%.*s",
-                         BYTES_ARG(starmap_itemized(&t->m) ? t->m.map : t->m.task));
+                         BYTES_ARG(starmap_itemized(&t->m) ? t->m.item_task : t->m.task));
     if (chunk_is_text(t)) return true;
     return message_body_read(t->job->body, &t->body, &t->fault) && embed_check(t, &t->fault);
 }

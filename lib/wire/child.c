@@ -12,22 +12,17 @@
 
 #define SHORT_MAX 255 /* AMQP short strings: names of queues, exchanges and keys */
 
-static uint32_t number_at(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 /* ---- Frames ---------------------------------------------------------------------------------- */
 
 size_t child_frame_size(const uint8_t header[CHILD_HEADER])
 {
-    size_t n = number_at(header);
+    size_t n = bytes_be32(header);
     return n > CHILD_FRAME_MAX - CHILD_HEADER ? 0 : CHILD_HEADER + n;
 }
 
 uint64_t child_frame_nonce(const uint8_t header[CHILD_HEADER])
 {
-    return (uint64_t)number_at(header + 5) << 32 | number_at(header + 9);
+    return bytes_be64(header + 5);
 }
 
 int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type *type,
@@ -142,7 +137,7 @@ static void put_bytes(struct buf *out, struct bytes s)
 
 static struct bytes take_bytes(struct reader *r, size_t max)
 {
-    size_t n = number_at(take(r, 4));
+    size_t n = bytes_be32(take(r, 4));
     if (n > max) r->failed = true;
     const uint8_t *p = take(r, n);
     return r->failed ? bytes_of(NULL, 0) : bytes_of(p, n);
@@ -158,7 +153,7 @@ static void put_double(struct buf *out, double d)
 static double take_double(struct reader *r)
 {
     const uint8_t *p = take(r, 8);
-    uint64_t bits = (uint64_t)number_at(p) << 32 | number_at(p + 4);
+    uint64_t bits = bytes_be64(p);
     double d;
     memcpy(&d, &bits, sizeof d);
     return d;
@@ -248,7 +243,7 @@ static void take_posted(struct reader *r, struct posted *p)
     p->ensure = take_bytes(r, SHORT_MAX);
     p->props = take_bytes(r, CHILD_FRAME_MAX);
     p->body = take_bytes(r, CHILD_FRAME_MAX);
-    p->delay = number_at(take(r, 4));
+    p->delay = bytes_be32(take(r, 4));
     if (p->delay > (kind == POSTED_RESULT ? 0 : MESSAGE_DELAY_MAX)) r->failed = true;
 }
 

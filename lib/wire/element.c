@@ -1,6 +1,7 @@
 /* element.c - see element.h. */
 #include "wire/element.h"
 
+#include "wire/flat.h"
 #include "wire/message.h"
 
 static bool is_space(uint8_t c)
@@ -56,41 +57,13 @@ bool element_count(struct bytes list, size_t *n)
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* A number of at most 18 digits, which fits 64 bits. */
-static json_t *short_int(struct bytes s)
-{
-    bool minus = s.p[0] == '-';
-    size_t digits = s.n - minus;
-    json_int_t v = 0;
-    if (digits == 0 || digits > 18 || (s.p[minus] == '0' && digits > 1)) return NULL;
-    for (size_t i = minus; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9') return NULL;
-        v = 10 * v + (s.p[i] - '0');
-    }
-    return json_integer(minus ? -v : v);
-}
-
-/* Text of plain ASCII without escapes. */
-static json_t *plain_text(struct bytes s)
-{
-    if (s.n < 2 || s.p[s.n - 1] != '"') return NULL;
-    for (size_t i = 1; i < s.n - 1; i++)
-        if (s.p[i] < ' ' || s.p[i] >= 0x7f || s.p[i] == '"' || s.p[i] == '\\') return NULL;
-    return json_stringn_nocheck((const char *)s.p + 1, s.n - 2);
-}
-
 json_t *element_value(struct bytes one, struct fault *f)
 {
-    json_t *j = NULL;
-    if (one.n == 0) return wire_json(one, f);
-    if (bytes_is(one, "true")) return json_true();
-    if (bytes_is(one, "false")) return json_false();
-    if (bytes_is(one, "null")) return json_null();
-    if (one.p[0] == '"')
-        j = plain_text(one);
-    else if (one.p[0] == '-' || (one.p[0] >= '0' && one.p[0] <= '9'))
-        j = short_int(one);
-    return j ? j : wire_json(one, f);
+    struct bytes rest = one;
+    json_t *j = flat_value_take(&rest);
+    if (j && rest.n == 0) return j;
+    json_decref(j);
+    return wire_json(one, f);
 }
 
 bool element_array(struct bytes one, json_t **array, struct fault *f)

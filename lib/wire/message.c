@@ -37,7 +37,7 @@ static const struct header {
     HEADER("id", TEXT, true, id),
     HEADER("root_id", TEXT, true, root_id),
     HEADER("parent_id", TEXT, true, parent_id),
-    HEADER("x-ctask-map", TEXT, true, map),
+    HEADER("x-ctask-map", TEXT, true, item_task),
     HEADER("group", TEXT, true, group),
     HEADER("origin", TEXT, false, origin),
     HEADER("eta", DATE, true, eta),
@@ -265,7 +265,7 @@ bool message_write(const struct send *s, struct buf *props)
     buf_append(props, language, sizeof language - 1);
     table_put_text(props, "task", bytes_text(s->task));
     table_put_text(props, "id", bytes_text(s->id));
-    text_header(props, "x-ctask-map", s->map);
+    text_header(props, "x-ctask-map", s->item_task);
     text_header(props, "root_id", s->root_id);
     text_header(props, "parent_id", s->parent_id);
     date_header(props, "eta", s->eta);

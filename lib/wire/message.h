@@ -18,7 +18,7 @@ struct limits {
 /* One task message's head. Borrows from the property bytes. Absent or null: empty, 0, false. */
 struct message {
     struct bytes task, id;
-    struct bytes map; /* x-ctask-map: see starmap.h */
+    struct bytes item_task; /* x-ctask-map: see starmap.h */
     struct bytes root_id, parent_id, group;
     struct bytes reply_to, correlation_id; /* properties; correlation_id falls back to id */
     struct bytes origin;
@@ -56,7 +56,7 @@ void message_reply_allow(const char *glob);
 /* What a producer sends. Strings are borrowed. */
 struct send {
     const char *task, *id;
-    const char *map;                 /* NULL, or the task of the items: see starmap.h */
+    const char *item_task;           /* NULL, or the task of the items: see starmap.h */
     const char *reply_to;            /* NULL: no result wanted or possible */
     const char *root_id, *parent_id; /* NULL outside of a task */
     const char *origin;              /* "gen<pid>@<host>" */

@@ -36,28 +36,34 @@ static bool seconds_write(double seconds, struct buf *out)
     return body_append_int(ns / 1000000000, out) && buf_append(out, fraction, n);
 }
 
+/* Python finds its waiter by either of the two, so they are one. */
+static struct bytes outcome_id(const struct message *m)
+{
+    return m->correlation_id.n > 0 ? m->correlation_id : m->id;
+}
+
+bool outcome_rest_write(const struct message *m, double runtime, bool redelivered, struct buf *out)
+{
+    bool ok = buf_text(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
+              body_append_text(outcome_id(m), out);
+    if (runtime > 0) ok = ok && buf_text(out, ",\"runtime\":") && seconds_write(runtime, out);
+    if (redelivered) ok = ok && buf_text(out, ",\"redelivered\":true");
+    return ok;
+}
+
 /* Written member by member: only the result is somebody's value. */
-static bool body_write(struct bytes id, const struct outcome *o, struct buf *out)
+static bool body_write(const struct message *m, const struct outcome *o, struct buf *out)
 {
     size_t before = out->len;
     json_t *result = outcome_result(o);
     bool ok = buf_text(out, "{\"status\":\"") && buf_text(out, o->state) &&
               buf_text(out, "\",\"result\":") &&
               body_append_within(result, VALUE_DEPTH_MAX, MESSAGE_BODY_MAX, out) &&
-              buf_text(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
-              body_append_text(id, out);
-    if (o->runtime > 0) ok = ok && buf_text(out, ",\"runtime\":") && seconds_write(o->runtime, out);
-    if (o->redelivered) ok = ok && buf_text(out, ",\"redelivered\":true");
-    ok = ok && buf_text(out, "}") && out->len - before <= MESSAGE_BODY_MAX;
+              outcome_rest_write(m, o->runtime, o->redelivered, out) && buf_text(out, "}") &&
+              out->len - before <= MESSAGE_BODY_MAX;
     if (!ok) out->len = before;
     json_decref(result);
     return ok;
-}
-
-/* Python finds its waiter by either of the two, so they are one. */
-struct bytes outcome_id(const struct message *m)
-{
-    return m->correlation_id.n > 0 ? m->correlation_id : m->id;
 }
 
 bool outcome_props_write(const struct message *m, struct buf *props)
@@ -75,5 +81,5 @@ bool outcome_props_write(const struct message *m, struct buf *props)
 bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
                    struct buf *body)
 {
-    return body_write(outcome_id(m), o, body) && outcome_props_write(m, props);
+    return body_write(m, o, body) && outcome_props_write(m, props);
 }

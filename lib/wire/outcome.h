@@ -26,18 +26,19 @@ bool outcome_wanted(const struct message *m);
  * MiB or json_unfit. */
 bool outcome_write(const struct message *m, const struct outcome *o, struct buf *props,
                    struct buf *body);
-/* The id that a result of m bears, and its property bytes. */
-struct bytes outcome_id(const struct message *m);
+/* The property bytes of a result of m, and the members of its body beside status and result, each
+ * with a comma before it. False when out of memory. */
 bool outcome_props_write(const struct message *m, struct buf *props);
+bool outcome_rest_write(const struct message *m, double runtime, bool redelivered, struct buf *out);
 
-/* A result as a client reads it. Owns result and items. */
+/* A result as a client reads it. Owns result and notes. */
 struct reply {
     char state[32];
     bool ready; /* SUCCESS, FAILURE, REVOKED */
     bool success;
     json_t *result; /* new reference; may be NULL */
-    json_t *items;  /* the same: what is special about items, see starmap.h; */
-    size_t count;   /* of how many of them; 0: it does not say */
+    json_t *notes;  /* the same: its "items", see starmap.h; */
+    size_t count;   /* about how many of them it is; 0: it does not say */
     struct fault fault;
     double runtime;
     bool redelivered;

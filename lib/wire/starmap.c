@@ -138,14 +138,6 @@ bool note_read(const json_t *j, struct note *n, const json_t **result)
 
 /* ---- Replies --------------------------------------------------------------------------------- */
 
-static bool real_append(struct buf *out, double d)
-{
-    json_t *j = json_real(d);
-    bool ok = j && body_append(j, BUF_MAX, out);
-    json_decref(j);
-    return ok;
-}
-
 /* The list last: what is beside it can be read without it. */
 bool starmap_reply_write(const struct message *m, size_t count, struct bytes values,
                          struct bytes notes, double runtime, bool redelivered, struct buf *props,
@@ -153,12 +145,9 @@ bool starmap_reply_write(const struct message *m, size_t count, struct bytes val
 {
     return buf_text(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
            buf_text(body, "],\"count\":") && body_append_int((int64_t)count, body) &&
-           buf_text(body, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
-           body_append_text(outcome_id(m), body) && buf_text(body, ",\"runtime\":") &&
-           real_append(body, runtime) &&
-           buf_text(body, redelivered ? ",\"redelivered\":true" : "") &&
-           buf_text(body, ",\"result\":[") && buf_bytes_append(body, values) &&
-           buf_text(body, "]}") && body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
+           outcome_rest_write(m, runtime, redelivered, body) && buf_text(body, ",\"result\":[") &&
+           buf_bytes_append(body, values) && buf_text(body, "]}") &&
+           body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
 }
 
 static bool begins_with(struct bytes s, const char *text)
@@ -190,7 +179,7 @@ static bool listed_read(struct bytes body, struct starmap_reply *r)
     struct fault ignored;
     bool ok = list_find(body, &head, &r->list) && buf_bytes_append(&r->text, head) &&
               buf_text(&r->text, "}") && reply_read(buf_bytes(&r->text), &r->reply, &ignored);
-    if (ok && r->reply.success && !r->reply.result && json_is_array(r->reply.items) &&
+    if (ok && r->reply.success && !r->reply.result && json_is_array(r->reply.notes) &&
         r->reply.count > 0) {
         r->listed = true;
         r->count = r->reply.count;

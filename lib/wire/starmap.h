@@ -25,7 +25,7 @@
 /* True if m has items that its sender wants to hear of one by one. */
 static inline bool starmap_itemized(const struct message *m)
 {
-    return m->map.n > 0 && bytes_is(m->task, TASK_STARMAP);
+    return m->item_task.n > 0 && bytes_is(m->task, TASK_STARMAP);
 }
 
 /* ---- Parts ----------------------------------------------------------------------------------- */

@@ -22,10 +22,10 @@ static void items_read(const uint8_t *data, size_t size)
         must(value || f.text[0]);
         json_decref(value);
     }
-    for (size_t i = 0; i < json_array_size(r.reply.items); i++) {
+    for (size_t i = 0; i < json_array_size(r.reply.notes); i++) {
         struct note n;
         const json_t *result;
-        must(!note_read(json_array_get(r.reply.items, i), &n, &result) ||
+        must(!note_read(json_array_get(r.reply.notes, i), &n, &result) ||
              !(n.failed && n.elsewhere));
     }
     starmap_reply_done(&r);

@@ -145,18 +145,18 @@ static void perform_items(struct fake_worker *w, const struct message *m,
 {
     struct starmap s;
     struct fault f;
-    ck_assert(starmap_read(b, &s, &f) && bytes_equal(s.task, m->map));
+    ck_assert(starmap_read(b, &s, &f) && bytes_equal(s.task, m->item_task));
     size_t n = json_array_size(s.items);
-    if (bytes_is(m->map, "fail")) {
+    if (bytes_is(m->item_task, "fail")) {
         end_badly(w, m, STATE_FAILURE);
-    } else if (bytes_is(m->map, "parts")) {
+    } else if (bytes_is(m->item_task, "parts")) {
         answer_parts(w, m, s.items);
-    } else if (bytes_is(m->map, "python") || bytes_is(m->map, "short")) {
+    } else if (bytes_is(m->item_task, "python") || bytes_is(m->item_task, "short")) {
         json_t *values = json_array();
-        for (size_t i = bytes_is(m->map, "short"); i < n; i++)
+        for (size_t i = bytes_is(m->item_task, "short"); i < n; i++)
             json_array_append(values, json_array_get(json_array_get(s.items, i), 0));
         succeed(w, m, values);
-    } else if (!bytes_is(m->map, "drop")) {
+    } else if (!bytes_is(m->item_task, "drop")) {
         answer_items(w, m, s.items, 0, n, "");
     }
 }
@@ -213,7 +213,7 @@ static void message(struct fake_worker *w, struct envelope *m)
     broker_ack(w->broker, m->delivery);
     ck_assert(message_read(m->props, &head_of, &f));
     w->seen++;
-    struct bytes name = starmap_itemized(&head_of) ? head_of.map : head_of.task;
+    struct bytes name = starmap_itemized(&head_of) ? head_of.item_task : head_of.task;
     if (bytes_is(name, "hold") && w->held_count < HELD_MAX) {
         w->held[w->held_count++] = m;
         return;

@@ -45,7 +45,7 @@ static char body[4096];
 static void items_set(const char *id, const char *task, const char *items)
 {
     struct send s = {
-        .task = TASK_STARMAP, .map = task, .id = id, .reply_to = REPLY_TO, .origin = "o"};
+        .task = TASK_STARMAP, .item_task = task, .id = id, .reply_to = REPLY_TO, .origin = "o"};
     snprintf(body, sizeof body,
              "[[], {\"task\": {\"task\": \"%s\", \"args\": [], \"kwargs\": {}, \"options\": {}}, "
              "\"it\": %s}, {\"callbacks\": null}]",
@@ -80,7 +80,7 @@ static void notes_are(const char *text)
 {
     size_t i = 0;
     json_t *said = json_array(), *note;
-    json_array_foreach(heard.reply.items, i, note)
+    json_array_foreach(heard.reply.notes, i, note)
     {
         json_object_del(note, "runtime");
         if (json_object_size(note) > 1) json_array_append(said, note);
@@ -96,8 +96,8 @@ static struct note note_on(size_t item)
 {
     struct note n = {.item = SIZE_MAX};
     const json_t *result;
-    for (size_t i = 0; i < json_array_size(heard.reply.items) && n.item != item; i++)
-        ck_assert(note_read(json_array_get(heard.reply.items, i), &n, &result));
+    for (size_t i = 0; i < json_array_size(heard.reply.notes) && n.item != item; i++)
+        ck_assert(note_read(json_array_get(heard.reply.notes, i), &n, &result));
     ck_assert_uint_eq(n.item, item);
     return n;
 }
@@ -114,7 +114,7 @@ static struct message part_is(size_t i, const char *id, const char *task, const 
     ck_assert(bytes_is(m.correlation_id, id));
     ck_assert(bytes_is(m.task, task));
     ck_assert(bytes_is(m.reply_to, REPLY_TO));
-    ck_assert_int_eq(m.map.n > 0, starmap_itemized(&m));
+    ck_assert_int_eq(m.item_task.n > 0, starmap_itemized(&m));
     ck_assert_msg(strncmp((const char *)p->body.p, text, strlen(text)) == 0, "%.*s",
                   BYTES_ARG(p->body));
     return m;
@@ -173,7 +173,7 @@ END_TEST
 
 START_TEST(no_reply_is_made_when_none_is_wanted)
 {
-    struct send s = {.task = TASK_STARMAP, .map = "demo.flaky", .id = "i"};
+    struct send s = {.task = TASK_STARMAP, .item_task = "demo.flaky", .id = "i"};
     job_set(&s, "[[],{\"task\":\"demo.flaky\",\"it\":[[0],[1]]},null]");
     run_job();
     ck_assert_int_eq(heard.done.state, DONE_SUCCESS);
@@ -254,8 +254,10 @@ START_TEST(what_is_left_after_a_while_goes_on_in_messages_of_a_moment)
     char *end = strstr(body, "\"it\": []") + 7;
     for (int i = 0; i < 200; i++) end += sprintf(end, "[%s],", i < 199 ? "0" : "0.11");
     strcpy(end, "[1],[2],[3]]}, null]");
-    struct send s = {
-        .task = TASK_STARMAP, .map = "demo.sleep", .id = "id-1:100+203", .reply_to = REPLY_TO};
+    struct send s = {.task = TASK_STARMAP,
+                     .item_task = "demo.sleep",
+                     .id = "id-1:100+203",
+                     .reply_to = REPLY_TO};
     job_set(&s, body);
     job_run(200);
     ck_assert_uint_eq(json_array_size(heard.reply.result), 200);
@@ -273,7 +275,7 @@ START_TEST(a_worker_that_goes_sends_on_what_has_not_begun)
     ck_assert_uint_eq(heard.parts, 1);
     struct message m =
         part_is(0, "id-1:1+3", TASK_STARMAP, "[[],{\"task\":{\"task\":\"demo.echo\",");
-    ck_assert(bytes_is(m.map, "demo.echo"));
+    ck_assert(bytes_is(m.item_task, "demo.echo"));
     ck_assert_ptr_nonnull(strstr((const char *)heard.part[0].body.p, "\"it\":[[2],[3],[4]]"));
 }
 END_TEST
@@ -290,7 +292,7 @@ START_TEST(one_that_has_cost_its_process_its_life_is_taken_apart)
     ck_assert_uint_eq(heard.results, 0);
     ck_assert_uint_eq(heard.parts, 2);
     struct message m = part_is(1, "id-1:1", "who", "[[],{},{");
-    ck_assert(m.again && m.attempt == 1 && m.crashes == 1 && m.map.n == 0);
+    ck_assert(m.again && m.attempt == 1 && m.crashes == 1 && m.item_task.n == 0);
     buf_done(&props);
 }
 END_TEST
@@ -310,7 +312,7 @@ START_TEST(messages_that_are_no_maps_fail_as_a_whole_and_are_kept)
         items_run_as(rows[i].id, "who", rows[i].items);
         fails(DONE_DEAD, rows[i].type, rows[i].text);
     }
-    struct send s = {.task = TASK_STARMAP, .map = "who", .id = "id-1", .reply_to = REPLY_TO};
+    struct send s = {.task = TASK_STARMAP, .item_task = "who", .id = "id-1", .reply_to = REPLY_TO};
     job_set(&s, "[[],{\"task\":\"demo.add\",\"it\":[[]]},null]");
     run_job();
     fails(DONE_DEAD, "InvalidTaskError", "demo.add");
@@ -332,7 +334,8 @@ START_TEST(an_item_that_is_none_goes_alone_to_be_kept)
     ck_assert(starmap_begin(bytes_text("demo.echo"), &text) &&
               buf_append(&text, "[1],[2,,],[x],[\"\\u0041\"]", 24) && starmap_end(&text));
     ck_assert(buf_u8(&text, 0));
-    struct send s = {.task = TASK_STARMAP, .map = "demo.echo", .id = "id-1", .reply_to = REPLY_TO};
+    struct send s = {
+        .task = TASK_STARMAP, .item_task = "demo.echo", .id = "id-1", .reply_to = REPLY_TO};
     job_set(&s, (const char *)buf_head(&text));
     job_run(4);
     succeeds("[1,null,null,\"A\"]");
@@ -355,7 +358,7 @@ START_TEST(a_map_from_python_has_one_result)
 {
     celery_run(TASK_STARMAP, "demo.add", "[[1, 2], [3, 4]]");
     succeeds("[3,7]");
-    ck_assert_ptr_null(heard.reply.items);
+    ck_assert_ptr_null(heard.reply.notes);
     celery_run(TASK_MAP, "demo.echo", "[1, [2], null]");
     succeeds("[1,[2],null]");
     celery_run(TASK_STARMAP, "demo.add", "[]");

@@ -78,7 +78,7 @@ START_TEST(ours_is_what_celery_was_shown_to_read)
 {
     struct buf props = {0}, body = {0};
     struct send s = {.task = TASK_STARMAP,
-                     .map = "add",
+                     .item_task = "add",
                      .id = ID,
                      .reply_to = "ctask.reply." ID,
                      .origin = "gen7@host"};
@@ -91,7 +91,7 @@ START_TEST(ours_is_what_celery_was_shown_to_read)
     struct fault f;
     ck_assert(message_read(buf_bytes(&props), &m, &f));
     ck_assert(starmap_itemized(&m));
-    ck_assert(bytes_is(m.map, "add"));
+    ck_assert(bytes_is(m.item_task, "add"));
     buf_done(&props);
     buf_done(&body);
 }
@@ -102,7 +102,7 @@ START_TEST(only_a_starmap_has_items)
     struct buf props = {0};
     struct message m;
     struct fault f;
-    ck_assert(message_write(&(struct send){.task = "add", .map = "add", .id = ID}, &props));
+    ck_assert(message_write(&(struct send){.task = "add", .item_task = "add", .id = ID}, &props));
     ck_assert(message_read(buf_bytes(&props), &m, &f));
     ck_assert(!starmap_itemized(&m));
     buf_done(&props);
@@ -152,7 +152,8 @@ END_TEST
 
 static struct message asked_by(struct buf *props)
 {
-    struct send s = {.task = TASK_STARMAP, .map = "add", .id = ID, .reply_to = "ctask.reply." ID};
+    struct send s = {
+        .task = TASK_STARMAP, .item_task = "add", .id = ID, .reply_to = "ctask.reply." ID};
     ck_assert(message_write(&s, props));
     return message_peek(buf_bytes(props));
 }
@@ -176,17 +177,17 @@ START_TEST(a_reply_has_a_value_or_a_note_for_each_item)
     ck_assert(r.success && r.redelivered);
     ck_assert_double_eq(r.runtime, 0.75);
     is_text(r.result, "[3,null,null,\"x\"]");
-    ck_assert_uint_eq(json_array_size(r.items), 3);
+    ck_assert_uint_eq(json_array_size(r.notes), 3);
     struct note n;
     const json_t *result;
-    ck_assert(note_read(json_array_get(r.items, 0), &n, &result));
+    ck_assert(note_read(json_array_get(r.notes, 0), &n, &result));
     ck_assert(n.item == 1 && n.failed && !n.elsewhere && n.runtime == 0.5);
     ck_assert_str_eq(n.fault.type, "ValueError");
     ck_assert_str_eq(n.fault.text, "7 is no \"prime\"");
-    ck_assert_ptr_eq(result, json_object_get(json_array_get(r.items, 0), "result"));
-    ck_assert(note_read(json_array_get(r.items, 1), &n, &result));
+    ck_assert_ptr_eq(result, json_object_get(json_array_get(r.notes, 0), "result"));
+    ck_assert(note_read(json_array_get(r.notes, 1), &n, &result));
     ck_assert(n.item == 2 && !n.failed && n.elsewhere);
-    ck_assert(note_read(json_array_get(r.items, 2), &n, &result));
+    ck_assert(note_read(json_array_get(r.notes, 2), &n, &result));
     ck_assert(n.item == 3 && !n.failed && !n.elsewhere && n.runtime == 0.25);
     reply_done(&r);
     struct starmap_reply items;
@@ -212,11 +213,11 @@ START_TEST(a_reply_of_celery_has_no_notes)
     ck_assert(reply_read(buf_bytes(&case_named("chunk")->body), &r, &f));
     ck_assert(r.success);
     is_text(r.result, "[3]");
-    ck_assert_ptr_null(r.items);
+    ck_assert_ptr_null(r.notes);
     reply_done(&r);
     struct starmap_reply items;
     ck_assert(starmap_reply_read(buf_bytes(&case_named("chunk")->body), &items, &f));
-    ck_assert(items.listed && items.count == 1 && !items.reply.items);
+    ck_assert(items.listed && items.count == 1 && !items.reply.notes);
     ck_assert(bytes_is(items.list, "3"));
     starmap_reply_done(&items);
     ck_assert(starmap_reply_read(buf_bytes(&case_named("failure")->body), &items, &f));
