@@ -53,7 +53,7 @@ class Broker:
         user, password, host, port = re.match(r"amqp://(.*?):(.*?)@(.*?):(\d+)", URL).groups()
         self.connection = amqp.Connection("%s:%s" % (host, port), user, password, heartbeat=0)
         self.connection.connect()
-        self.channel = self.connection.channel()
+        self.channel = self.connection.channel(1)
         self.version = self.connection.server_properties.get("version", "?")
         with open(os.path.join(os.environ["CTASK_BROKER_DIR"], "broker.pid")) as f:
             self.pid = int(f.read().split()[0])
@@ -63,8 +63,8 @@ class Broker:
         try:
             found = self.channel.queue_declare(queue, passive=True)
             return found.message_count, found.consumer_count
-        except amqp.NotFound:  # which ends the channel
-            self.channel = self.connection.channel()
+        except amqp.NotFound:  # which ends the channel; py-amqp never uses its number again
+            self.channel = self.connection.channel(1)
 
     def has_consumer(self, queue):
         found = self.look(queue)
