@@ -19,7 +19,7 @@
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes)
 {
-    *o = (struct outbox){.window = window, .window_bytes = window_bytes};
+    *o = (struct outbox){.window = window, .window_bytes = window_bytes, .flight = SIZE_MAX};
     list_init(&o->all);
     list_init(&o->ready);
     list_init(&o->sent);
@@ -50,6 +50,7 @@ static void seq_note(struct outbox *o, struct post *p)
 static void seq_forget(struct outbox *o, struct post *p)
 {
     if (o->by_seq && o->by_seq[p->seq % SEQS] == p) o->by_seq[p->seq % SEQS] = NULL;
+    if (p->seq) o->flying--;
     p->seq = 0;
 }
 
@@ -210,6 +211,7 @@ bool outbox_pending(const struct outbox *o)
 {
     if (list_empty(&o->ready)) return false;
     if (o->begun || list_empty(&o->sent)) return true;
+    if (o->flying >= o->flight) return false;
     return !list_first(&o->ready, struct post, link)->suspect &&
            !list_last(&o->sent, struct post, link)->suspect;
 }
@@ -235,6 +237,7 @@ static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16
 {
     char room[NAME_MAX_BYTES + 1], entry[LADDER_EXCHANGE_SIZE];
     p->seq = ++o->seq;
+    o->flying++;
     o->begun = true;
     o->next = 0;
     return frame_publish(out, channel, bytes_text(post_exchange(p, entry)),

@@ -39,12 +39,14 @@ struct outbox {
     struct list all, ready, sent, done;
     struct list unroutable; /* came back, though their queue was known: their owner looks again */
     size_t count, bytes, recalled;
-    uint64_t seq;         /* of the last one on this channel */
-    struct post **by_seq; /* those sent, at seq % SEQS; a later one may have taken the place of one
-                             that waits for long. NULL: no memory for it */
-    struct spares posts;  /* of POST_USUAL bytes */
-    bool begun;           /* ready's first is partly written: */
-    uint64_t next;        /* from here on its body is not */
+    size_t flying, flight; /* how many have a number, and may: they are unconfirmed at the broker,
+                              or on the way there. Its owner may change the second */
+    uint64_t seq;          /* of the last one on this channel */
+    struct post **by_seq;  /* those sent, at seq % SEQS; a later one may have taken the place of one
+                              that waits for long. NULL: no memory for it */
+    struct spares posts;   /* of POST_USUAL bytes */
+    bool begun;            /* ready's first is partly written: */
+    uint64_t next;         /* from here on its body is not */
 };
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes);

@@ -145,9 +145,18 @@ void stream_dial(struct stream *s, const struct url *u, const struct addrs *to, 
     s->addrs = *to;
     s->at = to->count ? first % to->count : 0;
     s->left = to->count;
+    s->rtt = 0;
     s->reason = EHOSTUNREACH;
     s->error = (struct ctask_error){0};
     address_start(s, now);
+}
+
+static int64_t rtt_of(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0) return 0;
+    return (int64_t)info.tcpi_rtt * (CLOCK_MS / 1000);
 }
 
 /* 1: TCP is there, 0: under way, -1: not at this address. */
@@ -158,6 +167,7 @@ static int tcp_connect(struct stream *s, int64_t now)
     const struct sockaddr *sa = (const struct sockaddr *)&s->addrs.at[s->at].sa;
     if (connect(s->fd, sa, s->addrs.at[s->at].len) == 0 || errno == EISCONN) {
         s->connecting = false;
+        s->rtt = rtt_of(s->fd);
         return 1;
     }
     bool waiting = errno == EALREADY || errno == EINPROGRESS || errno == EINTR;

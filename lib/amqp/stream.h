@@ -19,6 +19,7 @@ struct stream {
     struct addrs addrs;
     unsigned at, left; /* the address under way; how many are left to try, with this one */
     int64_t deadline;  /* of the address under way */
+    int64_t rtt;       /* to the peer and back, in ns, when TCP was there; 0: not known */
     uint64_t sent;     /* bytes that send took, and how many of them the peer's kernel had: */
     uint64_t taken;
     int64_t taken_at; /* when that changed last */

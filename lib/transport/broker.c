@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WINDOW 1024
 #define WINDOW_BYTES ((size_t)64 << 20)
 #define BODY_MAX ((uint64_t)4 << 20)
 #define PARCELS_KEPT 1024
@@ -29,7 +28,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->cfg.name = b->name;
     stream_init(&b->stream);
     b->publish.number = CHANNEL_PUBLISH;
-    outbox_init(&b->out, cfg->window ? cfg->window : WINDOW,
+    outbox_init(&b->out, cfg->window ? cfg->window : 2 * FLIGHT,
                 cfg->window_bytes ? cfg->window_bytes : WINDOW_BYTES);
     inbox_init(&b->returns, 0);
     b->cfg.body_max = cfg->body_max ? cfg->body_max : BODY_MAX;

@@ -35,12 +35,12 @@ struct broker_config {
      * connected elsewhere, before another byte is written. Turn it first; it lives longer. NULL:
      * goes its own way. */
     const struct broker *follow;
-    const char *name;    /* connection_name, as rabbitmqctl list_connections shows it; copied */
-    unsigned heartbeat;  /* seconds, unless a URL says; 0: none (clients, which rely on the kernel:
-                            see stream.h) */
-    unsigned window;     /* unconfirmed messages before CTASK_EAGAIN; 0: 1,024 */
-    size_t window_bytes; /* their bytes; 0: 64 MiB */
-    uint64_t body_max;   /* deliveries above it are spooled to a file; 0: 4 MiB */
+    const char *name;   /* connection_name, as rabbitmqctl list_connections shows it; copied */
+    unsigned heartbeat; /* seconds, unless a URL says; 0: none (clients, which rely on the kernel:
+                           see stream.h) */
+    unsigned window; /* unconfirmed messages before CTASK_EAGAIN; 0: 512, more for a far broker */
+    size_t window_bytes;        /* their bytes; 0: 64 MiB */
+    uint64_t body_max;          /* deliveries above it are spooled to a file; 0: 4 MiB */
     enum queue_type queue_type; /* of task queues that are missing */
     /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn; see broker_kick)
      * or CTASK_ECONN. NULL: addrs_resolve, which blocks. Never asked for addrs_literal hosts. */

@@ -14,6 +14,8 @@
 #define READ_ROUNDS 4
 #define OUT_FULL ((size_t)256 << 10)
 #define WRITE_ROUNDS 16
+/* One more message may be at the broker unconfirmed for so much of the way there and back. */
+#define FLIGHT_EACH (20 * CLOCK_MS / 1000)
 #define KEPT_BYTES ((size_t)64 << 10) /* a buffer above that is let go when little moves: */
 #define IDLE_BYTES 4096
 
@@ -93,6 +95,8 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     case LINK_FRAME: wrong = route_frame(b, f, now); break;
     case LINK_OPENED:
         b->up_at = now;
+        b->out.flight = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
+        if (b->cfg.window == 0) b->out.window = 2 * b->out.flight;
         news_add(b, BROKER_UP, NULL);
         break;
     case LINK_BLOCKED:

@@ -57,6 +57,10 @@ struct news {
     struct broker_event ev;
 };
 
+/* So many messages at the broker unconfirmed keep a near one busy. More would lie in its queues,
+ * and cost it more than they do lying here. */
+#define FLIGHT 256
+
 struct broker {
     struct broker_config cfg;
     struct url *urls; /* in memory of base/secret.h */
