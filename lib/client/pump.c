@@ -21,8 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOAD 32 /* more than so many in flight is load: */
-#define PAUSE (300 * CLOCK_MS / 1000)
+#define LOAD 32                     /* more than so many in flight is load: */
+#define PAUSE (4 * CLOCK_MS / 1000) /* for each of them, */
+#define PAUSE_MAX CLOCK_MS
 
 struct waiter {
     struct list link;
@@ -167,8 +168,9 @@ static void sleep_polling(struct ctask_client *c, int64_t deadline)
 
 static int64_t pause_end(const struct ctask_client *c)
 {
-    bool load = c->pending.count > LOAD || c->unconfirmed_count > LOAD;
-    return load ? c->turned_at + PAUSE : 0;
+    size_t waiting = c->pending.count, unsafe = c->unconfirmed_count;
+    int64_t n = (int64_t)(waiting > unsafe ? waiting : unsafe);
+    return n > LOAD ? clock_earlier(c->turned_at + n * PAUSE, c->turned_at + PAUSE_MAX) : 0;
 }
 
 /* Those who sleep aside take it for a driver that sleeps. */
