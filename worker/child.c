@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UNSEEN_MAX 8        /* tasks that run before the process is looked at */
+#define UNSEEN_MAX 32       /* tasks that run before the process is looked at */
 #define OUTPUT_PAUSE 100000 /* nanoseconds between looks whether output is read */
 #define OUTPUT_PAUSES 1000
 

@@ -14,6 +14,15 @@ void child_write(struct child *k)
     if (k->out.cap > 65536) buf_done(&k->out);
 }
 
+/* All of it at once: who is woken for one job has done it before the next is there, and is woken
+ * for each. */
+void pool_write(struct pool *p)
+{
+    struct child *k;
+    list_each(k, &p->all, struct child, link)
+        if (k->out.len > 0) child_write(k);
+}
+
 /* Of what k may speak of now. */
 static uint64_t nonce_of(const struct child *k)
 {

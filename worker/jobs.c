@@ -10,7 +10,10 @@
 
 #define SHORT 1e-3 /* seconds: a task that is worth no row takes longer */
 #define ROW 2e-3   /* seconds of work in a row at a child */
-#define WAKE 50e-6 /* seconds of work that are worth waking another child for */
+#define WAKE 50e-6 /* seconds of work that are worth waking another child for; */
+#define WAKE_MANY (0.5 * JOBS_PAUSE / CLOCK_SECOND) /* while results are not read at once anyway \
+                                                     */
+#define MANY 32                                     /* tasks under way */
 #define ROW_MAX 64
 #define ENOUGH 65536            /* bytes that wait for room on its line */
 #define TOO_LONG (3 * CLOCK_MS) /* for the first of a row */
@@ -23,9 +26,16 @@ static unsigned so_many(const struct worker *w, double seconds)
     return n < ROW_MAX ? (unsigned)n : ROW_MAX;
 }
 
-bool jobs_are_short(const struct worker *w)
+static bool are_short(const struct worker *w)
 {
     return w->run_time < SHORT;
+}
+
+bool jobs_are_many(const struct worker *w)
+{
+    size_t under_way =
+        w->count[REQUEST_READY] + w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING];
+    return are_short(w) && under_way > MANY;
 }
 
 struct request *jobs_first(const struct child *k)
@@ -70,8 +80,9 @@ static struct child *shortest_row(const struct worker *w)
 struct child *jobs_taker(struct worker *w, const struct request *r)
 {
     struct pool *p = &w->pool;
-    bool rows = jobs_are_short(w) && !r->burial && r->task->ack != CTASK_ACK_EARLY;
-    if (rows && p->last && may_line_up(w, p->last, so_many(w, WAKE))) return p->last;
+    bool rows = are_short(w) && !r->burial && r->task->ack != CTASK_ACK_EARLY;
+    unsigned few = so_many(w, jobs_are_many(w) ? WAKE_MANY : WAKE);
+    if (rows && p->last && may_line_up(w, p->last, few)) return p->last;
     struct child *idle = pool_idle(p);
     if (idle) return idle;
     return rows ? shortest_row(w) : NULL;
@@ -102,7 +113,6 @@ void jobs_give(struct worker *w, struct child *k, struct request *r)
         child_move(w, k, CHILD_BUSY);
     }
     request_move(w, r, REQUEST_RUNNING);
-    child_write(k);
 }
 
 /* ---- Taking back ----------------------------------------------------------------------------- */

@@ -120,6 +120,8 @@ void pool_turn(struct worker *w);
 size_t child_read(struct worker *w, struct child *k, size_t limit);
 /* What is to be heard leaves, as far as there is room. */
 void child_write(struct child *k);
+/* The same for all of them. */
+void pool_write(struct pool *p);
 
 /* ---- jobs.c ---------------------------------------------------------------------------------- */
 
@@ -139,8 +141,10 @@ void jobs_take_back(struct worker *w, struct child *k, bool goes_on);
 void jobs_turn(struct worker *w);
 void jobs_take_back_all(struct worker *w);
 int64_t jobs_next(const struct worker *w);
-/* True while tasks are so short that children have several at a time. */
-bool jobs_are_short(const struct worker *w);
+/* True while many tasks are under way that are so short that children have several at a time: then
+ * what comes is left to gather for a moment. */
+bool jobs_are_many(const struct worker *w);
+#define JOBS_PAUSE CLOCK_MS
 
 /* child.c: what runs in a child; never returns. */
 _Noreturn void child_run(const struct worker *w, struct ends ends);

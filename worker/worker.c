@@ -9,6 +9,7 @@
 
 #include <ctask/worker.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,8 +24,6 @@
 #define HEARTBEAT 10 /* seconds, as RabbitMQ recommends 5 to 20 */
 #define EXIT_CHILDREN 70
 #define TURN_MAX (100 * CLOCK_MS)
-#define MANY 32 /* tasks under way */
-#define PAUSE CLOCK_MS
 #define SPARES_MAX 1000
 #define FAILURES_MAX 10 /* children that died at once, in a row */
 
@@ -56,6 +55,7 @@ static void dispatch(struct worker *w)
     struct child *k;
     for (struct request *r; (r = next_job(w, &k));)
         if (!consumer_expired(w, r)) jobs_give(w, k, r);
+    pool_write(&w->pool);
 }
 
 static int64_t next_wake(struct worker *w)
@@ -98,21 +98,13 @@ static void measure_turn(struct worker *w, int64_t now)
     w->cpu_at = now;
 }
 
-/* With many short tasks under way, who reads each time that something comes reads little each time.
- * A moment's pause lets it gather; children have lines to work off meanwhile, and nobody waits for
- * one of these alone. */
-static bool is_busy(const struct worker *w)
-{
-    size_t under_way =
-        w->count[REQUEST_READY] + w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING];
-    return jobs_are_short(w) && under_way > MANY;
-}
-
-/* Sleeps until something is to be done; *wake may say when at the latest. */
+/* Sleeps until something is to be done, at the latest at `wake`. With many short tasks under way,
+ * who reads each time that something comes reads little each time. A moment's pause lets it gather;
+ * children have rows to work off meanwhile, and nobody waits for one of these alone. */
 static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)
 {
-    if (is_busy(w)) {
-        const struct timespec pause = {.tv_nsec = PAUSE};
+    if (jobs_are_many(w)) {
+        const struct timespec pause = {.tv_nsec = JOBS_PAUSE};
         nanosleep(&pause, NULL);
         poll(fds, n, 0);
     } else {
@@ -258,6 +250,14 @@ static void print_banner(const struct worker *w)
     if (geteuid() == 0) log_warn("running as root: every task may do anything on this machine");
 }
 
+/* Who wakes up to a message does not push aside what runs, on a machine with the broker the broker:
+ * more will have come when that sleeps. See sched(7); a policy that somebody has chosen stays. */
+static void yield_to_others(void)
+{
+    const struct sched_param none = {0};
+    if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
@@ -270,6 +270,7 @@ static void worker_start(struct worker *w)
     name_node(w);
     log_open(STDERR_FILENO, w->options->level, w->node);
     print_banner(w);
+    yield_to_others();
     w->signals = drain_signals();
     w->resolver = resolver_new();
     if (w->signals < 0 || !w->resolver) abort();
