@@ -7,7 +7,7 @@
 
 bool flat_string_take(struct bytes *rest, struct bytes *s)
 {
-    if (!flat_char_take(rest, '"')) return false;
+    if (!flat_word_take(rest, "\"")) return false;
     *s = bytes_of(rest->p, text_literal(*rest));
     *rest = bytes_rest(*rest, s->n);
     return flat_word_take(rest, "\"");
@@ -65,22 +65,6 @@ bool flat_number_take(struct bytes *rest, double *x)
     *x = (double)n.digits / pow(10, n.places);
     if (n.negative) *x = -*x;
     return true;
-}
-
-bool flat_skip(struct bytes *rest)
-{
-    struct bytes ignored;
-    struct number x;
-    if (rest->n == 0) return false;
-    switch (*rest->p) {
-    case '"': return flat_string_take(rest, &ignored);
-    case 'n': return flat_word_take(rest, "null");
-    case 't': return flat_word_take(rest, "true");
-    case 'f': return flat_word_take(rest, "false");
-    case '[': return flat_char_take(rest, '[') && flat_char_take(rest, ']');
-    case '{': return flat_char_take(rest, '{') && flat_char_take(rest, '}');
-    default: return number_take(rest, &x);
-    }
 }
 
 /* Reals are to be exact, so they are not for us. */

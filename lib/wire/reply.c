@@ -1,9 +1,8 @@
 /* reply.c - the result message as a client reads it. See outcome.h. It may come from a worker in
  * any language, or from somebody who guessed the queue's name.
  *
- * Nearly all that come are successes in a few flat members, so these are read in one pass over the
- * bytes: only the value itself becomes a json_t. Whatever else it meets is left to the full reader.
- */
+ * Nearly all that come are successes of our own workers, so these are read where they lie, and only
+ * the value itself becomes a json_t. */
 #include "wire/outcome.h"
 
 #include "wire/body.h"
@@ -12,52 +11,28 @@
 
 #include <math.h>
 
-/* ---- The pass -------------------------------------------------------------------------------- */
+/* ---- As our workers write it ------------------------------------------------------------------
+ */
 
-static json_t *value_take(struct bytes *rest)
+/* A success as outcome.c writes it. False: it is something else, and *r is to be read in full. */
+static bool ours_read(struct bytes body, struct reply *r)
 {
-    json_t *j = flat_value_take(rest);
-    return j ? j : wire_json_front(rest, JSON_DEPTH_MAX - 1);
+    struct bytes id;
+    if (!flat_word_take(&body, "{\"status\":\"" STATE_SUCCESS "\",\"result\":")) return false;
+    r->result = flat_value_take(&body);
+    if (!r->result) r->result = wire_json_front(&body, JSON_DEPTH_MAX - 1);
+    if (!r->result || !flat_word_take(&body, ",\"traceback\":null,\"children\":[],\"task_id\":") ||
+        !flat_string_take(&body, &id))
+        return false;
+    double runtime = 0;
+    if (flat_word_take(&body, ",\"runtime\":") && !flat_number_take(&body, &runtime)) return false;
+    if (runtime > 0) r->runtime = runtime;
+    r->redelivered = flat_word_take(&body, ",\"redelivered\":true");
+    memcpy(r->state, STATE_SUCCESS, sizeof STATE_SUCCESS);
+    return r->ready = r->success = bytes_is(body, "}");
 }
 
-/* The value of one member. Of two with one name the last counts; that too is rare. */
-static bool member_take(struct bytes *rest, struct bytes key, struct reply *r)
-{
-    struct bytes s;
-    double runtime;
-    flat_space_skip(rest);
-    if (bytes_is(key, "status")) {
-        if (r->success || !flat_string_take(rest, &s) || !bytes_is(s, STATE_SUCCESS)) return false;
-        memcpy(r->state, STATE_SUCCESS, sizeof STATE_SUCCESS);
-        return r->ready = r->success = true;
-    }
-    if (bytes_is(key, "result")) return !r->result && (r->result = value_take(rest)) != NULL;
-    if (bytes_is(key, "runtime")) {
-        if (r->runtime != 0 || !flat_number_take(rest, &runtime)) return false;
-        if (isfinite(runtime) && runtime > 0) r->runtime = runtime;
-        return true;
-    }
-    if (bytes_is(key, "redelivered"))
-        return !r->redelivered && (r->redelivered = flat_word_take(rest, "true"));
-    return !bytes_is(key, "items") && !bytes_is(key, "count") && flat_skip(rest);
-}
-
-/* False: not a flat success, and *r is to be read in full. */
-static bool flat_read(struct bytes body, struct reply *r)
-{
-    struct bytes key;
-    if (!flat_char_take(&body, '{')) return false;
-    do
-        if (!flat_string_take(&body, &key) || !flat_char_take(&body, ':') ||
-            !member_take(&body, key, r))
-            return false;
-    while (flat_char_take(&body, ','));
-    if (!flat_char_take(&body, '}')) return false;
-    flat_space_skip(&body);
-    return body.n == 0 && r->success;
-}
-
-/* ---- The full reader ------------------------------------------------------------------------- */
+/* ---- Whatever else it is --------------------------------------------------------------------- */
 
 static bool is_state(const json_t *status, char out[32])
 {
@@ -103,7 +78,7 @@ static void reply_clear(struct reply *r)
 bool reply_read(struct bytes body, struct reply *r, struct fault *f)
 {
     reply_clear(r);
-    if (flat_read(body, r)) return true;
+    if (ours_read(body, r)) return true;
     reply_done(r);
     return whole_read(body, r, f);
 }

@@ -66,6 +66,10 @@ static void reads_as_jansson(const char *text, size_t n)
 static const char *const replies[] = {
     "{\"status\":\"SUCCESS\",\"result\":true,\"traceback\":null,\"children\":[],"
     "\"task_id\":\"e7b0\",\"runtime\":0.00012300000000000001}",
+    "{\"status\":\"SUCCESS\",\"result\":\"text\",\"traceback\":null,\"children\":[],"
+    "\"task_id\":\"e7b0\",\"runtime\":1.2e-05,\"redelivered\":true}",
+    "{\"status\":\"SUCCESS\",\"result\":{\"a\":[1,2.5,\"x\\n\",{}]},\"traceback\":null,"
+    "\"children\":[],\"task_id\":\"e7b0\"}",
     "{\"task_id\": \"e7b0\", \"status\": \"SUCCESS\", \"result\": 3.25, \"traceback\": null, "
     "\"children\": []}",
     "{\"status\":\"SUCCESS\",\"result\":-123456789012345678,\"redelivered\":true}",
