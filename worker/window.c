@@ -1,7 +1,8 @@
 /* window.c - how many deliveries to hold.
  *
- * Enough that no child waits for the network: a tenth of a second of work, and what a slow broker
- * keeps under way, confirms to come and deliveries that follow an ack. Not more, because what is
+ * Enough that no child waits for the network: a tenth of a second of work, one task for each child
+ * at least, and what a slow broker keeps under way, confirms to come and deliveries that follow an
+ * ack. Not more, because what is
  * held here no idle worker elsewhere can take. While tasks take longer than a second nothing is
  * held beyond what runs, and what was taken before and is not getting its turn goes back.
  *
@@ -53,7 +54,7 @@ static unsigned limit(const struct worker *w)
     if (tasks_are_long(w)) return children;
     double hold = HORIZON + 2 * w->settle_time;
     double more = children * hold / (w->run_time > 1e-6 ? w->run_time : 1e-6);
-    return children + (more < 1 ? 1 : more > HELD_MAX ? HELD_MAX : (unsigned)more);
+    return children + (more < children ? children : more > HELD_MAX ? HELD_MAX : (unsigned)more);
 }
 
 /* What occupies or will occupy a child, or waits for confirms. */
