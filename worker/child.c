@@ -4,6 +4,7 @@
 #include "task/run.h"
 #include "worker/hygiene.h"
 #include "worker/worker.h"
+#include "worker/yield.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -65,6 +66,7 @@ static void detach(const struct worker *w, struct ends *ends)
     setvbuf(stdout, NULL, _IOLBF, 0); /* what a crash would swallow */
     prctl(PR_SET_NAME, "ctask-child");
     offer_to_oom_killer();
+    yield_to_others(true);
     rlimits_apply(&w->options->rlimits);
     log_open(STDERR_FILENO, w->options->level, NULL);
 

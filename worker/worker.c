@@ -4,12 +4,12 @@
 #include "worker/limits.h"
 #include "worker/strangers.h"
 #include "worker/watch.h"
+#include "worker/yield.h"
 
 #include "task/loader.h"
 
 #include <ctask/worker.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -103,7 +103,9 @@ static void measure_turn(struct worker *w, int64_t now)
  * children have rows to work off meanwhile, and nobody waits for one of these alone. */
 static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)
 {
-    if (jobs_are_many(w)) {
+    bool many = jobs_are_many(w);
+    if (many != w->yields) yield_to_others(w->yields = many);
+    if (many) {
         const struct timespec pause = {.tv_nsec = JOBS_PAUSE};
         nanosleep(&pause, NULL);
         poll(fds, n, 0);
@@ -250,14 +252,6 @@ static void print_banner(const struct worker *w)
     if (geteuid() == 0) log_warn("running as root: every task may do anything on this machine");
 }
 
-/* Who wakes up to a message does not push aside what runs, on a machine with the broker the broker:
- * more will have come when that sleeps. See sched(7); a policy that somebody has chosen stays. */
-static void yield_to_others(void)
-{
-    const struct sched_param none = {0};
-    if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
-}
-
 static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
@@ -270,7 +264,6 @@ static void worker_start(struct worker *w)
     name_node(w);
     log_open(STDERR_FILENO, w->options->level, w->node);
     print_banner(w);
-    yield_to_others();
     w->signals = drain_signals();
     w->resolver = resolver_new();
     if (w->signals < 0 || !w->resolver) abort();
@@ -286,7 +279,7 @@ static void worker_start(struct worker *w)
     consumer_start(w);
     for (size_t i = 0; i < w->source_count; i++)
         window_set(w, &w->sources[i],
-                   w->options->prefetch ? w->options->prefetch : w->options->children + 1);
+                   w->options->prefetch ? w->options->prefetch : 2 * w->options->children);
 }
 
 static void worker_end(struct worker *w)

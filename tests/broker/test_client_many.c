@@ -230,7 +230,7 @@ static bool all_came(struct ctask_client *c, void *ctx)
 {
     struct watch *w = ctx;
     if (c->turned_at != w->turned_at) {
-        if (w->load) ck_assert_int_ge(c->turned_at - w->turned_at, 300000);
+        if (w->load) ck_assert_int_ge(c->turned_at - w->turned_at, 32 * 4000);
         w->turned_at = c->turned_at;
         w->turns++;
     }

@@ -1,0 +1,13 @@
+/* yield.h - who runs first where there are more to run than processors. As SCHED_BATCH a process
+ * that wakes up does not push aside what runs: on a machine with the broker, the broker, and by the
+ * time that sleeps there is more to do at once. Children are always so, since tasks are batch work;
+ * their parent is while it has many short tasks, and otherwise not, since a child waits for it. See
+ * sched(7). A policy of another kind, that somebody has chosen, stays. */
+#ifndef WORKER_YIELD_H
+#define WORKER_YIELD_H
+
+#include <stdbool.h>
+
+void yield_to_others(bool yields);
+
+#endif
