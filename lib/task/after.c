@@ -77,6 +77,13 @@ void after_tries(struct ctask_call *t)
     if (t->end == CALL_RETRY) retry_limit(t);
 }
 
+void after_unfit(const struct ctask_call *t, struct fault *f)
+{
+    const char *why = json_unfit(t->value);
+    fault_set(f, "EncodeError", "%s() returned a value that %s", t->task->name,
+              why ? why : "is over 15 MiB");
+}
+
 /* A returned value that cannot travel is a failure, not silence. */
 static bool value_add(struct buf *posted, struct ctask_call *t)
 {
@@ -84,9 +91,7 @@ static bool value_add(struct buf *posted, struct ctask_call *t)
     o.result = t->value;
     if (after_result(posted, &t->m, &o)) return true;
     buf_clear(posted);
-    const char *why = json_unfit(t->value);
-    fault_set(&t->fault, "EncodeError", "%s() returned a value that %s", t->task->name,
-              why ? why : "is over 15 MiB");
+    after_unfit(t, &t->fault);
     call_end(t, CALL_FAILED);
     return false;
 }

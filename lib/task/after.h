@@ -13,5 +13,7 @@ bool after_call(struct ctask_call *t, struct buf *out);
 void after_tries(struct ctask_call *t);
 /* Appends the result message of m, if its sender wants one. False when it cannot be written. */
 bool after_result(struct buf *posted, const struct message *m, const struct outcome *o);
+/* Why the value of t cannot be a result. */
+void after_unfit(const struct ctask_call *t, struct fault *f);
 
 #endif

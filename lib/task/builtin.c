@@ -6,13 +6,6 @@
 #include "base/clock.h"
 #include "task/call.h"
 
-static const struct registry *known;
-
-void builtin_know(const struct registry *g)
-{
-    known = g;
-}
-
 /* Runs one call; its value goes to the list. False, with t told, if there is none. */
 static bool item_run(struct ctask_call *t, struct ctask_call *item, json_t *args, json_t *values)
 {
@@ -35,10 +28,10 @@ static bool item_run(struct ctask_call *t, struct ctask_call *item, json_t *args
 
 static ctask_outcome items_run(struct ctask_call *t, const struct starmap *s, bool star)
 {
-    struct ctask_call item = {.job = t->job, .line = t->line, .m = t->m};
+    struct ctask_call item = {.registry = t->registry, .job = t->job, .line = t->line, .m = t->m};
     enum call_end end = CALL_RETURNED;
     json_t *values = json_array(), *args;
-    item.task = registry_find(known, s->task);
+    item.task = registry_find(t->registry, s->task);
     item.m.reply_to = bytes_of(NULL, 0); /* no progress: the result is the list's */
     item.body.kwargs = json_object();
     memcpy(item.id, t->id, sizeof item.id);

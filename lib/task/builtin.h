@@ -8,7 +8,5 @@
 
 /* The task that runs m: of a message with items theirs. NULL if it is not known. */
 const struct ctask_task *task_of(const struct registry *g, const struct message *m);
-/* The tasks (borrowed) that those which run now may name. */
-void builtin_know(const struct registry *g);
 
 #endif

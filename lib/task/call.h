@@ -3,6 +3,7 @@
 #ifndef TASK_CALL_H
 #define TASK_CALL_H
 
+#include "task/registry.h"
 #include "wire/child.h"
 #include "wire/message.h"
 
@@ -18,6 +19,7 @@ enum call_end {
 };
 
 struct ctask_call {
+    const struct registry *registry; /* the tasks of this worker */
     const struct job *job;
     struct line *line; /* up to the parent */
     struct message m;

@@ -108,9 +108,7 @@ static void value_alone(struct chunk *k, struct note *n)
     n->elsewhere = after_result(&k->own, &m, &o);
     n->failed = !n->elsewhere;
     if (n->elsewhere) return;
-    const char *why = json_unfit(t->value);
-    fault_set(&n->fault, "EncodeError", "%s() returned a value that %s", t->task->name,
-              why ? why : "is over 15 MiB");
+    after_unfit(t, &n->fault);
 }
 
 /* True if the item's value is in the list. */

@@ -22,12 +22,12 @@ static bool embed_check(const struct ctask_call *t, struct fault *f)
 }
 
 /* From bytes to a task and its arguments. False with t->fault set. */
-static bool call_open(struct ctask_call *t, const struct registry *g)
+static bool call_open(struct ctask_call *t)
 {
     if (!message_read(t->job->props, &t->m, &t->fault)) return false;
     text_copy(t->id, sizeof t->id, t->m.id);
     text_copy(t->root_id, sizeof t->root_id, t->m.root_id.n ? t->m.root_id : t->m.id);
-    t->task = task_of(g, &t->m);
+    t->task = task_of(t->registry, &t->m);
     if (!t->task)
         return fault_set(&t->fault, "NotRegistered", "%.*s",
                          BYTES_ARG(starmap_itemized(&t->m) ? t->m.item_task : t->m.task));
@@ -37,14 +37,13 @@ static bool call_open(struct ctask_call *t, const struct registry *g)
 
 bool task_run(const struct registry *g, struct line *up, const struct job *j, struct buf *out)
 {
-    struct ctask_call t = {.job = j, .line = up, .begun = clock_now()};
+    struct ctask_call t = {.registry = g, .job = j, .line = up, .begun = clock_now()};
     bool ok = true, chunk = false;
-    if (!call_open(&t, g)) {
+    if (!call_open(&t)) {
         call_end(&t, CALL_REFUSED);
     } else if (starmap_itemized(&t.m)) {
         chunk = chunk_run(&t, out, &ok);
     } else if ((ok = relay_enter(&t))) {
-        builtin_know(g);
         call_run(&t, clock_now());
         relay_leave();
     }
