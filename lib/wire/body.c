@@ -2,7 +2,9 @@
  * for children and clients: a worker's parent never comes here. */
 #include "wire/body.h"
 
+#include "wire/flat.h"
 #include "wire/message.h"
+#include "wire/text.h"
 
 #define HEAD_MAX 1024 /* bytes of arguments that are worth a copy */
 
@@ -20,6 +22,8 @@ struct depth {
 static size_t depth_exceeded(struct depth *d, struct bytes text)
 {
     for (size_t i = 0; i < text.n; i++) {
+        if (d->quoted && !d->escaped) i += text_literal(bytes_rest(text, i));
+        if (i == text.n) break;
         uint8_t c = text.p[i];
         if (d->escaped) {
             d->escaped = false;
@@ -120,10 +124,24 @@ static bool plain_body_read(struct bytes body, struct message_body *b)
     return false;
 }
 
+/* The same of positional arguments that are flat, which need no copy, however large they are. */
+static bool flat_body_read(struct bytes body, struct message_body *b)
+{
+    json_t *args = flat_word_take(&body, "[") ? flat_list_take(&body) : NULL;
+    if (args && flat_word_take(&body, ",{}") && bytes_is(body, nothing_follows[0])) {
+        b->whole = json_pack("[o{}]", args);
+        b->args = json_array_get(b->whole, 0);
+        b->kwargs = json_array_get(b->whole, 1);
+        return b->whole != NULL;
+    }
+    json_decref(args);
+    return false;
+}
+
 bool message_body_read(struct bytes body, struct message_body *b, struct fault *f)
 {
     *b = (struct message_body){0};
-    if (plain_body_read(body, b)) return true;
+    if (flat_body_read(body, b) || plain_body_read(body, b)) return true;
     b->whole = wire_json(body, f);
     if (!b->whole) return false;
     if (!json_is_array(b->whole) || json_array_size(b->whole) != 3)

@@ -86,3 +86,22 @@ json_t *flat_value_take(struct bytes *rest)
     if (j) *rest = at;
     return j;
 }
+
+json_t *flat_list_take(struct bytes *rest)
+{
+    struct bytes at = *rest;
+    if (!flat_word_take(&at, "[")) return NULL;
+    json_t *list = json_array();
+    bool ok = list != NULL, more = !flat_word_take(&at, "]");
+    while (ok && more) {
+        ok = json_array_append_new(list, flat_value_take(&at)) == 0;
+        more = flat_word_take(&at, ",");
+        if (!more) ok = ok && flat_word_take(&at, "]");
+    }
+    if (ok) {
+        *rest = at;
+        return list;
+    }
+    json_decref(list);
+    return NULL;
+}

@@ -25,5 +25,7 @@ bool flat_number_take(struct bytes *rest, double *x);
 /* null, a boolean, such a string, or an integer of at most 18 digits. New reference; NULL if it is
  * something else, or out of memory. */
 json_t *flat_value_take(struct bytes *rest);
+/* A list of such values without spaces. */
+json_t *flat_list_take(struct bytes *rest);
 
 #endif

@@ -4,6 +4,7 @@
 #include "wire/message.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static json_t *json_of(const char *text, size_t n, struct fault *f)
@@ -150,6 +151,61 @@ START_TEST(a_body_is_three_elements)
 }
 END_TEST
 
+/* Whole arguments, and all that a fault at any place makes of them. */
+static void reads_as_jansson(const char *text, size_t n)
+{
+    struct message_body b;
+    struct fault f;
+    char *exact = malloc(n + !n);
+    ck_assert_ptr_nonnull(exact);
+    memcpy(exact, text, n);
+    json_t *whole = json_loadb(exact, n, JSON_ALLOW_NUL, NULL);
+    bool sound =
+        json_array_size(whole) == 3 && json_is_array(json_array_get(whole, 0)) &&
+        json_is_object(json_array_get(whole, 1)) &&
+        (json_is_object(json_array_get(whole, 2)) || json_is_null(json_array_get(whole, 2)));
+    ck_assert_msg(message_body_read(bytes_of(exact, n), &b, &f) == sound, "'%.*s'", (int)n, text);
+    if (sound) {
+        ck_assert_msg(json_equal(b.args, json_array_get(whole, 0)), "'%.*s'", (int)n, text);
+        ck_assert(json_equal(b.kwargs, json_array_get(whole, 1)));
+        message_body_done(&b);
+    }
+    json_decref(whole);
+    free(exact);
+}
+
+START_TEST(arguments_are_read_as_by_jansson)
+{
+    static const char *const args[] = {"[]",
+                                       "[1]",
+                                       "[-0,12,-123456789012345678]",
+                                       "[1234567890123456789]",
+                                       "[1.5,1e3]",
+                                       "[\"plain\"]",
+                                       "[\"\",\"a\\n\",\"Zo\xc3\xab\"]",
+                                       "[true,false,null]",
+                                       "[[1],{}]",
+                                       "[1 , \"x\" ]",
+                                       "[\"]\",\",\",\"[\"]"};
+    static const char letters[] = "[]{},:\" \\0-.e\x7f\xc3n";
+    static const char end[] =
+        ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]";
+    for (size_t i = 0; i < sizeof args / sizeof args[0]; i++) {
+        char text[256];
+        size_t n = (size_t)snprintf(text, sizeof text, "[%s,{}%s", args[i], end);
+        reads_as_jansson(text, n);
+        for (size_t at = 0; at < n; at++) {
+            char was = text[at];
+            for (size_t c = 0; c < sizeof letters; c++) { /* the NUL too */
+                text[at] = letters[c];
+                reads_as_jansson(text, n);
+            }
+            text[at] = was;
+        }
+    }
+}
+END_TEST
+
 START_TEST(bodies_cut_anywhere_are_refused)
 {
     struct bytes whole = buf_bytes(&case_named("chain")->body);
@@ -171,6 +227,7 @@ int main(void)
     tcase_add_test(json, text_is_utf8_or_refused);
     tcase_add_test(json, nesting_is_refused_before_anything_descends);
     tcase_add_test(body, a_body_is_three_elements);
+    tcase_add_test(body, arguments_are_read_as_by_jansson);
     tcase_add_test(body, bodies_cut_anywhere_are_refused);
     tcase_add_test(body, a_body_of_celery_is_read);
     suite_add_tcase(suite, json);
