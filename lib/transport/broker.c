@@ -28,7 +28,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->cfg.name = b->name;
     stream_init(&b->stream);
     b->publish.number = CHANNEL_PUBLISH;
-    outbox_init(&b->out, cfg->window ? cfg->window : 2 * FLIGHT,
+    outbox_init(&b->out, cfg->window ? cfg->window : FLIGHT,
                 cfg->window_bytes ? cfg->window_bytes : WINDOW_BYTES);
     inbox_init(&b->returns, 0);
     b->cfg.body_max = cfg->body_max ? cfg->body_max : BODY_MAX;
@@ -45,6 +45,7 @@ struct broker *broker_new(const struct broker_config *cfg)
 
 static void goodbye(struct broker *b)
 {
+    b->out.flight = SIZE_MAX;
     session_flush(b, clock_now());
     if (!session_up(b)) return;
     link_close(&b->link);

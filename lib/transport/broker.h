@@ -38,7 +38,7 @@ struct broker_config {
     const char *name;   /* connection_name, as rabbitmqctl list_connections shows it; copied */
     unsigned heartbeat; /* seconds, unless a URL says; 0: none (clients, which rely on the kernel:
                            see stream.h) */
-    unsigned window; /* unconfirmed messages before CTASK_EAGAIN; 0: 512, more for a far broker */
+    unsigned window; /* unconfirmed messages before CTASK_EAGAIN; 0: 256, more for a far broker */
     size_t window_bytes;        /* their bytes; 0: 64 MiB */
     uint64_t body_max;          /* deliveries above it are spooled to a file; 0: 4 MiB */
     enum queue_type queue_type; /* of task queues that are missing */

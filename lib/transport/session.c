@@ -96,7 +96,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     case LINK_OPENED:
         b->up_at = now;
         b->out.flight = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
-        if (b->cfg.window == 0) b->out.window = 2 * b->out.flight;
+        if (b->cfg.window == 0) b->out.window = b->out.flight; /* all that is accepted leaves */
         news_add(b, BROKER_UP, NULL);
         break;
     case LINK_BLOCKED:
@@ -386,6 +386,7 @@ void session_close(struct broker *b, int64_t now)
     struct ctask_error e;
     if (b->closing) return;
     b->closing = true;
+    b->out.flight = SIZE_MAX; /* nothing waits for confirms any more */
     b->deadline = now + CLOSE_LIMIT;
     if (session_up(b)) return;
     error_set(&e, CTASK_ECLOSED, "closed");
