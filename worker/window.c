@@ -1,10 +1,10 @@
 /* window.c - how many deliveries to hold.
  *
  * Enough that no child waits for the network: a tenth of a second of work, one task for each child
- * at least, and what a slow broker keeps under way, confirms to come and deliveries that follow an
- * ack. Not more, because what is
- * held here no idle worker elsewhere can take. While tasks take longer than a second nothing is
- * held beyond what runs, and what was taken before and is not getting its turn goes back.
+ * at least while that is not half a second, and what a slow broker keeps under way, confirms to
+ * come and deliveries that follow an ack. Not more, because what is held here no idle worker
+ * elsewhere can take. While tasks take longer than a second nothing is held beyond what runs, and
+ * what was taken before and is not getting its turn goes back.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
  * one is given just what is missing now. What is for later (etas), waiting here or on its way
@@ -54,7 +54,9 @@ static unsigned limit(const struct worker *w)
     if (tasks_are_long(w)) return children;
     double hold = HORIZON + 2 * w->settle_time;
     double more = children * hold / (w->run_time > 1e-6 ? w->run_time : 1e-6);
-    return children + (more < children ? children : more > HELD_MAX ? HELD_MAX : (unsigned)more);
+    if (more > HELD_MAX) return children + HELD_MAX;
+    unsigned least = w->run_time < LONG / 2 ? children : 1;
+    return children + (more < least ? least : (unsigned)more);
 }
 
 /* What occupies or will occupy a child, or waits for confirms. */

@@ -12,6 +12,7 @@
  *   jobs.c      what they are given
  *   child.c     what runs in a child
  *   hygiene.c   what a task may not leave changed in it
+ *   yield.c     who runs first
  *   ends.c      the lines between the two
  *   output.c    what children print
  *   strangers.c processes that tasks left behind

@@ -5,8 +5,8 @@
 
 void yield_to_others(bool yields)
 {
+    static int chosen = -1;
     const struct sched_param none = {0};
-    int is = sched_getscheduler(0);
-    if (is == SCHED_OTHER || is == SCHED_BATCH)
-        sched_setscheduler(0, yields ? SCHED_BATCH : SCHED_OTHER, &none);
+    if (chosen < 0) chosen = sched_getscheduler(0);
+    if (chosen == SCHED_OTHER) sched_setscheduler(0, yields ? SCHED_BATCH : SCHED_OTHER, &none);
 }

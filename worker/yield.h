@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+/* False: as it was when first asked. */
 void yield_to_others(bool yields);
 
 #endif
