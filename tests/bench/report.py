@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from figures import verdict
+from goals import judge, told
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DOCS = os.path.join(HERE, "../../docs")
@@ -103,14 +103,14 @@ def noop(f):
           number(r["voluntary"] + r["involuntary"], 3)) for r in f["rows"]])
     rows = [("the bare pair to itself", ratio(f["same"], 3), ""),
             ("ctask to the bare pair", ratio(f["limit"], 3),
-             "at least 0.95: " + verdict(f["limit"], at_least=0.95)),
+             told("limit", f["limit"])),
             ("broker's CPU a task to the pair's", ratio(f["broker"], 3),
-             "at most 1.02: " + verdict(f["broker"], at_most=1.02)),
+             told("broker", f["broker"])),
             ("our CPU, us a task", ratio(f["own_cpu_us"]),
-             "at most 15: " + verdict(f["own_cpu_us"], at_most=15))]
+             told("own_cpu_us", f["own_cpu_us"]))]
     if f.get("celery"):
         rows += [("ctask to Celery, its defaults", ratio(f["celery"]),
-                  "at least 9: " + verdict(f["celery"], at_least=9)),
+                  told("celery", f["celery"])),
                  ("ctask to Celery, tuned", ratio(f["celery_tuned"]), "")]
     yield from table(("ratio", "median of rounds (95 % interval)", "goal"), rows)
     yield ("The pair is fastest here with prefetch %d, %d unconfirmed tasks at a time and a reading "
@@ -130,12 +130,12 @@ def latency(f):
     rows = [("the bare pair to itself, p50", ratio(f["same_p50"]), ""),
             ("the bare pair to itself, p99", ratio(f["same_p99"]), ""),
             ("ctask to the bare pair, p50", ratio(f["p50"]),
-             "at most 1.15: " + verdict(f["p50"], at_most=1.15)),
+             told("p50", f["p50"])),
             ("ctask to the bare pair, p99", ratio(f["p99"]),
-             "at most 1.5: " + verdict(f["p99"], at_most=1.5))]
+             told("p99", f["p99"]))]
     if f.get("celery_p50"):
         rows.append(("ctask to Celery, p50", ratio(f["celery_p50"], 3),
-                     "at most 0.1: " + verdict(f["celery_p50"], at_most=0.1)))
+                     told("celery_p50", f["celery_p50"])))
     yield from table(("ratio", "median of rounds (95 % interval)", "goal"), rows)
 
 
@@ -160,9 +160,9 @@ def load(f):
 def map_(f):
     yield "## Maps"
     yield ""
-    yield ("`task_map` over %s no-op items: %s items/s (at least 1,000,000: %s), %s us of the "
+    yield ("`task_map` over %s no-op items: %s items/s (%s), %s us of the "
            "producer's CPU an item; the producer's largest size was %s MiB, of which the two arrays "
-           "are %s." % (number(f["items"]), ratio(f["rate"], 0), verdict(f["rate"], at_least=1e6),
+           "are %s." % (number(f["items"]), ratio(f["rate"], 0), told("map", f["rate"]),
                         number(f["own_cpu_us"], 2), number(f["max_rss_kib"] / 1024, 1),
                         number(f["items"] * 16 / 2 ** 20, 1)))
     yield ""
@@ -182,9 +182,8 @@ def talk(f):
                      number(f["pool_seconds"], 2) if name == "x1" else ""))
     yield from table(("", "ideal, s", "ctask, s", "ideal to ctask", "ideal to itself",
                       "Python's pool, s"), rows)
-    yield ("Goals: at least 0.97 of the ideal for 8 times: %s; at least 8 times as fast as Python's "
-           "pool: %s (%s)." % (verdict(f["x8"]["efficiency"], at_least=0.97),
-                               verdict(f["pool"], at_least=8), ratio(f["pool"], 1)))
+    yield ("Goals: of the ideal for 8 times %s; times as fast as Python's pool %s (%s)." % (
+        told("talk", f["x8"]["efficiency"]), told("pool", f["pool"]), ratio(f["pool"], 1)))
     yield ""
 
 
@@ -216,8 +215,7 @@ def drain(f):
                      [(r["name"], number(r["rate"]), number(r["cpu_us"]["worker"], 2),
                        number(r["cpu_us"]["broker"], 2), number(r["rss_first_kib"]),
                        number(r["rss_last_kib"])) for r in f["rows"]])
-    yield "ctask to the bare consumer: %s (at least 0.95: %s)." % (
-        ratio(f["limit"]), verdict(f["limit"], at_least=0.95))
+    yield "ctask to the bare consumer: %s (%s)." % (ratio(f["limit"]), told("drain", f["limit"]))
     yield ""
     yield from image("depth", "rate against queue depth")
     plot("depth", "messages left in the queue", "tasks/s",

@@ -1,5 +1,6 @@
 """No-ops again, with few and with very many children."""
 import figures
+from goals import judge
 from measure import memory_kib, tree
 
 TITLE = "throughput and memory with 1, 2, 8, 50 and 200 children"
@@ -22,7 +23,7 @@ def run(bench):
              "worker_us": figures.median([s["cpu_us"]["worker"] for s in samples[n]]),
              "pss_kib": memory[n]} for n in CHILDREN]
     for r in rows:
-        words = figures.verdict(r["to_best"], at_least=0.9) if r["children"] <= 50 else ""
+        words = judge("children", r["to_best"]) if r["children"] <= 50 else ""
         bench.say("  %4d children %9.0f tasks/s, %s of the best, worker %.1f us a task, PSS of all "
                   "%.1f MiB  %s" % (r["children"], r["rate"], figures.show(r["to_best"], "%.2f"),
                                     r["worker_us"], r["pss_kib"] / 1024, words))

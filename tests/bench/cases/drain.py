@@ -7,6 +7,7 @@ import time
 
 import figures
 from contenders import Failed, note
+from goals import judge
 from machine import QUEUE, until
 from measure import Snapshot, memory_kib, tree
 
@@ -96,6 +97,6 @@ def run(bench):
                                                 r["cpu_us"]["broker"], r["rss_first_kib"],
                                                 r["rss_last_kib"]))
     bench.say("  ctask to the bare consumer %s  %s (the consumer to itself %.3f)" % (
-        figures.show(found["limit"]), figures.verdict(found["limit"], at_least=0.95),
+        figures.show(found["limit"]), judge("drain", found["limit"]),
         found["same"]["median"]))
     bench.record("drain", found, samples)

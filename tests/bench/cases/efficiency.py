@@ -13,8 +13,9 @@ MOST_TASKS = 10000
 
 
 def count(bench, contender, length):
-    """As many as fill both cores for a while, but of tiny ones not more than it can do meanwhile."""
-    full = CHILDREN * (0.5e6 if bench.quick else 1e6) / length
+    """As many as fill both cores for a while, so that start and end are little beside it; of tiny ones
+    not more than it can do meanwhile."""
+    full = CHILDREN * (0.5e6 if bench.quick else 3e6) / length
     return max(40, int(min(full, MOST.get(contender.name, MOST_TASKS))))
 
 

@@ -1,5 +1,6 @@
 """task_map over plain arrays of tiny items, as its default sends them."""
 import figures
+from goals import judge
 
 TITLE = "task_map over a million no-op items: items a second, memory"
 PATIENCE_S = 25  # a map that would take longer gets fewer items
@@ -16,7 +17,7 @@ def run(bench):
     if n < wanted:
         bench.say("  %d items instead of %d: it would take too long" % (n, wanted))
     bench.say("  items/s                   %s  %s" % (
-        figures.show(found["rate"], "%.0f"), figures.verdict(found["rate"], at_least=1e6)))
+        figures.show(found["rate"], "%.0f"), judge("map", found["rate"])))
     bench.say("  producer's CPU            %.3f us an item" % found["own_cpu_us"])
     bench.say("  producer's largest size   %.1f MiB, of which %.1f are the two arrays" % (
         found["max_rss_kib"] / 1024, n * 16 / 2 ** 20))

@@ -2,6 +2,7 @@
 import figures
 from contenders import (Celery, CeleryTuned, Executor, Gearman, Pool, celery_missing,
                         gearman_missing)
+from goals import GOALS, judge
 
 TITLE = "no-ops with results, 2 children: throughput, CPU and context switches by role"
 ROLES = ("producer", "worker", "broker")
@@ -88,10 +89,9 @@ def tell(bench, found):
             r["voluntary"], r["involuntary"], 100 * r["used"], 100 * r["foreign"]))
     bench.say("  (producer, worker, broker: CPU in us a task)")
     bench.say("  the pair to itself          %s" % figures.show(found["same"]))
-    for text, key, bound in (("ctask to the bare pair", "limit", {"at_least": 0.95}),
-                             ("ctask to Celery", "celery", {"at_least": 9}),
-                             ("ctask to Celery, tuned", "celery_tuned", None),
-                             ("broker's CPU to the pair's", "broker", {"at_most": 1.02}),
-                             ("our CPU, us a task", "own_cpu_us", {"at_most": 15})):
-        words = figures.verdict(found[key], **bound) if bound else ""
+    for text, key in (("ctask to the bare pair", "limit"), ("ctask to Celery", "celery"),
+                      ("ctask to Celery, tuned", "celery_tuned"),
+                      ("broker's CPU to the pair's", "broker"),
+                      ("our CPU, us a task", "own_cpu_us")):
+        words = judge(key, found[key]) if key in GOALS else ""
         bench.say("  %-27s %s  %s" % (text, figures.show(found[key]), words))

@@ -3,6 +3,7 @@ import os
 
 import figures
 from contenders import Contender, Pool
+from goals import judge
 from machine import LIST, TESTS
 
 TITLE = "the talk's list, 8 times over and once: beside two forked processes and Python's pool"
@@ -44,14 +45,14 @@ def run(bench):
     found["pool_seconds"] = figures.median([s["seconds"] for s in python])
     ours = [s["seconds"] for s in raw["x1"]["ctask"]]
     found["pool"] = figures.ratios([found["pool_seconds"]] * len(ours), ours)
-    for name, bound in (("x8", 0.97), ("x1", None)):
+    for name in ("x8", "x1"):
         f = found[name]
         bench.say("  %s: ideal %.3f s, ctask %.3f s; ideal to ctask %s %s; ideal to itself %s" % (
             name, f["seconds"]["ideal"], f["seconds"]["ctask"], figures.show(f["efficiency"]),
-            figures.verdict(f["efficiency"], at_least=bound) if bound else "",
+            judge("talk", f["efficiency"]) if name == "x8" else "",
             figures.show(f["same"])))
     bench.say("  x1: Python's pool %.2f s; to ctask %s %s" % (
         found["pool_seconds"], figures.show(found["pool"], "%.1f"),
-        figures.verdict(found["pool"], at_least=8)))
+        judge("pool", found["pool"])))
     raw["pool"] = python
     bench.record("talk", found, raw)
