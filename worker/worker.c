@@ -27,6 +27,11 @@
 #define SPARES_MAX 1000
 #define FAILURES_MAX 10 /* children that died at once, in a row */
 
+#define POLL_EACH (10 * CLOCK_MS)
+
+/* What is polled. */
+enum { SIGNALS, IN, OUT, NAMES, CHILDREN };
+
 /* ---- The loop -------------------------------------------------------------------------------- */
 
 static bool may_start(const struct worker *w)
@@ -100,15 +105,19 @@ static void measure_turn(struct worker *w, int64_t now)
 
 /* Sleeps until something is to be done, at the latest at `wake`. With many short tasks under way,
  * who reads each time that something comes reads little each time. A moment's pause lets it gather;
- * children have rows to work off meanwhile, and nobody waits for one of these alone. */
+ * children have rows to work off meanwhile, and nobody waits for one of these alone. What they have
+ * done is on their lines, without a bell; the descriptors of all of them are looked at now and
+ * then, for what printed and for who hung up. */
 static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)
 {
     bool many = jobs_are_many(w);
     if (many != w->yields) yield_to_others(w->yields = many);
     if (many) {
         const struct timespec pause = {.tv_nsec = JOBS_PAUSE};
+        bool all = now - w->polled_at >= POLL_EACH;
+        if (all) w->polled_at = now;
         nanosleep(&pause, NULL);
-        poll(fds, n, 0);
+        poll(fds, all ? n : CHILDREN, 0);
     } else {
         poll(fds, n, pool_listen(&w->pool) ? 0 : clock_poll_ms(wake, now));
     }
@@ -116,7 +125,6 @@ static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_
 
 int worker_run(struct worker *w)
 {
-    enum { SIGNALS, IN, OUT, NAMES, CHILDREN };
     struct pollfd *fds = calloc(CHILDREN + POLLED * w->options->children, sizeof *fds);
     if (!fds) abort();
     w->now = clock_now();

@@ -104,6 +104,7 @@ struct worker {
     int64_t now;          /* read once a turn, when poll returns */
     int64_t cpu, cpu_at;  /* what this process had used up, and when that was */
     bool yields;          /* to others who want to run */
+    int64_t polled_at;    /* all children, while many tasks are under way */
     int64_t longest_turn; /* from there to the next poll: for so long nobody was answered */
     struct counters counters;
 };
