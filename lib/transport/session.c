@@ -255,10 +255,10 @@ static bool session_fill(struct broker *b, int64_t now)
     return true;
 }
 
-/* A client has no heartbeats, and keepalive is silent while data is under way. */
+/* For who has no heartbeats, as a client: keepalive is silent while data is under way. */
 static void pulse_expect(struct broker *b, int64_t now)
 {
-    if (b->pulse_at != CLOCK_NEVER) return;
+    if (b->pulse_at != CLOCK_NEVER || b->link.heartbeat > 0) return;
     b->pulse_at = now + PULSE_EACH;
     b->stream.taken_at = now;
 }
