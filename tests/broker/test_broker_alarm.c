@@ -5,6 +5,7 @@
 #include "support/peer.h"
 
 #include "base/clock.h"
+#include "transport/session.h"
 
 #if __has_include(<rabbitmq-c/tcp_socket.h>)
 #include <rabbitmq-c/tcp_socket.h>
@@ -22,8 +23,8 @@
 
 #define ALARM_ON "set_vm_memory_high_watermark 0.0000001"
 #define ALARM_OFF "set_vm_memory_high_watermark 0.4"
-#define PUBLISHES 400
-#define BODY 100000
+#define PUBLISHES FLIGHT /* as many as are accepted */
+#define BODY 160000
 
 static const char *url;
 static char queue[64];
