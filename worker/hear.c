@@ -23,6 +23,14 @@ void pool_write(struct pool *p)
         if (k->out.len > 0) child_write(k);
 }
 
+bool pool_is_full(const struct pool *p)
+{
+    struct child *k;
+    list_each(k, &p->all, struct child, link)
+        if (k->state < CHILD_RETIRING && (k->out.len > 0 || k->in.len > 0)) return true;
+    return false;
+}
+
 /* Of what k may speak of now. */
 static uint64_t nonce_of(const struct child *k)
 {

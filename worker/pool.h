@@ -122,6 +122,8 @@ size_t child_read(struct worker *w, struct child *k, size_t limit);
 void child_write(struct child *k);
 /* The same for all of them. */
 void pool_write(struct pool *p);
+/* True while more than fits a line is on its way to or from a child, piece by piece. */
+bool pool_is_full(const struct pool *p);
 
 /* ---- jobs.c ---------------------------------------------------------------------------------- */
 

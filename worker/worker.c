@@ -112,7 +112,7 @@ static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_
 {
     bool many = jobs_are_many(w);
     if (many != w->yields) yield_to_others(w->yields = many);
-    if (many) {
+    if (many && !pool_is_full(&w->pool)) {
         const struct timespec pause = {.tv_nsec = JOBS_PAUSE};
         bool all = now - w->polled_at >= POLL_EACH;
         if (all) w->polled_at = now;
