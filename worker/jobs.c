@@ -10,11 +10,11 @@
 
 #define SHORT 1e-3 /* seconds: a task that is worth no row takes longer */
 #define ROW 2e-3   /* seconds of work in a row at a child */
-#define WAKE 50e-6 /* seconds of work that are worth waking another child for; */
-#define WAKE_MANY                                                                  \
-    (0.5 * JOBS_PAUSE / CLOCK_SECOND) /* while results are not read at once anyway \
-                                       */
-#define MANY 32                       /* tasks under way */
+#define MANY 32    /* tasks under way */
+/* Seconds of work that are worth waking another child for; more while nobody reads its results at
+ * once. */
+#define WAKE 50e-6
+#define WAKE_MANY (0.5 * JOBS_PAUSE / CLOCK_SECOND)
 #define ROW_MAX 64
 #define ENOUGH 65536            /* bytes that wait for room on its line */
 #define TOO_LONG (3 * CLOCK_MS) /* for the first of a row */

@@ -146,7 +146,7 @@ int64_t jobs_next(const struct worker *w);
 /* True while many tasks are under way that are so short that children have several at a time: then
  * what comes is left to gather for a moment. */
 bool jobs_are_many(const struct worker *w);
-#define JOBS_PAUSE CLOCK_MS
+#define JOBS_PAUSE CLOCK_MS /* that moment */
 
 /* child.c: what runs in a child; never returns. */
 _Noreturn void child_run(const struct worker *w, struct ends ends);

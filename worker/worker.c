@@ -25,9 +25,8 @@
 #define EXIT_CHILDREN 70
 #define TURN_MAX (100 * CLOCK_MS)
 #define SPARES_MAX 1000
-#define FAILURES_MAX 10 /* children that died at once, in a row */
-
-#define POLL_EACH (10 * CLOCK_MS)
+#define FAILURES_MAX 10           /* children that died at once, in a row */
+#define POLL_EACH (10 * CLOCK_MS) /* all children, while many tasks are under way */
 
 /* What is polled. */
 enum { SIGNALS, IN, OUT, NAMES, CHILDREN };

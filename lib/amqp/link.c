@@ -66,7 +66,7 @@ static bool longstr_take(struct bytes *rest, struct bytes *s)
 {
     if (rest->n < 4) return false;
     const uint8_t *p = rest->p;
-    size_t n = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    size_t n = bytes_be32(p);
     if (n > rest->n - 4) return false;
     *s = bytes_of(p + 4, n);
     *rest = bytes_of(p + 4 + n, rest->n - 4 - n);
@@ -134,9 +134,7 @@ static bool start_ok(struct link *l)
 static enum link_event greeted(struct link *l, struct bytes payload)
 {
     struct bytes rest, table, mechanisms;
-    amqp_method_number_t id = 0;
-    for (size_t i = 0; i < 4 && i < payload.n; i++) id = id << 8 | payload.p[i];
-    if (id != AMQP_CONNECTION_START_METHOD || payload.n < 6) {
+    if (method_number(payload) != AMQP_CONNECTION_START_METHOD || payload.n < 6) {
         link_fail(l, CTASK_EPROTO, "it does not begin as an AMQP 0-9-1 broker does");
         return LINK_ENDED;
     }

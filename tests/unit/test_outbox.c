@@ -251,6 +251,24 @@ START_TEST(the_window_counts_messages_and_bytes)
 }
 END_TEST
 
+START_TEST(no_more_than_its_flight_is_under_way)
+{
+    o.flight = 2;
+    for (int i = 0; i < 3; i++) put(to("q", i));
+    write_all();
+    ck_assert_uint_eq(o.seq, 2);
+    ck_assert(!outbox_pending(&o));
+    outbox_confirm(&o, 1, false, true);
+    ck_assert(outbox_pending(&o));
+    write_all();
+    ck_assert_uint_eq(o.seq, 3);
+    ck_assert_uint_eq(o.flying, 2);
+    outbox_reset(&o, 0);
+    ck_assert_uint_eq(o.flying, 0);
+    ck_assert(outbox_pending(&o));
+}
+END_TEST
+
 START_TEST(what_cannot_be_sent_is_refused_at_the_door)
 {
     struct post *post;
@@ -605,6 +623,7 @@ int main(void)
     tcase_add_test(t, a_return_is_known_by_its_correlation_id_too);
     tcase_add_test(t, a_return_of_something_else_is_nobodys);
     tcase_add_test(t, the_window_counts_messages_and_bytes);
+    tcase_add_test(t, no_more_than_its_flight_is_under_way);
     tcase_add_test(t, what_cannot_be_sent_is_refused_at_the_door);
     tcase_add_test(t, after_a_loss_what_may_have_arrived_goes_again_marked_and_in_order);
     tcase_add_test(t, the_mark_keeps_other_headers_and_comes_once);
