@@ -23,6 +23,7 @@ static void publish(struct worker *w, struct request *r, const struct publish *p
                   p->routing_key, ctask_strerror(rc));
         return;
     }
+    w->gathered++;
     r->unconfirmed++;
     r->unconfirmed_bytes += p->body.n;
     w->unconfirmed_bytes += p->body.n;

@@ -1,30 +1,37 @@
-/* jobs.c - what children are given. While tasks take a millisecond or more on average (run_time)
- * each is given to an idle child only. Shorter ones, where the way to a child and back would cost
- * more than they do, stand in a row at a child, for as long as it finds something to do while its
- * parent is busy elsewhere; a row whose first turns out to be long is dissolved. What stands in a
- * row is not begun: it goes to another child, or back to the broker, as if it had never left. */
+/* jobs.c - what children are given. While tasks take ten milliseconds or more on average (run_time)
+ * each is given to an idle child only. Shorter ones, where the way to a child and back is long
+ * beside them, stand in a row at a child, so that it finds something to do while its parent is busy
+ * elsewhere. A row whose first turns out to be long is dissolved, or when another child is idle.
+ * What stands in a row is not begun: it goes to another child, or back to the broker, as if it had
+ * never left. */
 #include "wire/child.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
 
-#define SHORT 1e-3 /* seconds: a task that is worth no row takes longer */
-#define ROW 2e-3   /* seconds of work in a row at a child */
+#define SHORT 1e-3 /* seconds: below it the way to a child and back is longer than a task */
+#define LINED 1e-2 /* seconds: below it a task may stand behind another */
+#define ROW 2e-3   /* seconds of work in a row at a child, if that is two or more */
 #define MANY 32    /* tasks under way */
 /* Seconds of work that are worth waking another child for; more while nobody reads its results at
  * once. */
 #define WAKE 50e-6
 #define WAKE_MANY (0.5 * JOBS_PAUSE / CLOCK_SECOND)
 #define ROW_MAX 64
-#define ENOUGH 65536            /* bytes that wait for room on its line */
-#define TOO_LONG (3 * CLOCK_MS) /* for the first of a row */
+#define TOO_LONG 3   /* times the average for the first of a row */
+#define ENOUGH 65536 /* bytes that wait for room on its line */
 
-/* How many tasks take so long; one at least. */
-static unsigned so_many(const struct worker *w, double seconds)
+/* How many tasks take so long; `least` at least. */
+static unsigned so_many(const struct worker *w, double seconds, unsigned least)
 {
-    double cost = w->run_time > 1e-6 ? w->run_time : 1e-6, n = seconds / cost;
-    if (cost >= SHORT || n < 1) return 1;
-    return n < ROW_MAX ? (unsigned)n : ROW_MAX;
+    double n = seconds / (w->run_time > 1e-6 ? w->run_time : 1e-6);
+    return n < least ? least : n < ROW_MAX ? (unsigned)n : ROW_MAX;
+}
+
+/* How long the first of a row takes, in ns. */
+static int64_t usual(const struct worker *w)
+{
+    return clock_after(0, w->run_time > SHORT ? w->run_time : SHORT);
 }
 
 static bool are_short(const struct worker *w)
@@ -63,14 +70,13 @@ static bool may_line_up(const struct worker *w, const struct child *k, unsigned 
 {
     unsigned max = w->options->max_tasks_per_child;
     bool open = k->state == CHILD_BUSY && !k->asked && !k->leaves && k->out.len < ENOUGH;
-    return open && k->held < most && w->now - k->since < CLOCK_MS && (max == 0 || k->given < max);
+    return open && k->held < most && w->now - k->since < usual(w) && (max == 0 || k->given < max);
 }
 
 static struct child *shortest_row(const struct worker *w)
 {
-    unsigned most = so_many(w, ROW);
+    unsigned most = so_many(w, ROW, 2);
     struct child *k, *best = NULL;
-    if (most < 2) return NULL;
     list_each(k, &w->pool.all, struct child, link) {
         if (may_line_up(w, k, most) && (!best || k->held < best->held)) best = k;
     }
@@ -81,8 +87,8 @@ static struct child *shortest_row(const struct worker *w)
 struct child *jobs_taker(struct worker *w, const struct request *r)
 {
     struct pool *p = &w->pool;
-    bool rows = are_short(w) && !r->burial && r->task->ack != CTASK_ACK_EARLY;
-    unsigned few = so_many(w, jobs_are_many(w) ? WAKE_MANY : WAKE);
+    bool rows = w->run_time < LINED && !r->burial && r->task->ack != CTASK_ACK_EARLY;
+    unsigned few = so_many(w, jobs_are_many(w) ? WAKE_MANY : WAKE, 1);
     if (rows && p->last && may_line_up(w, p->last, few)) return p->last;
     struct child *idle = pool_idle(p);
     if (idle) return idle;
@@ -146,11 +152,18 @@ static bool has_row(const struct child *k)
     return k->state == CHILD_BUSY && !k->leaves && k->held > 1 && k->held > begun;
 }
 
+/* When the row of k is dissolved. Short tasks are done before an idle child has them. */
+static int64_t row_ends(struct worker *w, const struct child *k)
+{
+    if (!are_short(w) && pool_idle(&w->pool)) return w->now;
+    return k->since + TOO_LONG * usual(w);
+}
+
 void jobs_turn(struct worker *w)
 {
     struct child *k;
     list_each(k, &w->pool.all, struct child, link)
-        if (has_row(k) && w->now - k->since >= TOO_LONG) jobs_take_back(w, k, true);
+        if (has_row(k) && w->now >= row_ends(w, k)) jobs_take_back(w, k, true);
 }
 
 void jobs_take_back_all(struct worker *w)
@@ -160,11 +173,11 @@ void jobs_take_back_all(struct worker *w)
         if (has_row(k)) jobs_take_back(w, k, true);
 }
 
-int64_t jobs_next(const struct worker *w)
+int64_t jobs_next(struct worker *w)
 {
     int64_t at = CLOCK_NEVER;
     struct child *k;
     list_each(k, &w->pool.all, struct child, link)
-        if (has_row(k)) at = clock_earlier(at, k->since + TOO_LONG);
+        if (has_row(k)) at = clock_earlier(at, row_ends(w, k));
     return at;
 }

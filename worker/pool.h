@@ -142,7 +142,7 @@ void jobs_take_back(struct worker *w, struct child *k, bool goes_on);
 /* Takes jobs away from children whose first takes long, and from all of them. */
 void jobs_turn(struct worker *w);
 void jobs_take_back_all(struct worker *w);
-int64_t jobs_next(const struct worker *w);
+int64_t jobs_next(struct worker *w);
 /* True while many tasks are under way that are so short that children have several at a time: then
  * what comes is left to gather for a moment. */
 bool jobs_are_many(const struct worker *w);

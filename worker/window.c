@@ -96,7 +96,7 @@ static bool window_fits(const struct worker *w)
     if (busy >= want && open == 0) return true;
     if (later(w) >= WAITING_MAX && is < want) return true;
     if (tasks_are_long(w) && !w->options->prefetch) return busy < want && is >= want && is <= most;
-    return is < want + most && is * 2 > want;
+    return is < want + most && is * 4 > want * 3;
 }
 
 /* A child has nothing to do and the broker may send nothing: waiting requests have used up the

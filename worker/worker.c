@@ -156,6 +156,7 @@ int worker_run(struct worker *w)
         dispatch(w);
         repost_due(w);
         lease_turn(w);
+        gather_turn(w);
         broker_turn(w->out, w->now);
         finish_read(w);
         check_children(w);

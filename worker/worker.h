@@ -22,6 +22,7 @@
  *   proc.c      what the kernel says of them
  *   death.c     what a dead child means for its task
  *   finish.c    results out, confirmed, then the ack
+ *   gather.c    when these leave
  *   repost.c    what the broker did not take, again
  *   lease.c     jobs that run for longer than a delivery may stay unsettled
  *   drain.c     signals and the way out
@@ -104,6 +105,8 @@ struct worker {
     int64_t now;          /* read once a turn, when poll returns */
     int64_t cpu, cpu_at;  /* what this process had used up, and when that was */
     bool yields;          /* to others who want to run */
+    unsigned gathered;    /* messages that wait to leave together, */
+    int64_t left_at;      /* and when some did last */
     int64_t polled_at;    /* all children, while many tasks are under way */
     int64_t longest_turn; /* from there to the next poll: for so long nobody was answered */
     struct counters counters;
@@ -163,6 +166,9 @@ bool finish_is_full(const struct request *r);
 void finish_forget(struct worker *w, struct request *r);
 /* p was not taken before: it is sent again, for the same request. */
 void finish_repost(struct worker *w, const struct publish *p);
+
+/* gather.c */
+void gather_turn(struct worker *w);
 
 /* death.c */
 /* The child k, which had begun r, is gone: r runs again, is buried, given back or dropped. */

@@ -46,6 +46,7 @@ struct broker *broker_new(const struct broker_config *cfg)
 static void goodbye(struct broker *b)
 {
     b->out.flight = SIZE_MAX;
+    b->held_until = 0;
     session_flush(b, clock_now());
     if (!session_up(b)) return;
     link_close(&b->link);
@@ -134,6 +135,11 @@ void broker_turn(struct broker *b, int64_t now)
 bool broker_flush(struct broker *b)
 {
     return session_flush(b, clock_now());
+}
+
+void broker_hold(struct broker *b, int64_t until)
+{
+    b->held_until = until;
 }
 
 void broker_kick(struct broker *b)

@@ -67,6 +67,9 @@ void broker_polled(struct broker *b, short revents);
 void broker_turn(struct broker *b, int64_t now);
 /* Writes what is waiting to be written, without reading. True if nothing is left. */
 bool broker_flush(struct broker *b);
+/* What is published stays here until then (clock.h), to leave together; all else goes on. Not once
+ * the connection is closing. 0: it leaves at once. */
+void broker_hold(struct broker *b, int64_t until);
 /* Tries now what waits for a retry: a name that is resolved, a connection whose time has not come.
  */
 void broker_kick(struct broker *b);

@@ -192,8 +192,9 @@ static bool replies_awaited(const struct broker *b, int64_t now)
 
 static bool posts_due(const struct broker *b, int64_t now)
 {
+    bool held = now < b->held_until && !b->closing;
     return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
-           (b->out.begun || (!b->link.blocked && !replies_awaited(b, now)));
+           (b->out.begun || (!held && !b->link.blocked && !replies_awaited(b, now)));
 }
 
 static bool consumers_write(struct broker *b, struct intake *in, int64_t now)
@@ -352,6 +353,7 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
+    at = to_come(at, b->held_until, now);
     at = to_come(at, ladder_wake(&b->ladder), now);
     at = to_come(at, b->delays.retry_at, now);
     struct intake *in;

@@ -82,6 +82,7 @@ struct broker {
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     bool quiet;       /* poll found nothing to read: see broker_polled */
     size_t read_size;
+    int64_t held_until; /* see broker_hold */
     struct ctask_error error;
     bool attempt_told; /* it is that of an attempt, not of a loss */
 

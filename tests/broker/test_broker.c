@@ -77,6 +77,36 @@ START_TEST(a_message_arrives_as_it_was_sent)
 }
 END_TEST
 
+START_TEST(what_is_held_leaves_when_it_may)
+{
+    peer_ready(p, queue);
+    broker_hold(p->b, CLOCK_NEVER);
+    peer_publish(p, queue, 0);
+    broker_consume(p->b, queue, 1); /* all else goes on */
+    peer_wait(p, BROKER_CONSUMING, 1);
+    ck_assert_uint_eq(broker_unconfirmed(p->b), 1);
+    ck_assert_uint_eq(p->count, 0);
+    broker_hold(p->b, clock_in(0.01));
+    peer_wait_outcomes(p, 1);
+    peer_wait_messages(p, 1);
+}
+END_TEST
+
+START_TEST(what_is_held_leaves_before_an_orderly_end)
+{
+    peer_ready(p, queue);
+    broker_hold(p->b, CLOCK_NEVER);
+    for (int i = 0; i < 3; i++) peer_publish(p, queue, i);
+    broker_close(p->b);
+    peer_wait(p, BROKER_DOWN, 1);
+    peer_free(p);
+    p = peer_new(url, NULL);
+    peer_ready(p, queue);
+    broker_consume(p->b, queue, 3);
+    peer_wait_messages(p, 3);
+}
+END_TEST
+
 START_TEST(an_unroutable_message_lands_on_its_cookie)
 {
     peer_ready(p, queue);
@@ -429,6 +459,8 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, ten_thousand_are_confirmed_consumed_and_acked);
     tcase_add_test(t, a_message_arrives_as_it_was_sent);
+    tcase_add_test(t, what_is_held_leaves_when_it_may);
+    tcase_add_test(t, what_is_held_leaves_before_an_orderly_end);
     tcase_add_test(t, an_unroutable_message_lands_on_its_cookie);
     tcase_add_test(t, a_message_to_a_missing_exchange_is_refused_and_its_neighbours_are_not);
     tcase_add_test(t, a_large_message_goes_through_in_pieces);
