@@ -109,14 +109,6 @@ void send_gathered(struct ctask_client *c)
     if (!c->in_task) pump_watch(c); /* also for the confirm that is due now */
 }
 
-/* What becomes of a task's own messages is its worker's affair. */
-static void relay_quiet(struct ctask_client *c)
-{
-    struct broker_event ev;
-    while (c->x->ops->next(c->x, &ev)) {
-    }
-}
-
 static bool offer_over(struct ctask_client *c, void *ctx)
 {
     struct offer *o = ctx;
@@ -125,7 +117,6 @@ static bool offer_over(struct ctask_client *c, void *ctx)
     if (rc == CTASK_EAGAIN)
         return waits(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full", "");
     o->over = true;
-    if (c->in_task) relay_quiet(c);
     o->e->code = CTASK_OK;
     if (rc != CTASK_OK) {
         error_set(o->e, rc, "task %s: %s", o->r->id, ctask_strerror(rc));

@@ -7,18 +7,10 @@
 
 #include <stdlib.h>
 
-/* The parent has it: an outcome for the client's books. */
-struct handed {
-    struct list link;
-    void *cookie;
-};
-
 struct relay {
     struct transport x;
     struct line *up;
-    bool announced;
     struct buf frame;
-    struct list handed;
 };
 
 static struct relay *relay_of(const struct transport *x)
@@ -37,20 +29,9 @@ static int relay_publish(struct transport *x, const struct publish *p)
                             .body = p->body,
                             .delay = p->delay};
     if (p->spool >= 0) return CTASK_EINVAL;
-    struct handed *h = calloc(1, sizeof *h);
-    if (!h) return CTASK_ENOMEM;
-    h->cookie = p->cookie;
     buf_clear(&r->frame);
-    int rc = CTASK_OK;
-    if (!publish_write(&r->frame, &posted))
-        rc = CTASK_ETOOBIG;
-    else if (!child_frame_send(r->up, &r->frame))
-        rc = CTASK_ECLOSED;
-    if (rc == CTASK_OK)
-        list_append(&r->handed, &h->link);
-    else
-        free(h);
-    return rc;
+    if (!publish_write(&r->frame, &posted)) return CTASK_ETOOBIG;
+    return child_frame_send(r->up, &r->frame) ? CTASK_OK : CTASK_ECLOSED;
 }
 
 static bool relay_flush(struct transport *x)
@@ -61,16 +42,9 @@ static bool relay_flush(struct transport *x)
 
 static bool relay_next(struct transport *x, struct broker_event *ev)
 {
-    struct relay *r = relay_of(x);
-    *ev = (struct broker_event){.kind = BROKER_UP};
-    if (!r->announced) return r->announced = true;
-    if (list_empty(&r->handed)) return false;
-    struct handed *h = list_first(&r->handed, struct handed, link);
-    ev->kind = BROKER_PUBLISHED;
-    ev->cookie = h->cookie;
-    list_remove(&h->link);
-    free(h);
-    return true;
+    (void)x;
+    (void)ev;
+    return false;
 }
 
 static void relay_turn(struct transport *x, int64_t now)
@@ -81,16 +55,14 @@ static void relay_turn(struct transport *x, int64_t now)
 
 static void relay_poll(const struct transport *x, struct pollfd *p, int64_t *wake)
 {
-    const struct relay *r = relay_of(x);
+    (void)x;
+    (void)wake;
     *p = (struct pollfd){.fd = -1};
-    if (!r->announced || !list_empty(&r->handed)) *wake = 0;
 }
 
 static void relay_free(struct transport *x)
 {
     struct relay *r = relay_of(x);
-    struct handed *h;
-    list_each(h, &r->handed, struct handed, link) free(h);
     buf_done(&r->frame);
     free(r);
 }
@@ -111,6 +83,5 @@ struct transport *transport_relay(struct line *up)
     r->x.ops = &relay_ops;
     r->up = up;
     r->frame.max = CHILD_FRAME_MAX;
-    list_init(&r->handed);
     return &r->x;
 }

@@ -27,8 +27,9 @@ struct transport {
 
 /* A connection to the broker. NULL when out of memory. */
 struct transport *transport_amqp(const struct broker_config *cfg);
-/* Up to the parent over a line (borrowed) in frames of wire/child.h. Messages sent this way
- * have no reply address; their outcome is the parent's affair and settles with the task. */
+/* Up to the parent over a line (borrowed) in frames of wire/child.h. Messages sent this way have no
+ * reply address, and no events come: their outcome is the parent's affair and settles with the
+ * task. */
 struct transport *transport_relay(struct line *up);
 
 #endif
