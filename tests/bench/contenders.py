@@ -116,8 +116,9 @@ class Contender:
             roles["worker"] = tree(self.worker.pid)
         return roles
 
-    def measure(self, *args, env=None, at_start=None):
-        """Runs the producer once; what END says, with the cost of what was between."""
+    def measure(self, *args, env=None, at_start=None, at_sent=None):
+        """Runs the producer once; what END says, with the cost of what was between. at_start is given
+        the producer's pid, at_sent its process and what SENT says."""
         process = subprocess.Popen(self.producer(*args), stdin=subprocess.PIPE, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=HERE,
                                    env=dict(os.environ, CTASK_QUEUE=self.queue, **self.env,
@@ -125,7 +126,7 @@ class Contender:
         guard = threading.Timer(GIVE_UP, process.kill)
         guard.start()
         try:
-            return self._follow(process, at_start)
+            return self._follow(process, at_start, at_sent)
         finally:
             guard.cancel()
             if process.poll() is None:
@@ -134,7 +135,7 @@ class Contender:
             for stream in (process.stdin, process.stdout, process.stderr):
                 stream.close()
 
-    def _follow(self, process, at_start):
+    def _follow(self, process, at_start, at_sent):
         sample, done = None, False
         for line in process.stdout:
             word, _, rest = line.strip().partition(" ")
@@ -142,8 +143,8 @@ class Contender:
                 before = Snapshot(self.roles(process.pid))
                 if at_start:
                     at_start(process.pid)
-            elif word == "SENT" and at_start:
-                at_start(process, json.loads(rest))
+            elif word == "SENT" and at_sent:
+                at_sent(process, json.loads(rest))
             elif word == "END":
                 cost = Snapshot(self.roles(process.pid)) - before
                 sample = dict(json.loads(rest), contender=self.name)

@@ -10,7 +10,7 @@ CHILDREN = (1, 2, 8, 50, 200)
 def slice_of(bench, n, memory):
     ours = bench.ctask(children=n)
 
-    def look(*_):  # once: it is work for the kernel
+    def look(_):  # once: it is work for the kernel
         if n not in memory:
             memory[n] = sum(memory_kib(p) or 0 for p in tree(ours.worker.pid))
     return ours.slice("handles", "--seconds", bench.seconds, at_start=look)
