@@ -57,7 +57,7 @@ struct ctask_client {
     /* pump.c */
     struct list waiters;
     pthread_cond_t left; /* the last of them did */
-    bool polled;         /* somebody sleeps on epoll_fd, or is about to */
+    bool driven;         /* somebody drives it and sleeps, on epoll_fd or for a pause */
     bool fd_given;       /* so does somebody outside, perhaps */
     int epoll_fd, timer_fd;
     int64_t alarm;              /* when timer_fd rings */

@@ -63,12 +63,13 @@ struct ctask_map {
     bool ended;
 
     struct pace pace;
-    size_t left;             /* items that are still to be put, SIZE_MAX: not known */
-    struct buf items, body;  /* put and not sent yet; scratch */
-    size_t item_count;       /* in `items` */
-    struct reading *reading; /* what next gives items of */
-    struct ctask_result *given,
-        *item; /* a handle that next gave, and the one for items of chunks */
+    size_t left;                /* items that are still to be put, SIZE_MAX: not known */
+    struct buf items, body;     /* put and not sent yet; scratch */
+    size_t item_count;          /* in `items` */
+    struct reading *reading;    /* what next gives items of */
+    struct ctask_result *given; /* a handle that next gave */
+    struct ctask_result
+        *item; /* the one for items of chunks; its value and error are `reading`'s */
 };
 
 /* Sends what was put. If it cannot be sent at all its items end as failed (`fails`), else all stays

@@ -7,8 +7,9 @@
  *
  * The epoll set holds the connection and a timer. Both are changed from any thread and take effect
  * on a driver that sleeps already, so a sender who could not write all only asks for POLLOUT, and a
- * closer only lets the timer ring: no other way of waking is needed. While nobody sleeps on it, and
- * the program has not asked for the descriptor, the set is left as it is.
+ * closer only lets the timer ring: no other way of waking is needed. (A driver that pauses looks
+ * when its pause is over, a millisecond at most.) While nobody sleeps on it, and the program has
+ * not asked for the descriptor, the set is left as it is.
  *
  * Under load a driver lets a pause pass between two reads, since the broker writes a few messages
  * at a time: what comes meanwhile would have been many wake-ups, and the broker pays its share of
@@ -21,8 +22,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOAD 32                     /* more than so many in flight is load: */
-#define PAUSE (4 * CLOCK_MS / 1000) /* for each of them, */
+/* Results or confirms awaited: with fewer of them each is worth a wake-up, and latency counts. */
+#define LOAD 32
+/* For each of them. A broker on the same machine answers one in some 50 us, so a pause is little
+ * beside what is still to come, and beyond a millisecond longer ones gain nothing. */
+#define PAUSE_EACH (4 * CLOCK_MS / 1000)
 #define PAUSE_MAX CLOCK_MS
 
 struct waiter {
@@ -100,7 +104,7 @@ static void watch(struct ctask_client *c)
 
 void pump_watch(struct ctask_client *c)
 {
-    if (c->polled || c->fd_given) watch(c);
+    if (c->driven || c->fd_given) watch(c);
 }
 
 bool pump_init(struct ctask_client *c)
@@ -159,30 +163,29 @@ static void sleep_polling(struct ctask_client *c, int64_t deadline)
     struct epoll_event events[2];
     int ms = clock_poll_ms(deadline, clock_now());
     watch(c);
-    c->polled = true;
+    c->driven = true;
     pthread_mutex_unlock(&c->lock);
     epoll_wait(c->epoll_fd, events, 2, ms);
     pthread_mutex_lock(&c->lock);
-    c->polled = false;
+    c->driven = false;
 }
 
 static int64_t pause_end(const struct ctask_client *c)
 {
     size_t waiting = c->pending.count, unsafe = c->unconfirmed_count;
     int64_t n = (int64_t)(waiting > unsafe ? waiting : unsafe);
-    return n > LOAD ? clock_earlier(c->turned_at + n * PAUSE, c->turned_at + PAUSE_MAX) : 0;
+    return n > LOAD ? clock_earlier(c->turned_at + n * PAUSE_EACH, c->turned_at + PAUSE_MAX) : 0;
 }
 
-/* Those who sleep aside take it for a driver that sleeps. */
 static void sleep_pausing(struct ctask_client *c, int64_t until)
 {
     struct timespec t = time_of(until);
     send_gathered(c); /* and acks */
-    c->polled = true;
+    c->driven = true;
     pthread_mutex_unlock(&c->lock);
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
     pthread_mutex_lock(&c->lock);
-    c->polled = false;
+    c->driven = false;
 }
 
 static void sleep_aside(struct ctask_client *c, struct waiter *w, int64_t deadline)
@@ -200,16 +203,16 @@ static int wait_here(struct ctask_client *c, struct waiter *w, int64_t deadline,
         if (!c->x || (c->closing && !closer)) return CTASK_ECLOSED;
         int64_t now = clock_now();
         bool late = now >= deadline;
-        if (!late && !c->polled && now < pause_end(c)) {
+        if (!late && !c->driven && now < pause_end(c)) {
             sleep_pausing(c, clock_earlier(deadline, pause_end(c)));
             continue;
         }
         /* Another driver that sleeps is no reason to give up without a look. */
-        bool happened = (late || !c->polled) && pump_turn(c);
+        bool happened = (late || !c->driven) && pump_turn(c);
         if (w->done(c, w->ctx)) break;
         if (late) return CTASK_ETIMEDOUT;
         if (happened && pause_end(c) > 0) continue;
-        if (!c->polled) {
+        if (!c->driven) {
             if (happened) c->x->ops->flush(c->x); /* what it caused, as acks */
             sleep_polling(c, deadline);
         } else {
@@ -235,7 +238,7 @@ static int wait_in_line(struct ctask_client *c, done_fn *done, void *ctx, int64_
     pthread_cond_destroy(&w.wake);
     if (list_empty(&c->waiters))
         pthread_cond_signal(&c->left);
-    else if (!c->polled)
+    else if (!c->driven)
         pthread_cond_signal(&list_first(&c->waiters, struct waiter, link)->wake);
     return rc;
 }

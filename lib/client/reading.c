@@ -88,7 +88,7 @@ static bool notes_sound(struct reading *g, size_t n)
 }
 
 /* A success: a list of values for count items, or for the first of them if it has notes. */
-static void list_begin(struct ctask_map *m, struct reading *g, size_t count)
+static void list_take(struct ctask_map *m, struct reading *g, size_t count)
 {
     const struct starmap_reply *p = &g->reply;
     bool itemized = json_is_array(p->reply.notes);
@@ -102,7 +102,7 @@ static void list_begin(struct ctask_map *m, struct reading *g, size_t count)
 }
 
 /* What came for one item that ran alone, or a failure. */
-static void reply_begin(struct ctask_map *m, struct reading *g, const struct reply *p, bool one)
+static void reply_take(struct ctask_map *m, struct reading *g, const struct reply *p, bool one)
 {
     if (!p->ready) {
         g->end = g->at; /* on its way: nobody sees that */
@@ -114,7 +114,7 @@ static void reply_begin(struct ctask_map *m, struct reading *g, const struct rep
         g->share = p->runtime;
         pace_ran(&m->pace, 1, g->share, 0);
     } else {
-        list_begin(m, g, g->end - g->base);
+        list_take(m, g, g->end - g->base);
     }
 }
 
@@ -124,7 +124,7 @@ static bool body_read(struct reading *g, struct bytes body, bool one, struct fau
     return starmap_reply_read(body, &g->reply, f);
 }
 
-static void body_begin(struct ctask_map *m, struct reading *g, const struct chunk_reply *r)
+static void body_decode(struct ctask_map *m, struct reading *g, const struct chunk_reply *r)
 {
     struct fault f;
     if (r->too_big)
@@ -132,10 +132,10 @@ static void body_begin(struct ctask_map *m, struct reading *g, const struct chun
     else if (!body_read(g, bytes_of(r->body, r->n), r->one, &f))
         whole_failed(g, CTASK_EPROTO, f.text);
     else
-        reply_begin(m, g, &g->reply.reply, r->one);
+        reply_take(m, g, &g->reply.reply, r->one);
 }
 
-static void begin(struct reading *g, struct chunk *k, size_t first, size_t count)
+static void reading_begin(struct reading *g, struct chunk *k, size_t first, size_t count)
 {
     reading_done(g);
     *g = (struct reading){.chunk = k, .base = first, .at = first, .note.item = SIZE_MAX};
@@ -149,9 +149,9 @@ void reading_reply(struct ctask_map *m, struct chunk_reply *r)
         free(r);
         return;
     }
-    begin(m->reading, r->chunk, r->first, r->count);
+    reading_begin(m->reading, r->chunk, r->first, r->count);
     m->reading->bytes = r;
-    body_begin(m, m->reading, r);
+    body_decode(m, m->reading, r);
 }
 
 void reading_ended(struct ctask_map *m, struct chunk *k)
@@ -159,7 +159,7 @@ void reading_ended(struct ctask_map *m, struct chunk *k)
     pthread_mutex_lock(&m->client->lock);
     list_append(&m->gather.waiting, &k->member.link); /* so that ctask_map_close finds it */
     pthread_mutex_unlock(&m->client->lock);
-    begin(m->reading, k, 0, 0);
+    reading_begin(m->reading, k, 0, 0);
     if (k->member.r->state == CTASK_FAILURE) m->reading->error = *ctask_result_error(k->member.r);
 }
 

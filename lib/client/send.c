@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define GATHERED_MAX 64
-#define FRESH (1 * CLOCK_MS) /* how old what we know may be before a send looks again */
+#define FRESH CLOCK_MS /* older than that, what we know is looked at again before a send */
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
 
@@ -63,14 +63,14 @@ struct offer {
     struct ctask_error *e; /* while it is not over: what it waits for */
 };
 
-static bool hopeless(struct offer *o, const struct ctask_error *e)
+static bool fails_with(struct offer *o, const struct ctask_error *e)
 {
     *o->e = *e;
     o->over = true;
     return false;
 }
 
-static bool waits(struct offer *o, int code, const char *why, const char *detail)
+static bool waits_for(struct offer *o, int code, const char *why, const char *detail)
 {
     error_set(o->e, code, "%s%s", why, detail);
     return false;
@@ -80,19 +80,21 @@ static bool may_leave(struct ctask_client *c, struct offer *o)
 {
     struct ctask_error e;
     if (c->in_task) return true;
-    if (client_known_down(c, &e)) return hopeless(o, &e);
-    if (!c->up) return waits(o, CTASK_ECONN, "the broker did not answer in time", "");
+    if (client_known_down(c, &e)) return fails_with(o, &e);
+    if (!c->up) return waits_for(o, CTASK_ECONN, "the broker did not answer in time", "");
     if (broker_blocked(c->x->broker))
-        return waits(o, CTASK_EBLOCKED, "the broker takes no messages: ", c->blocked.text);
+        return waits_for(o, CTASK_EBLOCKED, "the broker takes no messages: ", c->blocked.text);
     if (!o->r->no_result && !replies_ready(c)) {
-        if (c->reply_error.code != CTASK_OK) return hopeless(o, &c->reply_error);
-        return waits(o, CTASK_EBLOCKED, "the broker did not declare the reply queue in time", "");
+        if (c->reply_error.code != CTASK_OK) return fails_with(o, &c->reply_error);
+        return waits_for(o, CTASK_EBLOCKED, "the broker did not declare the reply queue in time",
+                         "");
     }
     struct target *t = target_of(c, o->message.routing_key);
-    if (!t) return waits(o, CTASK_ENOMEM, "out of memory", "");
-    if (t->error.code != CTASK_OK) return hopeless(o, &t->error);
+    if (!t) return waits_for(o, CTASK_ENOMEM, "out of memory", "");
+    if (t->error.code != CTASK_OK) return fails_with(o, &t->error);
     if (!t->ready)
-        return waits(o, CTASK_EBLOCKED, "the broker did not answer in time for queue ", t->name);
+        return waits_for(o, CTASK_EBLOCKED, "the broker did not answer in time for queue ",
+                         t->name);
     return true;
 }
 
@@ -109,13 +111,14 @@ void send_gathered(struct ctask_client *c)
     if (!c->in_task) pump_watch(c); /* also for the confirm that is due now */
 }
 
-static bool offer_over(struct ctask_client *c, void *ctx)
+static bool offer_try(struct ctask_client *c, void *ctx)
 {
     struct offer *o = ctx;
     if (o->over || !may_leave(c, o)) return o->over;
     int rc = c->x->ops->publish(c->x, &o->message);
     if (rc == CTASK_EAGAIN)
-        return waits(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full", "");
+        return waits_for(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full",
+                         "");
     o->over = true;
     o->e->code = CTASK_OK;
     if (rc != CTASK_OK) {
@@ -132,11 +135,12 @@ static bool offer_over(struct ctask_client *c, void *ctx)
 
 static void offer_wait(struct ctask_client *c, struct offer *o)
 {
-    /* A turn also writes what is being gathered, so only a gatherer that is cut off takes one. */
+    /* A look at the connection first, unless one was taken just now. A turn would write what is
+     * being gathered, so who gathers takes one only while the connection is down. */
     bool gathers = o->gather || c->corks > 0;
     bool stale = clock_now() - c->turned_at > FRESH;
-    if (!c->in_task && !c->polled && stale && !(gathers && c->up)) pump_turn(c);
-    int rc = pump_until(c, offer_over, o, clock_in(c->publish_timeout));
+    if (!c->in_task && !c->driven && stale && !(gathers && c->up)) pump_turn(c);
+    int rc = pump_until(c, offer_try, o, clock_in(c->publish_timeout));
     if (rc == CTASK_ECLOSED) *o->e = c->broken;
 }
 
