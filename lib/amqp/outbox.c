@@ -19,11 +19,11 @@
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes)
 {
-    *o = (struct outbox){.window = window, .window_bytes = window_bytes, .flight = SIZE_MAX};
+    *o = (struct outbox){.window = window, .window_bytes = window_bytes, .flying_max = SIZE_MAX};
     list_init(&o->all);
     list_init(&o->ready);
     list_init(&o->sent);
-    list_init(&o->done);
+    list_init(&o->ended);
     list_init(&o->unroutable);
     o->posts = (struct spares){.size = POST_USUAL, .most = POSTS_KEPT};
 }
@@ -166,13 +166,13 @@ void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why)
     p->outcome = outcome;
     p->why = why.n ? strndup((const char *)why.p, why.n) : NULL;
     list_remove(&p->link);
-    list_append(&o->done, &p->link);
+    list_append(&o->ended, &p->link);
 }
 
 struct post *outbox_take(struct outbox *o)
 {
-    if (list_empty(&o->done)) return NULL;
-    struct post *p = list_first(&o->done, struct post, link);
+    if (list_empty(&o->ended)) return NULL;
+    struct post *p = list_first(&o->ended, struct post, link);
     post_drop(o, p);
     return p;
 }
@@ -211,7 +211,7 @@ bool outbox_pending(const struct outbox *o)
 {
     if (list_empty(&o->ready)) return false;
     if (o->begun || list_empty(&o->sent)) return true;
-    if (o->flying >= o->flight) return false;
+    if (o->flying >= o->flying_max) return false;
     return !list_first(&o->ready, struct post, link)->suspect &&
            !list_last(&o->sent, struct post, link)->suspect;
 }

@@ -1,9 +1,10 @@
 /* outbox.h - messages on their way out, until the broker has taken them or will not.
  *
- * A post is ready, then sent, then done: the list it is on is its state. (Before, it may wait on a
- * list of its owner's, for its queue to be known.) Every post ends in `done` exactly once, unless
- * it is recalled. The bytes in memory and the number of posts have a ceiling, and so has the out
- * buffer: a large body is cut into frames only as the buffer drains.
+ * A post is ready, then sent, then ended: the list it is on is its state. (Before, it may wait on a
+ * list of its owner's, for its queue to be known.) Every post ends exactly once, unless it is
+ * recalled. The number of posts and their bytes in memory have a ceiling; so have those that fly,
+ * unconfirmed at the broker or on the way there, and the out buffer: a large body is cut into
+ * frames only as the buffer drains.
  *
  * What was sent and not confirmed when the connection or the channel ends is sent again, marked
  * with the header x-ctask-again if it may have arrived. */
@@ -27,8 +28,8 @@ struct post {
     bool looked_again;   /* its queue was looked at again after it came back */
     bool recalled;       /* nobody waits for it */
     bool suspect;        /* was under way when the channel was closed: goes alone */
-    int outcome;         /* done: CTASK_OK, CTASK_E... */
-    char *why;           /* done: the broker's words, or NULL */
+    int outcome;         /* ended: CTASK_OK, CTASK_E... */
+    char *why;           /* ended: the broker's words, or NULL */
     uint8_t bytes[];
 };
 
@@ -36,17 +37,17 @@ struct post {
 
 struct outbox {
     size_t window, window_bytes;
-    struct list all, ready, sent, done;
+    struct list all, ready, sent, ended;
     struct list unroutable; /* came back, though their queue was known: their owner looks again */
     size_t count, bytes, recalled;
-    size_t flying, flight; /* how many have a number, and may: they are unconfirmed at the broker,
-                              or on the way there. Its owner may change the second */
-    uint64_t seq;          /* of the last one on this channel */
-    struct post **by_seq;  /* those sent, at seq % SEQS; a later one may have taken the place of one
-                              that waits for long. NULL: no memory for it */
-    struct spares posts;   /* of POST_USUAL bytes */
-    bool begun;            /* ready's first is partly written: */
-    uint64_t next;         /* from here on its body is not */
+    size_t flying;        /* that have a number */
+    size_t flying_max;    /* while so many have, no other is begun; its owner may change it */
+    uint64_t seq;         /* of the last one on this channel */
+    struct post **by_seq; /* those sent, at seq % SEQS; a later one may have taken the place of one
+                             that waits for long. NULL: no memory for it */
+    struct spares posts;  /* of POST_USUAL bytes */
+    bool begun;           /* ready's first is partly written: */
+    uint64_t next;        /* from here on its body is not */
 };
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes);
@@ -57,11 +58,11 @@ int outbox_put(struct outbox *o, const struct publish *p, struct post **out);
 void outbox_ready(struct outbox *o, struct post *p);
 /* Undoes outbox_put. */
 void outbox_drop(struct outbox *o, struct post *p);
-/* Ends p: it becomes done with that outcome, or is freed if recalled. why is copied. */
+/* Ends p with that outcome, or is freed if recalled. why is copied. */
 void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why);
 /* Takes all with this cookie back: they have no outcome. False if there is none. */
 bool outbox_recall(struct outbox *o, void *cookie);
-/* The oldest done one, now the caller's: post_free. NULL if there is none. */
+/* The oldest that has ended, now the caller's: post_free. NULL if there is none. */
 struct post *outbox_take(struct outbox *o);
 void post_free(struct outbox *o, struct post *p);
 

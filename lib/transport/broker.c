@@ -45,7 +45,7 @@ struct broker *broker_new(const struct broker_config *cfg)
 
 static void goodbye(struct broker *b)
 {
-    b->out.flight = SIZE_MAX;
+    b->out.flying_max = SIZE_MAX;
     b->held_until = 0;
     session_flush(b, clock_now());
     if (!session_up(b)) return;
@@ -113,7 +113,7 @@ void broker_abandon(struct broker *b)
 
 static bool events_wait(const struct broker *b)
 {
-    return !list_empty(&b->news) || !list_empty(&b->arrived) || !list_empty(&b->out.done);
+    return !list_empty(&b->news) || !list_empty(&b->arrived) || !list_empty(&b->out.ended);
 }
 
 void broker_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
@@ -337,7 +337,7 @@ bool broker_next(struct broker *b, struct broker_event *ev)
     }
     if (!events_wait(b)) return false;
     event_begin(ev, BROKER_MESSAGE);
-    if (!list_empty(&b->out.done)) {
+    if (!list_empty(&b->out.ended)) {
         outcome_take(b, ev);
         return true;
     }

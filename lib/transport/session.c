@@ -14,7 +14,8 @@
 #define READ_ROUNDS 4
 #define OUT_FULL ((size_t)256 << 10)
 #define WRITE_ROUNDS 16
-/* One more message may be at the broker unconfirmed for so much of the way there and back. */
+/* A far broker gets one message more for so much of the way there and back: as many as it could
+ * take meanwhile, at 50,000 a second. */
 #define FLIGHT_EACH (20 * CLOCK_MS / 1000)
 #define KEPT_BYTES ((size_t)64 << 10) /* a buffer above that is let go when little moves: */
 #define IDLE_BYTES 4096
@@ -95,8 +96,8 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     case LINK_FRAME: wrong = route_frame(b, f, now); break;
     case LINK_OPENED:
         b->up_at = now;
-        b->out.flight = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
-        if (b->cfg.window == 0) b->out.window = b->out.flight; /* all that is accepted leaves */
+        b->out.flying_max = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
+        if (b->cfg.window == 0) b->out.window = b->out.flying_max; /* all that is accepted leaves */
         news_add(b, BROKER_UP, NULL);
         break;
     case LINK_BLOCKED:
@@ -256,7 +257,7 @@ static bool session_fill(struct broker *b, int64_t now)
     return true;
 }
 
-/* For who has no heartbeats, as a client: keepalive is silent while data is under way. */
+/* Clients have no heartbeats, and keepalive is silent while data is under way. */
 static void pulse_expect(struct broker *b, int64_t now)
 {
     if (b->pulse_at != CLOCK_NEVER || b->link.heartbeat > 0) return;
@@ -388,7 +389,7 @@ void session_close(struct broker *b, int64_t now)
     struct ctask_error e;
     if (b->closing) return;
     b->closing = true;
-    b->out.flight = SIZE_MAX; /* nothing waits for confirms any more */
+    b->out.flying_max = SIZE_MAX; /* nothing waits for confirms any more */
     b->deadline = now + CLOSE_LIMIT;
     if (session_up(b)) return;
     error_set(&e, CTASK_ECLOSED, "closed");

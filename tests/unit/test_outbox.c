@@ -253,7 +253,7 @@ END_TEST
 
 START_TEST(no_more_than_its_flight_is_under_way)
 {
-    o.flight = 2;
+    o.flying_max = 2;
     for (int i = 0; i < 3; i++) put(to("q", i));
     write_all();
     ck_assert_uint_eq(o.seq, 2);
