@@ -2,9 +2,9 @@
  * holds no descriptor of the parent's but its own ends (ends.h); above all not the broker's
  * sockets, which would keep the session of a killed parent open. */
 #include "task/run.h"
+#include "worker/batch.h"
 #include "worker/hygiene.h"
 #include "worker/worker.h"
-#include "worker/yield.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -66,7 +66,7 @@ static void detach(const struct worker *w, struct ends *ends)
     setvbuf(stdout, NULL, _IOLBF, 0); /* what a crash would swallow */
     prctl(PR_SET_NAME, "ctask-child");
     offer_to_oom_killer();
-    yield_to_others(true);
+    batch_set(true);
     rlimits_apply(&w->options->rlimits);
     log_open(STDERR_FILENO, w->options->level, NULL);
 
@@ -119,7 +119,7 @@ static bool put_before(struct buf *out, struct buf *first)
 
 /* If tasks have left the process other than it was, that is said with the end of the last of them,
  * and no other one is begun. While many are waiting not each of them is worth the look. */
-static bool look_after(struct line *l, bool more, struct buf *out)
+static bool hygiene_report(struct line *l, bool more, struct buf *out)
 {
     static unsigned unseen;
     char text[256];
@@ -163,7 +163,7 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
     child_frame_stamp(f->nonce);
     bool ok = f->type == CHILD_BURY
                   ? task_bury(&j, out)
-                  : task_run(&w->registry, l, &j, out) && look_after(l, more, out);
+                  : task_run(&w->registry, l, &j, out) && hygiene_report(l, more, out);
     fflush(NULL); /* what the task printed; _exit would drop it */
     bool printed = unread_output() > 0;
     if (printed) {
@@ -183,7 +183,7 @@ static void serve(const struct worker *w, struct line *l)
     hygiene_note(&before);
     while (next_frame(l, &in, &f)) {
         bool more = in.len > f.size || line_has(l);
-        /* After line_halt what is here is not begun: the parent gives it to others, up to RESUME.
+        /* After line_halt what is here is not begun, up to RESUME: the parent gives it to others.
          */
         if (f.type == CHILD_RESUME)
             line_resume(l);

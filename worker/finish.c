@@ -30,7 +30,7 @@ static void publish(struct worker *w, struct request *r, const struct publish *p
 }
 
 /* p, as it was given to publish, is not under way any more. */
-static void arrived(struct worker *w, struct request *r, const struct publish *p)
+static void forget_one(struct worker *w, struct request *r, const struct publish *p)
 {
     r->unconfirmed--;
     r->unconfirmed_bytes -= p->body.n;
@@ -40,7 +40,7 @@ static void arrived(struct worker *w, struct request *r, const struct publish *p
 void finish_repost(struct worker *w, const struct publish *p)
 {
     struct request *r = p->cookie;
-    arrived(w, r, p);
+    forget_one(w, r, p);
     publish(w, r, p);
 }
 
@@ -157,14 +157,14 @@ static void keep_dead(struct worker *w, struct request *r, const struct fault *w
 
 /* ---- The end of a job ------------------------------------------------------------------------ */
 
-static void settling(struct worker *w, struct request *r)
+static void settle(struct worker *w, struct request *r)
 {
     r->finished = true;
     request_move(w, r, REQUEST_SETTLING);
     request_settle(w, r);
 }
 
-static void count(struct worker *w, const struct done *d)
+static void count_outcome(struct worker *w, const struct done *d)
 {
     switch (d->state) {
     case DONE_SUCCESS: w->counters.succeeded++; break;
@@ -188,12 +188,12 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
         bool died = r->burial && r->burial->death.attempts > 0;
         keep_dead(w, r, &d.fault, died ? &r->burial->death : NULL, &delivery);
     }
-    count(w, &d);
+    count_outcome(w, &d);
     if (!r->burial) {
-        window_ran(w, d.cost);
+        window_cost(w, d.cost);
         log_debug("task id=%.*s %s in %.6f s", BYTES_ARG(r->id), r->task->name, d.runtime);
     }
-    settling(w, r);
+    settle(w, r);
     return true;
 }
 
@@ -210,7 +210,7 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload)
 /* r is replaced by its copy. Before that is with the broker r may lose its connection, and be back
  * in its queue itself: then it is taken back, or there are two. One that is settled has no other.
  */
-static void moving(struct worker *w, struct request *r)
+static void move_round(struct worker *w, struct request *r)
 {
     r->finished = true;
     request_move(w, r, request_is_acked(r) ? REQUEST_SETTLING : REQUEST_MOVING);
@@ -222,7 +222,7 @@ void finish_pass_on(struct worker *w, struct request *r)
     int64_t times = message_peek(r->m->props).unknown;
     w->counters.passed_on++;
     post_copy(w, r, &(struct copy){.again = is_flagged(r), .unknown = times + 1}, 0);
-    moving(w, r);
+    move_round(w, r);
 }
 
 void finish_again(struct worker *w, struct request *r, const struct copy *how)
@@ -231,7 +231,7 @@ void finish_again(struct worker *w, struct request *r, const struct copy *how)
     marked.again = true;
     w->counters.passed_on++;
     post_copy(w, r, &marked, 0);
-    moving(w, r);
+    move_round(w, r);
 }
 
 void finish_give_back(struct worker *w, struct request *r)
@@ -243,7 +243,7 @@ void finish_delay(struct worker *w, struct request *r, uint32_t delay)
 {
     w->counters.passed_on++;
     post_copy(w, r, &(struct copy){.again = is_flagged(r)}, delay);
-    moving(w, r);
+    move_round(w, r);
 }
 
 /* ---- What the broker answered ---------------------------------------------------------------- */
@@ -288,10 +288,10 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
 
 /* What the broker cannot delay waits in a worker: here if it was to be moved, else in its queue's,
  * where its eta holds it. */
-static void undelayed(struct worker *w, struct request *r, const struct broker_event *ev)
+static void send_undelayed(struct worker *w, struct request *r, const struct broker_event *ev)
 {
     if (r->state == REQUEST_MOVING && is_own_copy(r, ev->publish)) {
-        arrived(w, r, ev->publish);
+        forget_one(w, r, ev->publish);
         r->finished = false;
         delay_failed(w, r, &ev->error);
         return;
@@ -307,12 +307,12 @@ static void undelayed(struct worker *w, struct request *r, const struct broker_e
     finish_repost(w, &at_once);
 }
 
-static void published(struct worker *w, const struct broker_event *ev)
+static void take_outcome(struct worker *w, const struct broker_event *ev)
 {
     struct request *r = ev->cookie;
     if (ev->error.code != CTASK_OK) {
         if (ev->publish->delay > 0) {
-            undelayed(w, r, ev);
+            send_undelayed(w, r, ev);
             return;
         }
         if (ev->error.code == CTASK_EROUTE && is_result(r, ev->publish)) {
@@ -325,7 +325,7 @@ static void published(struct worker *w, const struct broker_event *ev)
         }
     }
     if (ev->publish->delay > 0) w->undelayed_told = false;
-    arrived(w, r, ev->publish);
+    forget_one(w, r, ev->publish);
     request_settle(w, r);
 }
 
@@ -335,7 +335,7 @@ void finish_read(struct worker *w)
     while (broker_next(w->out, &ev)) {
         switch (ev.kind) {
         case BROKER_PUBLISHED:
-            if (!lease_published(w, &ev)) published(w, &ev);
+            if (!lease_published(w, &ev)) take_outcome(w, &ev);
             break;
         case BROKER_QUEUE:
             if (!lease_queue_seen(w, &ev)) consumer_dead_queue_seen(w, &ev);

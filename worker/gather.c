@@ -14,7 +14,8 @@ static double hold(struct worker *w)
 {
     bool enough = w->gathered >= GATHERED_MAX || w->unconfirmed_bytes >= BYTES_MAX;
     if (enough || w->drain != DRAIN_RUN || pool_idle(&w->pool)) return 0;
-    double busy = (double)w->count[REQUEST_READY] * w->run_time / (w->pool.size ? w->pool.size : 1);
+    double busy =
+        (double)w->count[REQUEST_READY] * w->task_cost / (w->pool.size ? w->pool.size : 1);
     double seconds = busy / 2 < HOLD_MAX ? busy / 2 : HOLD_MAX;
     return seconds < HOLD_MIN ? 0 : seconds;
 }

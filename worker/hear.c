@@ -1,5 +1,6 @@
-/* hear.c - what children say, frame by frame, and what they are told, as far as their lines have
- * room. Nothing here waits, and a talkative child stalls nobody else. */
+/* hear.c - what passes on the lines, both ways: what children say, frame by frame, and what they
+ * are told, as far as there is room. Nothing here waits, and a talkative child stalls nobody else.
+ */
 #include "wire/child.h"
 #include "worker/worker.h"
 
@@ -38,6 +39,18 @@ static uint64_t nonce_of(const struct child *k)
     return r ? r->nonce : k->nonce;
 }
 
+/* CHILD_EVENTS: it is none that a child may say. */
+static enum child_event event_of(enum child_frame_type type)
+{
+    switch (type) {
+    case CHILD_DONE: return EVENT_DONE;
+    case CHILD_PUBLISH: return EVENT_PUBLISH;
+    case CHILD_OUTPUT: return EVENT_OUTPUT;
+    case CHILD_LEAVE: return EVENT_LEAVE;
+    default: return CHILD_EVENTS;
+    }
+}
+
 /* Takes whole frames off what was heard. */
 static void child_hear(struct worker *w, struct child *k)
 {
@@ -46,24 +59,16 @@ static void child_hear(struct worker *w, struct child *k)
     int rc;
     while ((rc = child_frame_next(buf_bytes(&k->in), nonce_of(k), &type, &payload)) == 1) {
         size_t whole = (size_t)(payload.p + payload.n - buf_head(&k->in));
-        if (type == CHILD_DONE)
-            child_happen(w, k, EVENT_DONE, payload);
-        else if (type == CHILD_PUBLISH)
-            child_happen(w, k, EVENT_PUBLISH, payload);
-        else if (type == CHILD_OUTPUT)
-            child_happen(w, k, EVENT_OUTPUT, payload);
-        else if (type == CHILD_LEAVE)
-            child_happen(w, k, EVENT_LEAVE, payload);
-        else
-            rc = -1;
+        enum child_event e = event_of(type);
+        rc = e == CHILD_EVENTS ? -1 : 1;
         if (rc < 0) break;
+        child_happen(w, k, e, payload);
         buf_consume(&k->in, whole);
     }
     if (rc < 0 && k->state != CHILD_LOST) pool_lose(w, k, "does not speak sense any more");
     if (k->in.len == 0 && k->in.cap > 65536) buf_done(&k->in);
 }
 
-/* Reads at most `limit` bytes; returns how many of them are left. */
 size_t child_read(struct worker *w, struct child *k, size_t limit)
 {
     while (limit > 0 && k->state != CHILD_LOST) {

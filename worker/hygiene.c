@@ -83,7 +83,8 @@ static const char *descriptors(void)
     return first > DESCRIPTORS ? "leaves files open" : NULL;
 }
 
-/* libc knows of most processes that they never had any; the kernel counts them as directories. */
+/* libc knows if there never was a second one; else each is a directory in task/, which has a link
+ * for each and two of its own. */
 static bool has_threads(void)
 {
     struct stat s;

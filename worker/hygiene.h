@@ -1,6 +1,6 @@
 /* hygiene.h - what a task may not leave changed in its process, since the next task would find it
- * so: directory, umask, signals, limits, locale, threads, an alarm. Costs 4 us; nothing is
- * mended, a process that is not as it was is replaced. */
+ * so: directory, umask, signals, limits, locale, threads, an alarm. Costs 4 us. A process that is
+ * not as it was is replaced, not mended, but for what looking at it mends: umask and alarm. */
 #ifndef WORKER_HYGIENE_H
 #define WORKER_HYGIENE_H
 

@@ -1,42 +1,44 @@
-/* jobs.c - what children are given. While tasks take ten milliseconds or more on average (run_time)
- * each is given to an idle child only. Shorter ones, where the way to a child and back is long
- * beside them, stand in a row at a child, so that it finds something to do while its parent is busy
- * elsewhere. A row whose first turns out to be long is dissolved, or when another child is idle.
- * What stands in a row is not begun: it goes to another child, or back to the broker, as if it had
- * never left. */
+/* jobs.c - what children are given. While tasks take ten milliseconds or more on average
+ * (task_cost) each is given to an idle child only. Shorter ones, where the way to a child and back
+ * is long beside them, stand in a row at a child, so that it finds something to do while its parent
+ * is busy elsewhere. A row whose first turns out to be long is dissolved, or when another child is
+ * idle. What stands in a row is not begun: it goes to another child, or back to the broker, as if
+ * it had never left. */
 #include "wire/child.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
 
-#define SHORT 1e-3 /* seconds: below it the way to a child and back is longer than a task */
-#define LINED 1e-2 /* seconds: below it a task may stand behind another */
-#define ROW 2e-3   /* seconds of work in a row at a child, if that is two or more */
-#define MANY 32    /* tasks under way */
-/* Seconds of work that are worth waking another child for; more while nobody reads its results at
- * once. */
+/* What a task costs its child, in seconds: */
+#define SHORT 1e-3 /* below it: less than it takes to tell the parent and hear of the next one */
+#define LINED 1e-2 /* below it: little enough to wait for behind another */
+/* Work in a row at a child, in seconds, or two tasks if these are more. */
+#define ROW 2e-3
+#define ROW_MAX 64 /* tasks */
+/* Work that a child is given before another is woken for more: what a wake-up costs; with many
+ * tasks half of the parent's pause, after which it comes with more. */
 #define WAKE 50e-6
 #define WAKE_MANY (0.5 * JOBS_PAUSE / CLOCK_SECOND)
-#define ROW_MAX 64
-#define TOO_LONG 3   /* times the average for the first of a row */
-#define ENOUGH 65536 /* bytes that wait for room on its line */
+#define MANY 32      /* short tasks under way: with fewer somebody may wait for each of them */
+#define TOO_LONG 3   /* times the average: so long the first of a row may take */
+#define ENOUGH 65536 /* bytes that wait for room on a child's line */
 
 /* How many tasks take so long; `least` at least. */
 static unsigned so_many(const struct worker *w, double seconds, unsigned least)
 {
-    double n = seconds / (w->run_time > 1e-6 ? w->run_time : 1e-6);
+    double n = seconds / (w->task_cost > 1e-6 ? w->task_cost : 1e-6);
     return n < least ? least : n < ROW_MAX ? (unsigned)n : ROW_MAX;
 }
 
 /* How long the first of a row takes, in ns. */
 static int64_t usual(const struct worker *w)
 {
-    return clock_after(0, w->run_time > SHORT ? w->run_time : SHORT);
+    return clock_after(0, w->task_cost > SHORT ? w->task_cost : SHORT);
 }
 
 static bool are_short(const struct worker *w)
 {
-    return w->run_time < SHORT;
+    return w->task_cost < SHORT;
 }
 
 bool jobs_are_many(const struct worker *w)
@@ -51,9 +53,14 @@ struct request *jobs_first(const struct child *k)
     return list_empty(&k->jobs) ? NULL : list_first(&k->jobs, struct request, turn);
 }
 
-bool jobs_begun(const struct child *k)
+uint32_t jobs_begun(const struct child *k)
 {
-    return k->held > 0 && line_begun(&k->ends.line) != k->done;
+    return k->held > 0 ? line_begun(&k->ends.line) - k->done : 0;
+}
+
+uint32_t jobs_halt(struct child *k)
+{
+    return line_halt(&k->ends.line) - k->done;
 }
 
 struct request *jobs_take_first(struct child *k)
@@ -83,11 +90,12 @@ static struct child *shortest_row(const struct worker *w)
     return best;
 }
 
-/* One that is acknowledged as it is given is not given before it can begin. */
+/* The last one is awake, so it is first while it has little to do. A task with CTASK_ACK_EARLY is
+ * acknowledged when it is given, so it never stands behind another. */
 struct child *jobs_taker(struct worker *w, const struct request *r)
 {
     struct pool *p = &w->pool;
-    bool rows = w->run_time < LINED && !r->burial && r->task->ack != CTASK_ACK_EARLY;
+    bool rows = w->task_cost < LINED && !r->burial && r->task->ack != CTASK_ACK_EARLY;
     unsigned few = so_many(w, jobs_are_many(w) ? WAKE_MANY : WAKE, 1);
     if (rows && p->last && may_line_up(w, p->last, few)) return p->last;
     struct child *idle = pool_idle(p);
@@ -126,7 +134,7 @@ void jobs_give(struct worker *w, struct child *k, struct request *r)
 
 void jobs_take_back(struct worker *w, struct child *k, bool goes_on)
 {
-    uint32_t begun = line_halt(&k->ends.line) - k->done;
+    uint32_t begun = jobs_halt(k);
     unsigned stay = goes_on && begun == 0 ? 1 : begun;
     while (k->held > stay) { /* the last first: each goes before the others */
         struct request *r = list_last(&k->jobs, struct request, turn);
@@ -148,8 +156,7 @@ void jobs_take_back(struct worker *w, struct child *k, bool goes_on)
 
 static bool has_row(const struct child *k)
 {
-    uint32_t begun = line_begun(&k->ends.line) - k->done;
-    return k->state == CHILD_BUSY && !k->leaves && k->held > 1 && k->held > begun;
+    return k->state == CHILD_BUSY && !k->leaves && k->held > 1 && k->held > jobs_begun(k);
 }
 
 /* When the row of k is dissolved. Short tasks are done before an idle child has them. */

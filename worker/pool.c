@@ -91,7 +91,7 @@ static void go_on(struct worker *w, struct child *k)
 
 static void job_done(struct worker *w, struct child *k, struct bytes payload)
 {
-    bool begun = jobs_begun(k); /* nobody has done what is not begun */
+    bool begun = jobs_begun(k) > 0; /* nobody has done what is not begun */
     output_end(k, w->now);
     struct request *r = jobs_take_first(k);
     if (!begun || !finish_done(w, r, payload)) {
@@ -261,7 +261,7 @@ void pool_ask(struct worker *w, struct child *k)
 {
     if (first_is_done(w, k)) return;
     jobs_take_back(w, k, true);
-    if (line_begun(&k->ends.line) - k->done > 1) return; /* it has ended since, another has begun */
+    if (jobs_begun(k) > 1) return; /* it has ended since, another has begun */
     k->asked = true;
     kill(k->pid, SIGTERM);
 }
@@ -269,7 +269,7 @@ void pool_ask(struct worker *w, struct child *k)
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
 {
     if (first_is_done(w, k)) return;
-    bool begun = line_halt(&k->ends.line) != k->done;
+    bool begun = jobs_halt(k) > 0;
     struct request *r = jobs_take_first(k);
     k->done += begun;
     pool_lose(w, k, NULL);

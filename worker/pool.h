@@ -133,14 +133,17 @@ struct child *jobs_taker(struct worker *w, const struct request *r);
 void jobs_give(struct worker *w, struct child *k, struct request *r);
 /* What k runs, or will when it wakes; NULL if it has nothing. */
 struct request *jobs_first(const struct child *k);
-/* True if it has begun that, and not said that it is done. */
-bool jobs_begun(const struct child *k);
+/* How many it has begun and not said that they are done: of its jobs, the first so many. */
+uint32_t jobs_begun(const struct child *k);
+/* The same, and it begins no more until CHILD_RESUME. */
+uint32_t jobs_halt(struct child *k);
 /* The first is done, or concluded otherwise, and no job of k's any more. */
 struct request *jobs_take_first(struct child *k);
 /* All but the first, and that too if it is not begun and k will not go on, are to run elsewhere. */
 void jobs_take_back(struct worker *w, struct child *k, bool goes_on);
-/* Takes jobs away from children whose first takes long, and from all of them. */
+/* Takes rows back that others are to run. */
 void jobs_turn(struct worker *w);
+/* Takes all of them back. */
 void jobs_take_back_all(struct worker *w);
 int64_t jobs_next(struct worker *w);
 /* True while many tasks are under way that are so short that children have several at a time: then

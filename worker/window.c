@@ -1,8 +1,9 @@
 /* window.c - how many deliveries to hold.
  *
- * Enough that no child waits for the network: a tenth of a second of work, one task for each child
- * at least while that is not half a second, and what a slow broker keeps under way, confirms to
- * come and deliveries that follow an ack. Not more, because what is held here no idle worker
+ * Enough that no child waits for the network: a tenth of a second of work, and what a slow broker
+ * keeps under way, confirms to come and deliveries that follow an ack. At least one that waits for
+ * each child while tasks take under half a second; one in all up to a second, since of more some
+ * would wait so long that they go back. Not more, because what is held here no idle worker
  * elsewhere can take. While tasks take longer than a second nothing is held beyond what runs, and
  * what was taken before and is not getting its turn goes back.
  *
@@ -21,9 +22,9 @@
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
 
-void window_ran(struct worker *w, double seconds)
+void window_cost(struct worker *w, double seconds)
 {
-    w->run_time += (seconds - w->run_time) / 20;
+    w->task_cost += (seconds - w->task_cost) / 20;
 }
 
 void window_settled(struct worker *w, double seconds)
@@ -43,7 +44,7 @@ void window_set(struct worker *w, struct source *s, unsigned prefetch)
 
 static bool tasks_are_long(const struct worker *w)
 {
-    return w->run_time > LONG || pool_oldest(&w->pool, w->now) > LONG;
+    return w->task_cost > LONG || pool_oldest(&w->pool, w->now) > LONG;
 }
 
 static unsigned limit(const struct worker *w)
@@ -53,9 +54,9 @@ static unsigned limit(const struct worker *w)
     unsigned children = w->pool.size ? w->pool.size : 1;
     if (tasks_are_long(w)) return children;
     double hold = HORIZON + 2 * w->settle_time;
-    double more = children * hold / (w->run_time > 1e-6 ? w->run_time : 1e-6);
+    double more = children * hold / (w->task_cost > 1e-6 ? w->task_cost : 1e-6);
     if (more > HELD_MAX) return children + HELD_MAX;
-    unsigned least = w->run_time < LONG / 2 ? children : 1;
+    unsigned least = w->task_cost < LONG / 2 ? children : 1;
     return children + (more < least ? least : (unsigned)more);
 }
 

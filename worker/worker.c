@@ -1,10 +1,10 @@
 /* worker.c - start, the loop, the end. The loop is one screen: what to wait for is computed from
  * state each turn, and each part does what it can without waiting. */
 #include "worker/worker.h"
+#include "worker/batch.h"
 #include "worker/limits.h"
 #include "worker/strangers.h"
 #include "worker/watch.h"
-#include "worker/yield.h"
 
 #include "task/loader.h"
 
@@ -110,7 +110,7 @@ static void measure_turn(struct worker *w, int64_t now)
 static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)
 {
     bool many = jobs_are_many(w);
-    if (many != w->yields) yield_to_others(w->yields = many);
+    if (many != w->batch) batch_set(w->batch = many);
     if (many && !pool_is_full(&w->pool)) {
         const struct timespec pause = {.tv_nsec = JOBS_PAUSE};
         bool all = now - w->polled_at >= POLL_EACH;
@@ -268,7 +268,7 @@ static void worker_start(struct worker *w)
     w->pid = getpid();
     w->now = clock_now();
     w->spares = (struct spares){.size = sizeof(struct request), .most = SPARES_MAX};
-    w->run_time = 0.1; /* until tasks have shown theirs */
+    w->task_cost = 0.1; /* until tasks have shown theirs */
     name_node(w);
     log_open(STDERR_FILENO, w->options->level, w->node);
     print_banner(w);

@@ -8,11 +8,11 @@
  *   window.c    how many deliveries to hold
  *   request.c   the states of a request
  *   pool.c      the children: start, state, end
- *   hear.c      what they say
+ *   hear.c      what they say and are told
  *   jobs.c      what they are given
  *   child.c     what runs in a child
  *   hygiene.c   what a task may not leave changed in it
- *   yield.c     who runs first
+ *   batch.c     who runs first
  *   ends.c      the lines between the two
  *   output.c    what children print
  *   strangers.c processes that tasks left behind
@@ -91,7 +91,7 @@ struct worker {
     struct list reposts;      /* messages that the broker did not take, for another try */
     struct list leases;
     int64_t lease_at;     /* no delivery needs a lease, or is to go back for its age, before */
-    double run_time;      /* moving average of what a task costs its child, in seconds */
+    double task_cost;     /* moving average of what a task costs its child, in seconds */
     double settle_time;   /* of the time from its end to the ack of a task, in seconds */
     int64_t window_since; /* when the window was last changed */
 
@@ -104,11 +104,11 @@ struct worker {
     int exit_status;
     int64_t now;          /* read once a turn, when poll returns */
     int64_t cpu, cpu_at;  /* what this process had used up, and when that was */
-    bool yields;          /* to others who want to run */
+    bool batch;           /* see batch.h */
     unsigned gathered;    /* messages that wait to leave together, */
     int64_t left_at;      /* and when some did last */
     int64_t polled_at;    /* all children, while many tasks are under way */
-    int64_t longest_turn; /* from there to the next poll: for so long nobody was answered */
+    int64_t longest_turn; /* from `now` to the next poll: for so long nobody was answered */
     struct counters counters;
 };
 
@@ -141,7 +141,7 @@ void delay_failed(struct worker *w, struct request *r, const struct ctask_error 
 #define WAITING_MAX 1000
 void window_adjust(struct worker *w);
 void window_set(struct worker *w, struct source *s, unsigned prefetch);
-void window_ran(struct worker *w, double seconds);     /* a task cost its child so much */
+void window_cost(struct worker *w, double seconds);    /* a task cost its child so much */
 void window_settled(struct worker *w, double seconds); /* and so long its confirms */
 int64_t window_next(struct worker *w);
 
