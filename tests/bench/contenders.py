@@ -300,6 +300,12 @@ class Executor(Pool):
     name = "executor"
 
 
+class Parallel(Pool):
+    """ipyparallel: two engines, a controller between."""
+    name = "ipyparallel"
+    env = dict(Pool.env, PYTHONPATH=HERE, IPYTHONDIR=os.path.join(SCRATCH, "ipython"))
+
+
 class Gearman(Contender):
     """A job server in C, with two workers. It keeps jobs in memory."""
     name = "gearman"
@@ -344,6 +350,14 @@ def gearman_missing():
         return "libgearman-dev was not installed when this was built"
 
 
+def python_missing(module):
+    done = subprocess.run([PYTHON, "-c", "import " + module], capture_output=True)
+    return "python3-%s is not installed" % module if done.returncode else None
+
+
 def celery_missing():
-    done = subprocess.run([PYTHON, "-c", "import celery"], capture_output=True)
-    return "python3-celery is not installed" if done.returncode else None
+    return python_missing("celery")
+
+
+def parallel_missing():
+    return python_missing("ipyparallel")

@@ -1,9 +1,11 @@
-"""Python's own process pools: no broker, one machine. See sides.py; and the talk's list:
+"""Python's own process pools, which have no broker, and ipyparallel's, whose broker is a process of
+its own. See sides.py; and the talk's list:
 
     pools.py pool|executor list --list FILE --repeat N
 """
 import collections
 import concurrent.futures
+import logging
 import multiprocessing
 
 import sides
@@ -62,6 +64,22 @@ class Executor:
         self.pool.shutdown()
 
 
+class Parallel:
+    def __init__(self):
+        import ipyparallel
+        self.cluster = ipyparallel.Cluster(n=PROCESSES, log_level=logging.ERROR)
+        self.view = self.cluster.start_and_connect_sync().load_balanced_view()
+
+    def send(self, function, value):
+        return self.view.apply_async(function, value)
+
+    def get(self, handle):
+        return handle.get()
+
+    def close(self):
+        self.cluster.stop_cluster_sync()
+
+
 class Producer(sides.Side):
     def __init__(self, pool, o):
         super().__init__(o)
@@ -118,6 +136,6 @@ class Producer(sides.Side):
 
 if __name__ == "__main__":
     o = sides.options(first=("pool",))
-    pool = {"pool": Pool, "executor": Executor}[o.pool]()
+    pool = {"pool": Pool, "executor": Executor, "ipyparallel": Parallel}[o.pool]()
     Producer(pool, o).run()
     pool.close()

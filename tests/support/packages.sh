@@ -51,6 +51,7 @@ packages_for() { # what for
     bench)
         want gnuplot-nox "draws what ./dev bench found" has_program gnuplot
         want strace "counts system calls" has_program strace
+        want python3-ipyparallel "is measured beside" /usr/bin/python3 -c 'import ipyparallel'
         ;;
     fuzz)
         want clang "has libFuzzer" has_program clang

@@ -3,12 +3,13 @@ how much of both cores went into it, whatever else (the broker) needs of them.""
 import math
 
 import figures
-from contenders import Celery, Executor, Pool, celery_missing
+from contenders import (Celery, Executor, Parallel, Pool, celery_missing,
+                        parallel_missing)
 
 TITLE = "task length at which 2 children are 50 % and 95 % efficient"
 LENGTHS_US = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)
 CHILDREN = 2
-MOST = {"celery": 1500}
+MOST = {"celery": 1500, "ipyparallel": 1500}
 MOST_TASKS = 10000
 
 
@@ -51,8 +52,11 @@ def length_at(efficiencies, share):
 def run(bench):
     kinds = {"ctask": bench.ctask, "pool": lambda: Pool(bench.broker),
              "executor": lambda: Executor(bench.broker)}
-    if not celery_missing():
-        kinds["celery"] = lambda: Celery(bench.broker)
+    for kind, missing in ((Parallel, parallel_missing()), (Celery, celery_missing())):
+        if missing:
+            bench.say("  %s is left out: %s" % (kind.name, missing))
+        else:
+            kinds[kind.name] = lambda kind=kind: kind(bench.broker)
     curves = {name: [] for name in kinds}
     for name in list(kinds) + ([] if bench.quick else ["executor", "ctask"]):
         curves[name].append(curve(bench, kinds[name]()))
