@@ -69,7 +69,7 @@ void unconfirmed_expire(struct ctask_client *c, int64_t now)
     while (unconfirmed_deadline(c) <= now) {
         struct ticket *t = list_first(&c->unconfirmed, struct ticket, link);
         struct ctask_error e;
-        error_set(&e, CTASK_ETIMEDOUT,
+        error_set(&e, CTASK_EUNCONFIRMED,
                   "the broker did not confirm task %s within 30 s; it may or may not run",
                   t->r->id);
         broker_recall(c->x->broker, t);

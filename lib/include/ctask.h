@@ -69,7 +69,8 @@ extern "C" {
     X(EAGAIN, -14, CTASK_RETRIABLE, "no room at the moment")                        \
     X(EPROTO, -15, 0, "the broker or a peer sent what the protocol does not allow") \
     X(ECLOSED, -16, 0, "the client is closed")                                      \
-    X(EREFUSED, -17, 0, "the broker refused this operation")
+    X(EREFUSED, -17, 0, "the broker refused this operation")                        \
+    X(EUNCONFIRMED, -18, CTASK_RETRIABLE, "the broker did not say whether it has this message")
 
 #define CTASK_RETRIABLE 1u /* struct ctask_error.flags */
 
@@ -199,7 +200,9 @@ CTASK_API bool ctask_result_ready(const struct ctask_result *r);
  * queue was purged by hand, a Python worker died that had acknowledged early) or for a task that no
  * worker takes is the timeout, so give one; a worker of ours answers whatever becomes of the task.
  * CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary answer; CTASK_ETIMEDOUT: not yet, ask
- * again; CTASK_EINTASK: a task may not wait; else what went wrong with the sending. */
+ * again (no handle fails with that); CTASK_EINTASK: a task may not wait; CTASK_EUNCONFIRMED: the
+ * broker has not confirmed the task within 30 s, so it may or may not run, and the handle no longer
+ * takes its result; else what went wrong with the sending. */
 CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MUST_USE;
 /* The returned value, or of a failed task Celery's exception object; borrowed, valid as long as the
  * handle. NULL if not ready. */
