@@ -141,7 +141,10 @@ CTASK_API long ctask_flush(struct ctask_client *c, double timeout);
 CTASK_API int ctask_poll(struct ctask_client *c, double timeout);
 CTASK_API int ctask_fd(struct ctask_client *c);
 
-/* Between cork and uncork sends of all threads are gathered and leave together. They nest. */
+/* Between cork and uncork sends of all threads are gathered and leave together: at the last uncork,
+ * before it when there are 64 of them or a call has to wait. They nest; an uncork too many does
+ * nothing. ctask_uncork returns CTASK_OK, or what is wrong with the client, as CTASK_ECLOSED; what
+ * becomes of the messages is known as after any send. */
 CTASK_API void ctask_cork(struct ctask_client *c);
 CTASK_API int ctask_uncork(struct ctask_client *c);
 
