@@ -225,9 +225,10 @@ CTASK_API const struct ctask_error *ctask_result_error(const struct ctask_result
 /* Frees the handle; the task runs on. NULL is fine. Every handle is forgotten once. */
 CTASK_API void ctask_result_forget(struct ctask_result *r);
 /* Waits until one of n handles is ready and returns its index, else a negative code as
- * ctask_result_wait's. NULL entries are passed over. All handles are of one client, else
- * CTASK_EINVAL. */
-CTASK_API long ctask_result_wait_any(struct ctask_result *const *r, size_t n, double timeout);
+ * ctask_result_wait's. NULL entries are passed over; CTASK_EINVAL if there is no other, or if the
+ * handles are of more than one client. */
+CTASK_API long ctask_result_wait_any(struct ctask_result *const *r, size_t n,
+                                     double timeout) CTASK_MUST_USE;
 
 /* ---- Many ------------------------------------------------------------------------------------ */
 
@@ -237,11 +238,11 @@ CTASK_API long ctask_result_wait_any(struct ctask_result *const *r, size_t n, do
 CTASK_API struct ctask_group *ctask_group_of(struct ctask_result *const *r,
                                              size_t n) CTASK_MUST_USE;
 /* Waits for all. CTASK_OK if all succeeded, CTASK_ETASK if one failed, for whatever reason;
- * CTASK_ETIMEDOUT: not yet, ask again. */
+ * CTASK_ETIMEDOUT: not yet, ask again; else it is broken, as CTASK_EINTASK or CTASK_ECLOSED. */
 CTASK_API int ctask_group_wait(struct ctask_group *g, double timeout) CTASK_MUST_USE;
 /* The next handle in order of completion (borrowed) and, if index is not NULL, its place. NULL
- * when all were given or the time is over; ctask_error() tells which (CTASK_OK or CTASK_ETIMEDOUT).
- */
+ * when there is none; ctask_error() tells why: CTASK_OK: all were given; CTASK_ETIMEDOUT: not yet,
+ * ask again; else it is broken. */
 CTASK_API struct ctask_result *ctask_group_next(struct ctask_group *g, double timeout,
                                                 size_t *index);
 /* Number i, borrowed; NULL beyond the last. */

@@ -374,7 +374,7 @@ static inline void result_forget(AsyncResult *r)
 {
     ctask_result_forget(r);
 }
-static inline long result_wait_any(AsyncResult *const *r, size_t n, double timeout)
+static inline CTASK_MUST_USE long result_wait_any(AsyncResult *const *r, size_t n, double timeout)
 {
     return ctask_result_wait_any(r, n, timeout);
 }
