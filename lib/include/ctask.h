@@ -116,8 +116,9 @@ struct ctask_group;
 CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
 
 /* Flushes for at most publish_timeout, deletes the reply queue and frees the client. Handles stay
- * readable and must still be forgotten; pending ones fail with CTASK_ECLOSED. NULL is fine. The
- * default client of a task is its worker's and stays open. */
+ * readable and must still be forgotten; pending ones fail with CTASK_ECLOSED, which is also what
+ * calls of other threads return that wait on the client; no call that names it may begin after this
+ * one. NULL is fine. The default client of a task is its worker's and stays open. */
 CTASK_API void ctask_close(struct ctask_client *c);
 
 /* The client of calls that name none; opened at first use as ctask_open(NULL) does, anew in a
@@ -130,8 +131,9 @@ CTASK_API struct ctask_client *ctask_default(void);
 CTASK_API void ctask_set_default(struct ctask_client *c);
 
 /* Waits until the broker has confirmed all that was sent. Returns how many messages are still
- * unconfirmed when the time is over (0 is the good case), or a negative code: then why a message
- * failed since the last flush whose handle is forgotten or never was, told once. */
+ * unconfirmed when the time is over (0 is the good case), or a negative code: what is wrong with
+ * the client, or a message that has no handle (any more) failed since the last flush; the first
+ * such reason, told once. */
 CTASK_API long ctask_flush(struct ctask_client *c, double timeout);
 
 /* Makes progress for at most timeout seconds and returns as soon as something happened; CTASK_OK
@@ -148,7 +150,10 @@ CTASK_API int ctask_fd(struct ctask_client *c);
 CTASK_API void ctask_cork(struct ctask_client *c);
 CTASK_API int ctask_uncork(struct ctask_client *c);
 
-/* How long a send may wait for the broker to take a message; default 5 s. Negative: no limit. */
+/* How long a send may wait for the broker to take a message; default 5 s. Negative: no limit.
+ * Mostly it waits for room: no more than 256 messages (more at a broker that is far away) and 64
+ * MiB of them are unconfirmed at a time. One that gets none by then fails with CTASK_EBLOCKED, as
+ * it does under the broker's alarm for memory or disk. */
 CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds);
 
 /* ---- Sending --------------------------------------------------------------------------------- */
@@ -182,10 +187,10 @@ struct ctask_options {
     (&(struct ctask_options){.size = sizeof(struct ctask_options), __VA_ARGS__})
 
 /* Sends task `name` with JSON args (an array, or NULL for none) and kwargs (an object, or NULL).
- * Consumes both; copies strings. o NULL: defaults. Waits at most publish_timeout. Names, ids and
- * queues are UTF-8 of 1 to 255 bytes without control characters, else CTASK_EINVAL; an argument
- * nests at most 126 levels, else CTASK_EINVAL too; all together have at most 15 MiB as JSON, else
- * CTASK_ETOOBIG. */
+ * Consumes both; copies strings. o NULL: defaults. Waits at most publish_timeout, as
+ * ctask_set_publish_timeout says. Names, ids and queues are UTF-8 of 1 to 255 bytes without control
+ * characters, else CTASK_EINVAL; an argument nests at most 126 levels, else CTASK_EINVAL too; all
+ * together have at most 15 MiB as JSON, else CTASK_ETOOBIG. */
 CTASK_API struct ctask_result *ctask_send_json(struct ctask_client *c,
                                                const struct ctask_options *o, const char *name,
                                                json_t *args, json_t *kwargs) CTASK_MUST_USE;
