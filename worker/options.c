@@ -38,8 +38,8 @@ static const struct argp_option table[] = {
     {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
     {"loglevel", 'l', "LEVEL", 0, "error, warning, info (default) or debug: a line a task", 1},
     {"prefetch", KEY_PREFETCH, "N|auto", 0,
-     "Deliveries to hold at a time; auto (default) holds a tenth of a second of work, and nothing "
-     "beyond what runs while tasks take longer than a second",
+     "Deliveries to hold at a time; auto (default) holds a tenth of a second of work, more if "
+     "confirms are slow, and nothing beyond what runs while tasks take longer than a second",
      2},
     {"queue-type", KEY_TYPE, "classic|quorum", 0,
      "What a queue is declared as that does not exist yet; one that does is used as it is "
