@@ -3,17 +3,13 @@
 #define WIRE_BODY_H
 
 #include "base/buf.h"
-
-#include <jansson.h>
+#include "wire/message.h"
 
 #define BODY_DEPTH_MAX (JSON_DEPTH_MAX - 1) /* a level may come around it */
 
 /* Appends j as compact text. False when out of memory, over max bytes or nested deeper than
  * BODY_DEPTH_MAX, which nobody would read: *out is as it was. */
 bool body_append(const json_t *j, size_t max, struct buf *out);
-/* The same with a depth of its own. */
-bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);
-
 /* The same, nested at most `depth` levels. */
 bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);
 /* Appends v in decimal. False when out of memory. */
