@@ -3,6 +3,7 @@
 #include "client/inside.h"
 
 #include "base/utf8.h"
+#include "wire/body.h"
 #include "wire/message.h"
 
 #define USUAL 1024 /* bytes of properties, and of a body: more costs an allocation */

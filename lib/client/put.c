@@ -2,7 +2,7 @@
  * message is full of them. */
 #include "client/map.h"
 
-#include "wire/body.h"
+#include "wire/json.h"
 
 #include <stdlib.h>
 
@@ -95,7 +95,8 @@ static bool text_fits(struct ctask_map *m, const json_t *args)
 {
     if (m->item_count > 0 && !buf_append(&m->items, ",", 1)) return false;
     if (!args) return buf_append(&m->items, "[]", 2);
-    return json_is_array(args) && body_append_within(args, ITEM_DEPTH_MAX, CHUNK_BYTES, &m->items);
+    return json_is_array(args) &&
+           wire_json_append_within(args, ITEM_DEPTH_MAX, CHUNK_BYTES, &m->items);
 }
 
 static int put(struct ctask_map *m, json_t *args, json_t *kwargs, struct ctask_error *e)
@@ -126,9 +127,9 @@ static bool arg_append(struct buf *out, const struct ctask_arg *a)
     switch (a->kind) {
     case CTASK_NULL: return buf_append(out, "null", 4);
     case CTASK_BOOL: return a->v.b ? buf_append(out, "true", 4) : buf_append(out, "false", 5);
-    case CTASK_INT: return body_append_int(a->v.i, out);
-    case CTASK_UINT: return a->v.u <= INT64_MAX && body_append_int((int64_t)a->v.u, out);
-    case CTASK_TEXT: return a->v.s && body_append_text(bytes_text(a->v.s), out);
+    case CTASK_INT: return wire_json_append_int(a->v.i, out);
+    case CTASK_UINT: return a->v.u <= INT64_MAX && wire_json_append_int((int64_t)a->v.u, out);
+    case CTASK_TEXT: return a->v.s && wire_json_append_text(bytes_text(a->v.s), out);
     case CTASK_REAL:
     case CTASK_JSON:
     case CTASK_TAKE:

@@ -4,6 +4,7 @@
 #define TASK_CALL_H
 
 #include "task/registry.h"
+#include "wire/body.h"
 #include "wire/child.h"
 #include "wire/message.h"
 

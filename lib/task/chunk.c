@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "task/after.h"
 #include "task/relay.h"
-#include "wire/body.h"
 #include "wire/element.h"
+#include "wire/json.h"
 #include "wire/starmap.h"
 
 #define MOMENT 0.005             /* seconds of work in a message that goes on */
@@ -115,7 +115,7 @@ static void value_alone(struct chunk *k, struct note *n)
 static bool value_add(struct chunk *k)
 {
     size_t room = k->values.len < REPLY_MAX ? REPLY_MAX - k->values.len : 0;
-    return body_append_within(k->item.value, VALUE_DEPTH_MAX, room, &k->values);
+    return wire_json_append_within(k->item.value, VALUE_DEPTH_MAX, room, &k->values);
 }
 
 /* Item i did not return: it failed, or a message of its own has it from now on. */
@@ -242,7 +242,7 @@ static bool items_open(struct chunk *k, const struct ctask_call *t, struct buf *
         if (!bytes_equal(s.task, name))
             return fault_set(f, "InvalidTaskError", "the items are of %.*s and the header says %s",
                              BYTES_ARG(s.task), t->task->name);
-        if (!body_append(s.items, BUF_MAX, own))
+        if (!wire_json_append(s.items, BUF_MAX, own))
             return fault_set(f, "MemoryError", "out of memory");
         k->items = bytes_of(buf_head(own) + 1, own->len - 2);
     }

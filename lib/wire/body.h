@@ -1,24 +1,23 @@
-/* body.h - how JSON leaves this room, and a part of how it comes. */
+/* body.h - the body of a task message: [args, kwargs, embed]. This is for children and clients: a
+ * worker's parent never comes here. */
 #ifndef WIRE_BODY_H
 #define WIRE_BODY_H
 
-#include "base/buf.h"
-#include "wire/message.h"
+#include "wire/json.h"
 
-#define BODY_DEPTH_MAX (JSON_DEPTH_MAX - 1) /* a level may come around it */
+#define MESSAGE_BODY_MAX ((size_t)15 << 20) /* RabbitMQ refuses over 16 MiB from 4.0 on */
 
-/* Appends j as compact text. False when out of memory, over max bytes or nested deeper than
- * BODY_DEPTH_MAX, which nobody would read: *out is as it was. */
-bool body_append(const json_t *j, size_t max, struct buf *out);
-/* The same, nested at most `depth` levels. */
-bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out);
-/* Appends v in decimal. False when out of memory. */
-bool body_append_int(int64_t v, struct buf *out);
-/* Appends text as a JSON string. False when out of memory or if it is not UTF-8. */
-bool body_append_text(struct bytes text, struct buf *out);
-
-/* The value at the front of *text, which moves behind it; what follows is not read, but
- * may hold no NUL and not be nested deeper than `depth` either. NULL if there is none. */
-json_t *wire_json_front(struct bytes *text, size_t depth);
+struct message_body {
+    json_t *whole;         /* owns the rest */
+    json_t *args, *kwargs; /* borrowed: an array, an object */
+    json_t *embed;         /* the same: an object or null; NULL: nothing is to follow */
+};
+bool message_body_read(struct bytes body, struct message_body *b, struct fault *f);
+void message_body_done(struct message_body *b);
+/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory
+ * or json_unfit. */
+bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
+/* The same of arguments that are JSON text already. */
+bool message_body_put(struct bytes args, struct buf *out);
 
 #endif

@@ -2,7 +2,7 @@
 #include "wire/element.h"
 
 #include "wire/flat.h"
-#include "wire/message.h"
+#include "wire/json.h"
 
 static bool is_space(uint8_t c)
 {

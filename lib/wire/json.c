@@ -1,11 +1,89 @@
-/* json.c - values as compact JSON text, byte for byte as jansson writes them, whose writer keeps a
- * hash table of what it is inside of and passes each comma by a call. Here the limit of depth ends
- * a loop. See body.h. */
-#include "wire/body.h"
+/* json.c - see json.h. jansson reads. What is written is byte for byte as by jansson, whose writer
+ * keeps a hash table of what it is inside of and passes each comma by a call; here the limit of
+ * depth ends a loop. */
+#include "wire/json.h"
 
 #include "base/utf8.h"
-#include "wire/message.h"
 #include "wire/text.h"
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+/* How deeply a text is nested, followed piece by piece. */
+struct depth {
+    size_t now, most;
+    bool quoted, escaped;
+};
+
+/* jansson descends recursively, so depth is looked at before it sees the text. Strings are skipped
+ * as jansson reads them; where the two differ the text is no JSON and jansson stops there. Returns
+ * where the limit is passed, text.n if nowhere. */
+static size_t depth_exceeded(struct depth *d, struct bytes text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        if (d->quoted && !d->escaped) i += text_literal(bytes_rest(text, i));
+        if (i == text.n) break;
+        uint8_t c = text.p[i];
+        if (d->escaped) {
+            d->escaped = false;
+        } else if (d->quoted) {
+            d->escaped = c == '\\';
+            d->quoted = c != '"';
+        } else if (c == '"') {
+            d->quoted = true;
+        } else if (c == '[' || c == '{') {
+            if (++d->now > d->most) return i;
+        } else if (c == ']' || c == '}') {
+            if (d->now > 0) d->now--;
+        }
+    }
+    return text.n;
+}
+
+json_t *wire_json(struct bytes text, struct fault *f)
+{
+    if (text.n == 0) {
+        fault_set(f, "DecodeError", "not JSON: there is no text");
+        return NULL;
+    }
+    struct depth depth = {.most = JSON_DEPTH_MAX};
+    size_t deep = text.n <= depth.most ? text.n : depth_exceeded(&depth, text);
+    if (deep < text.n) {
+        fault_set(f, "DecodeError", "JSON nested deeper than %d at byte %zu", JSON_DEPTH_MAX, deep);
+        return NULL;
+    }
+    json_error_t e;
+    json_t *j = json_loadb((const char *)text.p, text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    if (!j)
+        fault_set(f, "DecodeError", "not JSON, line %d column %d (byte %d): %s", e.line, e.column,
+                  e.position, e.text);
+    return j;
+}
+
+json_t *wire_json_front(struct bytes *text, size_t depth)
+{
+    json_error_t e;
+    struct depth d = {.most = depth};
+    if (text->n == 0 || depth_exceeded(&d, *text) < text->n) return NULL;
+    if (memchr(text->p, 0, text->n)) return NULL; /* jansson's count of bytes misses some of them */
+    json_t *j = json_loadb((const char *)text->p, text->n,
+                           JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &e);
+    if (j) *text = bytes_rest(*text, (size_t)e.position);
+    return j;
+}
+
+static int depth_add(const char *p, size_t n, void *ctx)
+{
+    return depth_exceeded(ctx, bytes_of(p, n)) < n ? -1 : 0;
+}
+
+const char *json_unfit(const json_t *j)
+{
+    struct depth d = {.most = VALUE_DEPTH_MAX};
+    if (!j || json_dump_callback(j, depth_add, &d, JSON_ENCODE_ANY) == 0) return NULL;
+    return d.now > d.most ? "is nested too deeply" : "has no JSON form";
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 struct sink {
     struct buf *out;
@@ -18,8 +96,6 @@ static bool put(struct sink *s, const void *p, size_t n)
 {
     return n <= s->end && s->out->len <= s->end - n && buf_append(s->out, p, n);
 }
-
-/* ---- Numbers --------------------------------------------------------------------------------- */
 
 static bool integer_put(struct sink *s, json_int_t v)
 {
@@ -38,8 +114,6 @@ static bool real_put(struct sink *s, const json_t *j)
     size_t n = json_dumpb(j, text, sizeof text, JSON_ENCODE_ANY);
     return n > 0 && n <= sizeof text && put(s, text, n);
 }
-
-/* ---- Text ------------------------------------------------------------------------------------ */
 
 static bool escape_put(struct sink *s, uint8_t c)
 {
@@ -64,8 +138,6 @@ static bool text_put(struct sink *s, struct bytes text)
     }
     return put(s, "\"", 1);
 }
-
-/* ---- Values ---------------------------------------------------------------------------------- */
 
 static bool array_put(struct sink *s, const json_t *j, size_t depth)
 {
@@ -108,7 +180,7 @@ static bool value_put(struct sink *s, const json_t *j, size_t depth)
     return false;
 }
 
-bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *out)
+bool wire_json_append_within(const json_t *j, size_t depth, size_t max, struct buf *out)
 {
     size_t before = out->len;
     struct sink s = {.out = out, .end = max < SIZE_MAX - before ? before + max : SIZE_MAX};
@@ -117,18 +189,18 @@ bool body_append_within(const json_t *j, size_t depth, size_t max, struct buf *o
     return false;
 }
 
-bool body_append(const json_t *j, size_t max, struct buf *out)
+bool wire_json_append(const json_t *j, size_t max, struct buf *out)
 {
-    return body_append_within(j, BODY_DEPTH_MAX, max, out);
+    return wire_json_append_within(j, JSON_DEPTH_WRITTEN, max, out);
 }
 
-bool body_append_int(int64_t v, struct buf *out)
+bool wire_json_append_int(int64_t v, struct buf *out)
 {
     struct sink s = {.out = out, .end = SIZE_MAX};
     return integer_put(&s, v);
 }
 
-bool body_append_text(struct bytes text, struct buf *out)
+bool wire_json_append_text(struct bytes text, struct buf *out)
 {
     size_t before = out->len;
     struct sink s = {.out = out, .end = SIZE_MAX};

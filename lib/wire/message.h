@@ -1,6 +1,6 @@
-/* message.h - Celery's task message, protocol 2: headers in the properties, [args, kwargs, embed]
- * in the body. Reading headers allocates nothing and never looks at the body, so a worker's parent
- * can do it; reading bodies is for children. Field names appear in lib/wire only. */
+/* message.h - Celery's task message, protocol 2: headers in the properties, the rest
+ * in the body (body.h). Reading headers allocates nothing and never looks at the body, so a
+ * worker's parent can do it. Field names appear in lib/wire only. */
 #ifndef WIRE_MESSAGE_H
 #define WIRE_MESSAGE_H
 
@@ -69,37 +69,14 @@ struct send {
  * False when out of memory or id or reply_to are over 255 bytes. */
 bool message_write(const struct send *s, struct buf *props);
 
-/* ---- Bodies ---------------------------------------------------------------------------------- */
+/* ---- Delays ---------------------------------------------------------------------------------- */
 
-#define JSON_DEPTH_MAX 128
-#define VALUE_DEPTH_MAX 126 /* of one argument or result, which a message has within two levels */
-#define MESSAGE_BODY_MAX ((size_t)15 << 20) /* RabbitMQ refuses over 16 MiB from 4.0 on */
-#define MESSAGE_DELAY_MAX ((1 << 28) - 1)   /* seconds; what Celery's delay queues can count */
-#define MESSAGE_DELAY_MIN 3                 /* seconds; so short waits are a worker's affair */
+#define MESSAGE_DELAY_MAX ((1 << 28) - 1) /* seconds; what Celery's delay queues can count */
+#define MESSAGE_DELAY_MIN 3               /* seconds; so short waits are a worker's affair */
 
 /* How many whole seconds a message that is to run in so many spends in the broker's delay queues,
  * at most MESSAGE_DELAY_MAX; 0: none. What is left a worker waits, by its eta. */
 uint32_t message_delay(double seconds);
-
-/* Any JSON text with our limits: depth 128, integers of 64 bits, UTF-8. New reference, or NULL with
- * *f set (DecodeError). */
-json_t *wire_json(struct bytes text, struct fault *f);
-/* Why a message cannot carry j: "is nested too deeply" (VALUE_DEPTH_MAX), "has no JSON form"; NULL
- * if it can, but for its size. NULL is nothing. */
-const char *json_unfit(const json_t *j);
-
-struct message_body {
-    json_t *whole;         /* owns the rest */
-    json_t *args, *kwargs; /* borrowed: an array, an object */
-    json_t *embed;         /* the same: an object or null; NULL: nothing is to follow */
-};
-bool message_body_read(struct bytes body, struct message_body *b, struct fault *f);
-void message_body_done(struct message_body *b);
-/* Appends [args, kwargs, embed of nulls]; borrows both, NULL for none. False when out of memory
- * or json_unfit. */
-bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *out);
-/* The same of arguments that are JSON text already. */
-bool message_body_put(struct bytes args, struct buf *out);
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 

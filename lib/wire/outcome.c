@@ -33,7 +33,7 @@ static bool seconds_write(double seconds, struct buf *out)
     int64_t ns = llround(seconds * 1e9), rest = ns % 1000000000;
     for (size_t i = n - 1; i > 0; i--, rest /= 10) fraction[i] = (char)('0' + rest % 10);
     while (n > 2 && fraction[n - 1] == '0') n--;
-    return body_append_int(ns / 1000000000, out) && buf_append(out, fraction, n);
+    return wire_json_append_int(ns / 1000000000, out) && buf_append(out, fraction, n);
 }
 
 /* Python finds its waiter by either of the two, so they are one. */
@@ -45,7 +45,7 @@ static struct bytes outcome_id(const struct message *m)
 bool outcome_rest_write(const struct message *m, double runtime, bool redelivered, struct buf *out)
 {
     bool ok = buf_text(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
-              body_append_text(outcome_id(m), out);
+              wire_json_append_text(outcome_id(m), out);
     if (runtime > 0) ok = ok && buf_text(out, ",\"runtime\":") && seconds_write(runtime, out);
     if (redelivered) ok = ok && buf_text(out, ",\"redelivered\":true");
     return ok;
@@ -58,7 +58,7 @@ static bool body_write(const struct message *m, const struct outcome *o, struct 
     json_t *result = outcome_result(o);
     bool ok = buf_text(out, "{\"status\":\"") && buf_text(out, o->state) &&
               buf_text(out, "\",\"result\":") &&
-              body_append_within(result, VALUE_DEPTH_MAX, MESSAGE_BODY_MAX, out) &&
+              wire_json_append_within(result, VALUE_DEPTH_MAX, MESSAGE_BODY_MAX, out) &&
               outcome_rest_write(m, o->runtime, o->redelivered, out) && buf_text(out, "}") &&
               out->len - before <= MESSAGE_BODY_MAX;
     if (!ok) out->len = before;

@@ -5,8 +5,8 @@
  * the value itself becomes a json_t. */
 #include "wire/outcome.h"
 
-#include "wire/body.h"
 #include "wire/flat.h"
+#include "wire/json.h"
 #include "wire/text.h"
 
 #include <math.h>

@@ -1,7 +1,6 @@
 /* starmap.c - see starmap.h. */
 #include "wire/starmap.h"
 
-#include "wire/body.h"
 #include "wire/element.h"
 
 #include <math.h>
@@ -63,7 +62,7 @@ void part_write(char out[PART_SIZE], struct bytes whole, size_t first, size_t co
 
 bool starmap_begin(struct bytes task, struct buf *out)
 {
-    return buf_text(out, "[[],{\"task\":{\"task\":") && body_append_text(task, out) &&
+    return buf_text(out, "[[],{\"task\":{\"task\":") && wire_json_append_text(task, out) &&
            buf_text(out, ",\"args\":[],\"kwargs\":{},\"options\":{},\"subtask_type\":null,"
                          "\"immutable\":false},\"it\":[");
 }
@@ -113,7 +112,7 @@ bool note_write(struct buf *notes, const struct note *n)
         json_object_update_missing_new(j, json_pack("{s:s, s:o}", "status", STATE_FAILURE, "result",
                                                     fault_to_json(&n->fault)));
     if (j && n->runtime > 0) json_object_set_new(j, "runtime", json_real(n->runtime));
-    bool ok = j && (notes->len == 0 || buf_text(notes, ",")) && body_append(j, BUF_MAX, notes);
+    bool ok = j && (notes->len == 0 || buf_text(notes, ",")) && wire_json_append(j, BUF_MAX, notes);
     json_decref(j);
     return ok;
 }
@@ -144,7 +143,7 @@ bool starmap_reply_write(const struct message *m, size_t count, struct bytes val
                          struct buf *body)
 {
     return buf_text(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
-           buf_text(body, "],\"count\":") && body_append_int((int64_t)count, body) &&
+           buf_text(body, "],\"count\":") && wire_json_append_int((int64_t)count, body) &&
            outcome_rest_write(m, runtime, redelivered, body) && buf_text(body, ",\"result\":[") &&
            buf_bytes_append(body, values) && buf_text(body, "]}") &&
            body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
@@ -195,7 +194,7 @@ bool starmap_reply_read(struct bytes body, struct starmap_reply *r, struct fault
     if (listed_read(body, r)) return true;
     if (!reply_read(body, &r->reply, f)) return false;
     if (!r->reply.success || !json_is_array(r->reply.result)) return true;
-    if (!body_append(r->reply.result, BUF_MAX, &r->text)) {
+    if (!wire_json_append(r->reply.result, BUF_MAX, &r->text)) {
         starmap_reply_done(r);
         return fault_set(f, "MemoryError", "out of memory");
     }

@@ -17,6 +17,7 @@
 #ifndef WIRE_STARMAP_H
 #define WIRE_STARMAP_H
 
+#include "wire/body.h"
 #include "wire/outcome.h"
 
 #define TASK_STARMAP "celery.starmap"

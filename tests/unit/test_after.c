@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "support/jobs.h"
+#include "wire/body.h"
 
 #include <math.h>
 #include <pthread.h>

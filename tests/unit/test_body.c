@@ -1,7 +1,7 @@
 /* test_body.c - JSON within our limits or a sentence with a position, and bodies of three elements.
  */
 #include "support/cases.h"
-#include "wire/message.h"
+#include "wire/body.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* test_copy.c - messages published again: what stays as it was, byte for byte, what never travels
  * on, and what a copy says about itself. */
 #include "support/cases.h"
+#include "wire/body.h"
 #include "wire/message.h"
 
 #include <check.h>

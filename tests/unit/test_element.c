@@ -1,7 +1,7 @@
 /* test_element.c - lists as text: what their elements are, and that what is no list is found out.
  */
 #include "wire/element.h"
-#include "wire/message.h"
+#include "wire/json.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* test_message.c - task messages: those of Celery are read as they are meant, ours are written as
  * Celery reads them, and any other bytes have a defined outcome. */
 #include "support/cases.h"
+#include "wire/body.h"
 #include "wire/message.h"
 
 #include <check.h>

@@ -1,6 +1,7 @@
 /* test_outcome.c - results: those of Celery are read as they are meant, ours are written as Celery
  * reads them, and no bytes can make a reader say nothing. */
 #include "support/cases.h"
+#include "wire/json.h"
 #include "wire/outcome.h"
 
 #include <check.h>

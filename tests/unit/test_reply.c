@@ -1,7 +1,7 @@
 /* test_reply.c - the pass over a reply's bytes says what a full reader says, of whatever comes; and
  * what is written here is what jansson writes. SEED=n makes another run. */
 #include "base/utf8.h"
-#include "wire/body.h"
+#include "wire/json.h"
 #include "wire/outcome.h"
 #include "wire/text.h"
 
@@ -183,10 +183,11 @@ START_TEST(values_are_written_as_by_jansson)
         char *theirs = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
         size_t n = strlen(theirs);
         ck_assert(buf_append(&out, "front", 5));
-        ck_assert(body_append(j, n, &out));
+        ck_assert(wire_json_append(j, n, &out));
         ck_assert_uint_eq(out.len, 5 + n);
         ck_assert_mem_eq(buf_head(&out) + 5, theirs, n);
-        ck_assert(!body_append(j, n - 1, &out)); /* a byte too many, and nothing is left of it */
+        ck_assert(
+            !wire_json_append(j, n - 1, &out)); /* a byte too many, and nothing is left of it */
         ck_assert_uint_eq(out.len, 5 + n);
         free(theirs);
         json_decref(j);
@@ -220,14 +221,14 @@ START_TEST(what_has_no_json_form_is_not_written)
     json_array_append_new(bad[2], json_string_nocheck("\xed\xa0\x80"));
     json_object_set_new_nocheck(bad[3], "\xc0\xaf", json_null());
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        ck_assert(!body_append(bad[i], BUF_MAX, &out));
+        ck_assert(!wire_json_append(bad[i], BUF_MAX, &out));
         ck_assert_uint_eq(out.len, 0);
         json_decref(bad[i]);
     }
     json_t *loop = json_array(), *inner = json_array();
     json_array_append(loop, inner);
     json_array_append_new(inner, loop); /* in itself by way of another */
-    ck_assert(!body_append(loop, BUF_MAX, &out));
+    ck_assert(!wire_json_append(loop, BUF_MAX, &out));
     ck_assert_uint_eq(out.len, 0);
     json_array_clear(inner);
     json_decref(inner);
@@ -239,7 +240,7 @@ START_TEST(as_many_levels_as_a_reader_takes_are_written)
 {
     struct buf out = {0};
     json_t *j = json_array();
-    for (int levels = 1; levels < BODY_DEPTH_MAX; levels++) {
+    for (int levels = 1; levels < JSON_DEPTH_WRITTEN; levels++) {
         json_t *outer = levels % 2 ? json_array() : json_object();
         if (levels % 2)
             json_array_append_new(outer, j);
@@ -247,9 +248,9 @@ START_TEST(as_many_levels_as_a_reader_takes_are_written)
             json_object_set_new(outer, "a", j);
         j = outer;
     }
-    ck_assert(body_append(j, BUF_MAX, &out));
+    ck_assert(wire_json_append(j, BUF_MAX, &out));
     json_t *one_more = json_pack("[o]", j);
-    ck_assert(!body_append(one_more, BUF_MAX, &out));
+    ck_assert(!wire_json_append(one_more, BUF_MAX, &out));
     json_decref(one_more);
     buf_done(&out);
 }
