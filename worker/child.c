@@ -2,6 +2,7 @@
  * holds no descriptor of the parent's but its own ends (ends.h); above all not the broker's
  * sockets, which would keep the session of a killed parent open. */
 #include "task/run.h"
+#include "transport/uplink.h"
 #include "worker/batch.h"
 #include "worker/hygiene.h"
 #include "worker/worker.h"
@@ -160,7 +161,7 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
     struct job j;
     if (!job_read(f->payload, &j)) return false;
     buf_clear(out);
-    child_frame_stamp(f->nonce);
+    uplink_stamp(f->nonce);
     bool ok = f->type == CHILD_BURY
                   ? task_bury(&j, out)
                   : task_run(&w->registry, l, &j, out) && hygiene_report(l, more, out);
@@ -171,7 +172,7 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
         sign_write(&output, CHILD_OUTPUT);
         ok = put_before(out, &output) && ok;
     }
-    if (!ok || !child_frame_send(l, out)) return false;
+    if (!ok || !uplink_send(l, out)) return false;
     if (printed) await_reader();
     return true;
 }

@@ -9,6 +9,7 @@
 #include "task/backoff.h"
 #include "task/params.h"
 #include "task/run.h"
+#include "transport/uplink.h"
 #include "wire/outcome.h"
 
 #include <signal.h>
@@ -142,7 +143,7 @@ static int progress_send(struct ctask_call *t, json_t *report, struct ctask_erro
     p.body = buf_bytes(&body);
     if (!publish_write(&frame, &p))
         rc = error_set(e, CTASK_ENOMEM, "out of memory");
-    else if (!child_frame_send(t->line, &frame))
+    else if (!uplink_send(t->line, &frame))
         rc = error_set(e, CTASK_ECONN, "the worker is gone");
 done:
     buf_done(&props);

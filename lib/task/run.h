@@ -2,6 +2,7 @@
 #ifndef TASK_RUN_H
 #define TASK_RUN_H
 
+#include "base/line.h"
 #include "task/registry.h"
 #include "wire/child.h"
 

@@ -3,6 +3,7 @@
  * does not read; that is its back-pressure. A parent that is gone ends the child by other means. */
 #include "base/list.h"
 #include "transport/transport.h"
+#include "transport/uplink.h"
 #include "wire/child.h"
 
 #include <stdlib.h>
@@ -31,7 +32,7 @@ static int relay_publish(struct transport *x, const struct publish *p)
     if (p->spool >= 0) return CTASK_EINVAL;
     buf_clear(&r->frame);
     if (!publish_write(&r->frame, &posted)) return CTASK_ETOOBIG;
-    return child_frame_send(r->up, &r->frame) ? CTASK_OK : CTASK_ECLOSED;
+    return uplink_send(r->up, &r->frame) ? CTASK_OK : CTASK_ECLOSED;
 }
 
 static bool relay_flush(struct transport *x)

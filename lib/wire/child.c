@@ -1,14 +1,12 @@
 /* child.c - see child.h. Writers and readers stand side by side, in the same order of fields. */
 #include "wire/child.h"
 
-#include "base/process.h"
 #include "wire/message.h"
 #include "wire/outcome.h"
 #include "wire/text.h"
 
 #include <assert.h>
 #include <math.h>
-#include <pthread.h>
 
 #define SHORT_MAX 255 /* AMQP short strings: names of queues, exchanges and keys */
 
@@ -44,36 +42,10 @@ static void header_stamp(uint8_t header[CHILD_HEADER], uint64_t nonce)
     for (int i = 0; i < 8; i++) header[5 + i] = (uint8_t)(nonce >> (56 - 8 * i));
 }
 
-static uint64_t stamp;
-static pid_t stamped; /* who may speak: not a process that a task has forked */
-
-void child_frame_stamp(uint64_t nonce)
+void child_frames_stamp(struct buf *frames, uint64_t nonce)
 {
-    stamp = nonce;
-    stamped = process_id();
-}
-
-/* The parent does not read while too much of a task is unconfirmed. */
-static bool line_put_all(struct line *l, struct bytes s)
-{
-    while (s.n > 0) {
-        size_t n = line_put(l, s.p, s.n);
-        s = bytes_of(s.p + n, s.n - n);
-        if (s.n > 0 && !line_wait(l, false, true)) return false;
-    }
-    return true;
-}
-
-bool child_frame_send(struct line *l, const struct buf *frames)
-{
-    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-    if (stamped && process_id() != stamped) return false;
-    pthread_mutex_lock(&one_at_a_time);
     for (size_t at = 0; at < frames->len; at += child_frame_size(buf_head(frames) + at))
-        header_stamp(buf_head(frames) + at, stamp);
-    bool sent = line_put_all(l, buf_bytes(frames));
-    pthread_mutex_unlock(&one_at_a_time);
-    return sent;
+        header_stamp(buf_head(frames) + at, nonce);
 }
 
 /* Returns where the frame starts, for frame_end. */

@@ -8,7 +8,6 @@
 #define WIRE_CHILD_H
 
 #include "base/buf.h"
-#include "base/line.h"
 #include "wire/fault.h"
 
 enum child_frame_type {
@@ -66,19 +65,15 @@ uint64_t child_frame_nonce(const uint8_t header[CHILD_HEADER]);
 int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type *type,
                      struct bytes *payload);
 
-/* The nonce of the frames that this process sends from now on. */
-void child_frame_stamp(uint64_t nonce);
-/* Writes frames up, whole and together also when threads of a task write at once. Waits for room;
- * false when the
- * parent is gone meanwhile, and in a process that the task has forked. */
-bool child_frame_send(struct line *l, const struct buf *frames);
+/* Gives all of these frames, which are whole, that nonce. */
+void child_frames_stamp(struct buf *frames, uint64_t nonce);
 
 bool job_write(struct buf *out, enum child_frame_type type, const struct job *j);
 bool job_read(struct bytes payload, struct job *j);
 bool publish_write(struct buf *out, const struct posted *p);
 bool publish_read(struct bytes payload, struct posted *p);
 bool leave_write(struct buf *out, const char *why);
-/* OUTPUT or RESUME: it has no fields. */
+/* OUTPUT or RESUME, which have no fields. */
 bool sign_write(struct buf *out, enum child_frame_type type);
 /* DONE: messages are appended to *posted first with posted_append. */
 bool posted_append(struct buf *posted, const struct posted *p);

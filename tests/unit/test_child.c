@@ -214,17 +214,13 @@ START_TEST(a_frame_is_of_the_job_that_it_was_asked_for)
     ck_assert_int_eq(child_frame_next(start, j.nonce, &type, &payload), 0);
     ck_assert_int_eq(child_frame_next(start, 0, &type, &payload), -1);
 
-    struct line up, parents;
-    uint8_t header[CHILD_HEADER];
-    struct buf done = done_frame();
-    ck_assert(line_pair(&parents, &up));
-    child_frame_stamp(j.nonce);
-    ck_assert(child_frame_send(&up, &done));
-    ck_assert_int_eq(line_get(&parents, header, sizeof header), sizeof header);
-    ck_assert(child_frame_nonce(header) == j.nonce);
-    line_close(&up);
-    line_close(&parents);
-    buf_done(&done);
+    struct buf frames = done_frame();
+    size_t first = frames.len;
+    ck_assert(sign_write(&frames, CHILD_OUTPUT));
+    child_frames_stamp(&frames, j.nonce);
+    ck_assert(child_frame_nonce(buf_head(&frames)) == j.nonce);
+    ck_assert(child_frame_nonce(buf_head(&frames) + first) == j.nonce);
+    buf_done(&frames);
     buf_done(&b);
 }
 END_TEST

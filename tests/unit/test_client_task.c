@@ -3,6 +3,7 @@
  * parent is this test. */
 #include "client/client.h"
 
+#include "base/line.h"
 #include "wire/child.h"
 #include "wire/message.h"
 

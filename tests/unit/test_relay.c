@@ -1,5 +1,6 @@
 /* test_relay.c - what a running task sends goes up to the parent whole. */
 #include "transport/transport.h"
+#include "transport/uplink.h"
 #include "wire/child.h"
 
 #include <check.h>
@@ -54,6 +55,17 @@ START_TEST(a_message_is_one_frame_up)
 }
 END_TEST
 
+START_TEST(a_frame_has_the_number_of_the_job_that_is_stamped)
+{
+    uint8_t header[CHILD_HEADER];
+    uplink_stamp(0x0123456789abcdef);
+    ck_assert_int_eq(publish(), CTASK_OK);
+    ck_assert_int_eq(line_get(&parents, header, sizeof header), sizeof header);
+    ck_assert(child_frame_nonce(header) == 0x0123456789abcdef);
+    uplink_stamp(0);
+}
+END_TEST
+
 START_TEST(a_parent_that_is_gone_is_an_error_not_a_signal)
 {
     int rc;
@@ -68,6 +80,7 @@ int main(void)
     TCase *t = tcase_create("relay");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_message_is_one_frame_up);
+    tcase_add_test(t, a_frame_has_the_number_of_the_job_that_is_stamped);
     tcase_add_test(t, a_parent_that_is_gone_is_an_error_not_a_signal);
     Suite *s = suite_create("relay");
     suite_add_tcase(s, t);
