@@ -169,7 +169,7 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
     bool printed = unread_output() > 0;
     if (printed) {
         struct buf output = {.max = out->max + 1024};
-        sign_write(&output, CHILD_OUTPUT);
+        bare_frame_write(&output, CHILD_OUTPUT);
         ok = put_before(out, &output) && ok;
     }
     if (!ok || !uplink_send(l, out)) return false;

@@ -145,7 +145,7 @@ void jobs_take_back(struct worker *w, struct child *k, bool goes_on)
     }
     if (!goes_on) return;
     struct request *first = jobs_first(k);
-    if (!sign_write(&k->out, CHILD_RESUME)) abort();
+    if (!bare_frame_write(&k->out, CHILD_RESUME)) abort();
     if (begun == 0 && first) { /* the child drops it, so it is written again */
         jobs_take_first(k);
         k->given--;

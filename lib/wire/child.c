@@ -240,7 +240,7 @@ bool leave_write(struct buf *out, const char *why)
     return frame_end(out, start);
 }
 
-bool sign_write(struct buf *out, enum child_frame_type type)
+bool bare_frame_write(struct buf *out, enum child_frame_type type)
 {
     return frame_end(out, frame_begin(out, type));
 }

@@ -74,7 +74,7 @@ bool publish_write(struct buf *out, const struct posted *p);
 bool publish_read(struct bytes payload, struct posted *p);
 bool leave_write(struct buf *out, const char *why);
 /* OUTPUT or RESUME, which have no fields. */
-bool sign_write(struct buf *out, enum child_frame_type type);
+bool bare_frame_write(struct buf *out, enum child_frame_type type);
 /* DONE: messages are appended to *posted first with posted_append. */
 bool posted_append(struct buf *posted, const struct posted *p);
 bool done_write(struct buf *out, const struct done *d);
