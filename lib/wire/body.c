@@ -2,6 +2,7 @@
 #include "wire/body.h"
 
 #include "wire/flat.h"
+#include "wire/layout.h"
 
 #define HEAD_MAX 1024 /* bytes of arguments that are worth a copy */
 
@@ -14,7 +15,7 @@ static bool body_refuse(struct message_body *b, struct fault *f, const char *why
 /* Nothing follows most tasks. This is how ctask and Celery write that; whole it is an object of
  * four members for each of them to be made and freed. */
 static const char *const nothing_follows[] = {
-    ",{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]",
+    BODY_END,
     ", {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]",
 };
 
@@ -46,7 +47,7 @@ static bool plain_body_read(struct bytes body, struct message_body *b)
 static bool flat_body_read(struct bytes body, struct message_body *b)
 {
     json_t *args = flat_word_take(&body, "[") ? flat_list_take(&body) : NULL;
-    if (args && flat_word_take(&body, ",{}") && bytes_is(body, nothing_follows[0])) {
+    if (args && flat_word_take(&body, ",{}") && bytes_is(body, BODY_END)) {
         b->whole = json_pack("[o{}]", args);
         b->args = json_array_get(b->whole, 0);
         b->kwargs = json_array_get(b->whole, 1);
@@ -87,7 +88,7 @@ bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *ou
               (args ? wire_json_append(args, BUF_MAX, out) : buf_text(out, "[]")) &&
               buf_text(out, ",") &&
               (kwargs ? wire_json_append(kwargs, BUF_MAX, out) : buf_text(out, "{}")) &&
-              buf_text(out, nothing_follows[0]);
+              buf_text(out, BODY_END);
     if (!ok) out->len = before;
     return ok;
 }
@@ -95,5 +96,5 @@ bool message_body_write(const json_t *args, const json_t *kwargs, struct buf *ou
 bool message_body_put(struct bytes args, struct buf *out)
 {
     return buf_text(out, "[") && buf_bytes_append(out, args) && buf_text(out, ",{}") &&
-           buf_text(out, nothing_follows[0]);
+           buf_text(out, BODY_END);
 }

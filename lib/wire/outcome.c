@@ -2,6 +2,7 @@
 #include "wire/outcome.h"
 
 #include "wire/body.h"
+#include "wire/layout.h"
 
 #include <math.h>
 
@@ -44,10 +45,9 @@ static struct bytes outcome_id(const struct message *m)
 
 bool outcome_rest_write(const struct message *m, double runtime, bool redelivered, struct buf *out)
 {
-    bool ok = buf_text(out, ",\"traceback\":null,\"children\":[],\"task_id\":") &&
-              wire_json_append_text(outcome_id(m), out);
-    if (runtime > 0) ok = ok && buf_text(out, ",\"runtime\":") && seconds_write(runtime, out);
-    if (redelivered) ok = ok && buf_text(out, ",\"redelivered\":true");
+    bool ok = buf_text(out, REPLY_ID) && wire_json_append_text(outcome_id(m), out);
+    if (runtime > 0) ok = ok && buf_text(out, REPLY_RUNTIME) && seconds_write(runtime, out);
+    if (redelivered) ok = ok && buf_text(out, REPLY_REDELIVERED);
     return ok;
 }
 
@@ -56,8 +56,8 @@ static bool body_write(const struct message *m, const struct outcome *o, struct 
 {
     size_t before = out->len;
     json_t *result = outcome_result(o);
-    bool ok = buf_text(out, "{\"status\":\"") && buf_text(out, o->state) &&
-              buf_text(out, "\",\"result\":") &&
+    bool ok = buf_text(out, REPLY_STATUS) && buf_text(out, o->state) &&
+              buf_text(out, REPLY_RESULT) &&
               wire_json_append_within(result, VALUE_DEPTH_MAX, MESSAGE_BODY_MAX, out) &&
               outcome_rest_write(m, o->runtime, o->redelivered, out) && buf_text(out, "}") &&
               out->len - before <= MESSAGE_BODY_MAX;

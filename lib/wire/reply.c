@@ -7,6 +7,7 @@
 
 #include "wire/flat.h"
 #include "wire/json.h"
+#include "wire/layout.h"
 #include "wire/text.h"
 
 #include <math.h>
@@ -18,16 +19,15 @@
 static bool ours_read(struct bytes body, struct reply *r)
 {
     struct bytes id;
-    if (!flat_word_take(&body, "{\"status\":\"" STATE_SUCCESS "\",\"result\":")) return false;
+    if (!flat_word_take(&body, REPLY_STATUS STATE_SUCCESS REPLY_RESULT)) return false;
     r->result = flat_value_take(&body);
     if (!r->result) r->result = wire_json_front(&body, JSON_DEPTH_MAX - 1);
-    if (!r->result || !flat_word_take(&body, ",\"traceback\":null,\"children\":[],\"task_id\":") ||
-        !flat_string_take(&body, &id))
+    if (!r->result || !flat_word_take(&body, REPLY_ID) || !flat_string_take(&body, &id))
         return false;
     double runtime = 0;
-    if (flat_word_take(&body, ",\"runtime\":") && !flat_number_take(&body, &runtime)) return false;
+    if (flat_word_take(&body, REPLY_RUNTIME) && !flat_number_take(&body, &runtime)) return false;
     if (runtime > 0) r->runtime = runtime;
-    r->redelivered = flat_word_take(&body, ",\"redelivered\":true");
+    r->redelivered = flat_word_take(&body, REPLY_REDELIVERED);
     memcpy(r->state, STATE_SUCCESS, sizeof STATE_SUCCESS);
     return r->ready = r->success = bytes_is(body, "}");
 }

@@ -2,6 +2,7 @@
 #include "wire/starmap.h"
 
 #include "wire/element.h"
+#include "wire/layout.h"
 
 #include <math.h>
 
@@ -67,7 +68,7 @@ bool starmap_begin(struct bytes task, struct buf *out)
                          "\"immutable\":false},\"it\":[");
 }
 
-#define END "]},{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]"
+#define END "]}" BODY_END
 
 bool starmap_end(struct buf *out)
 {
@@ -142,9 +143,10 @@ bool starmap_reply_write(const struct message *m, size_t count, struct bytes val
                          struct bytes notes, double runtime, bool redelivered, struct buf *props,
                          struct buf *body)
 {
-    return buf_text(body, "{\"status\":\"SUCCESS\",\"items\":[") && buf_bytes_append(body, notes) &&
-           buf_text(body, "],\"count\":") && wire_json_append_int((int64_t)count, body) &&
-           outcome_rest_write(m, runtime, redelivered, body) && buf_text(body, ",\"result\":[") &&
+    return buf_text(body, REPLY_STATUS STATE_SUCCESS REPLY_ITEMS) &&
+           buf_bytes_append(body, notes) && buf_text(body, REPLY_COUNT) &&
+           wire_json_append_int((int64_t)count, body) &&
+           outcome_rest_write(m, runtime, redelivered, body) && buf_text(body, "," REPLY_LIST) &&
            buf_bytes_append(body, values) && buf_text(body, "]}") &&
            body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
 }
@@ -158,9 +160,9 @@ static bool begins_with(struct bytes s, const char *text)
 /* Finds the list of a reply that has it last. *head: what stands before it, without the comma. */
 static bool list_find(struct bytes body, struct bytes *head, struct bytes *list)
 {
-    static const char result[] = "\"result\":[";
+    static const char result[] = REPLY_LIST;
     struct bytes rest, member;
-    if (!begins_with(body, "{\"status\":\"SUCCESS\",\"items\":[") || body.p[body.n - 1] != '}' ||
+    if (!begins_with(body, REPLY_STATUS STATE_SUCCESS REPLY_ITEMS) || body.p[body.n - 1] != '}' ||
         body.p[body.n - 2] != ']')
         return false;
     rest = bytes_of(body.p + 1, body.n - 1);

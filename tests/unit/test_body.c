@@ -119,6 +119,28 @@ START_TEST(a_body_of_celery_is_read)
 }
 END_TEST
 
+START_TEST(the_end_of_a_body_of_ours_is_not_read)
+{
+    static const char *const rows[] = {"[1,true,\"x\"]", "[1.5,[2]]"}; /* flat and not */
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct message_body b;
+        struct buf written = {0}, put = {0};
+        struct fault f;
+        json_t *args = json_loads(rows[i], 0, NULL);
+        ck_assert(message_body_write(args, NULL, &written));
+        ck_assert(message_body_put(bytes_text(rows[i]), &put));
+        ck_assert(bytes_equal(buf_bytes(&written), buf_bytes(&put)));
+        ck_assert(message_body_read(buf_bytes(&written), &b, &f));
+        ck_assert(json_equal(b.args, args) && json_object_size(b.kwargs) == 0);
+        ck_assert_ptr_null(b.embed); /* an object of nulls, had it been read */
+        message_body_done(&b);
+        json_decref(args);
+        buf_done(&written);
+        buf_done(&put);
+    }
+}
+END_TEST
+
 START_TEST(a_body_is_three_elements)
 {
     static const struct {
@@ -226,6 +248,7 @@ int main(void)
     tcase_add_test(json, numbers_are_read_exactly_or_not_at_all);
     tcase_add_test(json, text_is_utf8_or_refused);
     tcase_add_test(json, nesting_is_refused_before_anything_descends);
+    tcase_add_test(body, the_end_of_a_body_of_ours_is_not_read);
     tcase_add_test(body, a_body_is_three_elements);
     tcase_add_test(body, arguments_are_read_as_by_jansson);
     tcase_add_test(body, bodies_cut_anywhere_are_refused);

@@ -119,6 +119,41 @@ START_TEST(replies_with_any_fault_are_read_as_by_jansson)
 }
 END_TEST
 
+static size_t allocations;
+
+static void *counted(size_t n)
+{
+    allocations++;
+    return malloc(n);
+}
+
+/* outcome.c and reply.c agree to the byte: jansson, which would read any other layout too, is asked
+ * for nothing. */
+START_TEST(a_success_of_ours_is_read_without_a_parser)
+{
+    struct message m = {.correlation_id = bytes_text("an-id")};
+    for (int full = 0; full < 2; full++) {
+        struct buf props = {0}, body = {0};
+        struct reply r;
+        struct fault f;
+        struct outcome o = {.state = STATE_SUCCESS,
+                            .result = json_true(),
+                            .runtime = full ? 0.25 : 0,
+                            .redelivered = full};
+        ck_assert(outcome_write(&m, &o, &props, &body));
+        json_set_alloc_funcs(counted, free);
+        bool read = reply_read(buf_bytes(&body), &r, &f);
+        json_set_alloc_funcs(malloc, free);
+        ck_assert(read && r.success && json_is_true(r.result));
+        ck_assert(r.runtime == o.runtime && r.redelivered == o.redelivered);
+        ck_assert_uint_eq(allocations, 0);
+        reply_done(&r);
+        buf_done(&props);
+        buf_done(&body);
+    }
+}
+END_TEST
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 static json_t *random_text(void)
@@ -261,6 +296,7 @@ int main(void)
     TCase *t = tcase_create("reply");
     tcase_add_test(t, replies_are_read_as_by_jansson);
     tcase_add_test(t, replies_with_any_fault_are_read_as_by_jansson);
+    tcase_add_test(t, a_success_of_ours_is_read_without_a_parser);
     tcase_add_test(t, values_are_written_as_by_jansson);
     tcase_add_test(t, the_literal_front_of_a_text_ends_at_the_first_odd_byte);
     tcase_add_test(t, what_has_no_json_form_is_not_written);
