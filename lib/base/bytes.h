@@ -39,6 +39,12 @@ static inline bool bytes_is(struct bytes a, const char *s)
     return bytes_equal(a, bytes_text(s));
 }
 
+static inline bool bytes_begins(struct bytes s, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return s.n >= n && memcmp(s.p, prefix, n) == 0;
+}
+
 /* Numbers in network order. */
 static inline uint16_t bytes_be16(const uint8_t *p)
 {

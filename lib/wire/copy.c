@@ -14,19 +14,13 @@ static bool is_one_of(struct bytes key, const char *const *names)
     return false;
 }
 
-static bool starts_with(struct bytes key, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return key.n >= n && memcmp(key.p, prefix, n) == 0;
-}
-
 /* What the broker wrote or obeys: with it a copy would be dropped, doubled or refused. */
 static bool is_brokers(struct bytes key)
 {
     static const char *const names[] = {
         "x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC", NULL};
-    return is_one_of(key, names) || starts_with(key, "x-first-death-") ||
-           starts_with(key, "x-last-death-");
+    return is_one_of(key, names) || bytes_begins(key, "x-first-death-") ||
+           bytes_begins(key, "x-last-death-");
 }
 
 /* What makes it a task for any worker. */
@@ -35,7 +29,7 @@ static bool is_essential(struct bytes key)
     static const char *const names[] = {
         "lang",    "task",    "id",        "root_id",     "group",         "parent_id", "eta",
         "expires", "retries", "timelimit", "group_index", "ignore_result", NULL};
-    return is_one_of(key, names) || starts_with(key, "x-ctask-");
+    return is_one_of(key, names) || bytes_begins(key, "x-ctask-");
 }
 
 static bool table_has(struct bytes table, struct bytes key)

@@ -12,9 +12,8 @@
 /* Just these bytes. */
 static inline bool flat_word_take(struct bytes *rest, const char *word)
 {
-    size_t n = strlen(word);
-    if (rest->n < n || memcmp(rest->p, word, n) != 0) return false;
-    *rest = bytes_rest(*rest, n);
+    if (!bytes_begins(*rest, word)) return false;
+    *rest = bytes_rest(*rest, strlen(word));
     return true;
 }
 

@@ -201,10 +201,8 @@ bool message_reply_sane(struct bytes reply_to)
     static const char *const prefixes[] = {"ctask.reply.", "amq.gen-", "amq.rabbitmq.reply-to."};
     if (!text_plain(reply_to)) return false;
     if (reply_allowed(reply_to)) return true;
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
-        size_t n = strlen(prefixes[i]);
-        if (reply_to.n > n && memcmp(reply_to.p, prefixes[i], n) == 0) return true;
-    }
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+        if (bytes_begins(reply_to, prefixes[i]) && reply_to.n > strlen(prefixes[i])) return true;
     if (reply_to.n != 36) return false;
     for (size_t i = 0; i < 36; i++)
         if (!isxdigit(reply_to.p[i]) && reply_to.p[i] != '-') return false;

@@ -151,22 +151,16 @@ bool starmap_reply_write(const struct message *m, size_t count, struct bytes val
            body->len <= MESSAGE_BODY_MAX && outcome_props_write(m, props);
 }
 
-static bool begins_with(struct bytes s, const char *text)
-{
-    size_t n = strlen(text);
-    return s.n >= n && memcmp(s.p, text, n) == 0;
-}
-
 /* Finds the list of a reply that has it last. *head: what stands before it, without the comma. */
 static bool list_find(struct bytes body, struct bytes *head, struct bytes *list)
 {
     static const char result[] = REPLY_LIST;
     struct bytes rest, member;
-    if (!begins_with(body, REPLY_STATUS STATE_SUCCESS REPLY_ITEMS) || body.p[body.n - 1] != '}' ||
+    if (!bytes_begins(body, REPLY_STATUS STATE_SUCCESS REPLY_ITEMS) || body.p[body.n - 1] != '}' ||
         body.p[body.n - 2] != ']')
         return false;
     rest = bytes_of(body.p + 1, body.n - 1);
-    while (!begins_with(rest, result))
+    while (!bytes_begins(rest, result))
         if (element_next(&rest, &member) != 1) return false;
     *head = bytes_of(body.p, (size_t)(rest.p - body.p) - 1);
     *list = bytes_of(rest.p + sizeof result - 1, rest.n - (sizeof result - 1) - 2);
