@@ -120,14 +120,9 @@ uint8_t *frame_room(struct buf *out, size_t n)
 void frame_seal(struct buf *out, uint8_t type, uint16_t channel, size_t n)
 {
     uint8_t *at = buf_head(out) + out->len;
-    const uint8_t head[7] = {type,
-                             (uint8_t)(channel >> 8),
-                             (uint8_t)channel,
-                             (uint8_t)(n >> 24),
-                             (uint8_t)(n >> 16),
-                             (uint8_t)(n >> 8),
-                             (uint8_t)n};
-    memcpy(at, head, sizeof head);
+    at[0] = type;
+    bytes_put_be16(at + 1, channel);
+    bytes_put_be32(at + 3, (uint32_t)n);
     at[7 + n] = AMQP_FRAME_END;
     buf_added(out, n + FRAME_OVERHEAD);
 }
@@ -136,7 +131,7 @@ bool frame_method(struct buf *out, uint16_t channel, amqp_method_number_t id, vo
 {
     uint8_t *at = frame_room(out, METHOD_MAX);
     if (!at) return false;
-    for (int i = 0; i < 4; i++) at[i] = (uint8_t)(id >> (24 - 8 * i));
+    bytes_put_be32(at, id);
     int n = amqp_encode_method(id, args, (amqp_bytes_t){METHOD_MAX - 4, at + 4});
     if (n < 0) return false;
     frame_seal(out, AMQP_FRAME_METHOD, channel, (size_t)n + 4);
@@ -169,7 +164,7 @@ bool frame_header(struct buf *out, uint16_t channel, uint64_t body_size, struct 
     if (!at) return false;
     memset(at, 0, 4);
     at[1] = AMQP_BASIC_CLASS;
-    for (int i = 0; i < 8; i++) at[4 + i] = (uint8_t)(body_size >> (56 - 8 * i));
+    bytes_put_be64(at + 4, body_size);
     memcpy(at + HEADER_FIXED, props.p, props.n);
     frame_seal(out, AMQP_FRAME_HEADER, channel, HEADER_FIXED + props.n);
     return true;

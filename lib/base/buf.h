@@ -78,17 +78,21 @@ static inline bool buf_u8(struct buf *b, uint8_t v)
 }
 static inline bool buf_u16(struct buf *b, uint16_t v)
 {
-    uint8_t x[2] = {(uint8_t)(v >> 8), (uint8_t)v};
+    uint8_t x[2];
+    bytes_put_be16(x, v);
     return buf_append(b, x, sizeof x);
 }
 static inline bool buf_u32(struct buf *b, uint32_t v)
 {
-    uint8_t x[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
+    uint8_t x[4];
+    bytes_put_be32(x, v);
     return buf_append(b, x, sizeof x);
 }
 static inline bool buf_u64(struct buf *b, uint64_t v)
 {
-    return buf_u32(b, (uint32_t)(v >> 32)) && buf_u32(b, (uint32_t)v);
+    uint8_t x[8];
+    bytes_put_be64(x, v);
+    return buf_append(b, x, sizeof x);
 }
 void buf_consume(struct buf *b, size_t n);
 /* Empties it, keeping its memory. */

@@ -67,6 +67,24 @@ static inline uint64_t bytes_be64(const uint8_t *p)
     return be64toh(x);
 }
 
+static inline void bytes_put_be16(uint8_t *p, uint16_t x)
+{
+    x = htobe16(x);
+    memcpy(p, &x, sizeof x);
+}
+
+static inline void bytes_put_be32(uint8_t *p, uint32_t x)
+{
+    x = htobe32(x);
+    memcpy(p, &x, sizeof x);
+}
+
+static inline void bytes_put_be64(uint8_t *p, uint64_t x)
+{
+    x = htobe64(x);
+    memcpy(p, &x, sizeof x);
+}
+
 /* For printf("%.*s", BYTES_ARG(b)). */
 #define BYTES_ARG(b) (int)(b).n, (const char *)(b).p
 

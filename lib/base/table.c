@@ -209,8 +209,7 @@ static void number_put(struct buf *b, double v)
     } else {
         memcpy(&bits, &v, sizeof bits);
         buf_u8(b, 'd');
-        buf_u32(b, (uint32_t)(bits >> 32));
-        buf_u32(b, (uint32_t)bits);
+        buf_u64(b, bits);
     }
 }
 

@@ -39,7 +39,7 @@ int child_frame_next(struct bytes stream, uint64_t nonce, enum child_frame_type 
 
 static void header_stamp(uint8_t header[CHILD_HEADER], uint64_t nonce)
 {
-    for (int i = 0; i < 8; i++) header[5 + i] = (uint8_t)(nonce >> (56 - 8 * i));
+    bytes_put_be64(header + 5, nonce);
 }
 
 void child_frames_stamp(struct buf *frames, uint64_t nonce)
@@ -65,12 +65,7 @@ static bool frame_end(struct buf *out, size_t start)
         out->len = start;
         return false;
     }
-    uint32_t n = (uint32_t)(out->len - start - CHILD_HEADER);
-    uint8_t *at = buf_head(out) + start;
-    at[0] = (uint8_t)(n >> 24);
-    at[1] = (uint8_t)(n >> 16);
-    at[2] = (uint8_t)(n >> 8);
-    at[3] = (uint8_t)n;
+    bytes_put_be32(buf_head(out) + start, (uint32_t)(out->len - start - CHILD_HEADER));
     return true;
 }
 

@@ -272,8 +272,7 @@ bool message_write(const struct send *s, struct buf *props)
     if (s->ignore_result) table_put_bool(props, "ignore_result", true);
     text_header(props, "origin", s->origin);
     if (props->failed) return false;
-    uint32_t n = (uint32_t)(props->len - start);
-    for (int i = 0; i < 4; i++) buf_head(props)[start - 4 + i] = (uint8_t)(n >> (24 - 8 * i));
+    bytes_put_be32(buf_head(props) + start - 4, (uint32_t)(props->len - start));
     return buf_u8(props, PERSISTENT) && short_put(props, s->id) &&
            (!reply || short_put(props, s->reply_to));
 }
