@@ -107,7 +107,7 @@ bool header_read(struct bytes payload, uint64_t *body_size, struct bytes *props)
 {
     if (payload.n < HEADER_FIXED + 2 || bytes_be16(payload.p) != AMQP_BASIC_CLASS) return false;
     *body_size = bytes_be64(payload.p + 4);
-    *props = bytes_of(payload.p + HEADER_FIXED, payload.n - HEADER_FIXED);
+    *props = bytes_rest(payload, HEADER_FIXED);
     return true;
 }
 

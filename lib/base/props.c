@@ -35,7 +35,7 @@ static bool number_take(struct bytes *rest, size_t width, uint64_t *v)
     if (width > rest->n) return false;
     *v = 0;
     for (size_t i = 0; i < width; i++) *v = *v << 8 | rest->p[i];
-    *rest = bytes_of(rest->p + width, rest->n - width);
+    *rest = bytes_rest(*rest, width);
     return true;
 }
 
@@ -45,7 +45,7 @@ static bool run_take(struct bytes *rest, size_t width, struct bytes *run)
     uint64_t n;
     if (!number_take(rest, width, &n) || n > rest->n) return false;
     *run = bytes_of(rest->p, n);
-    *rest = bytes_of(rest->p + n, rest->n - n);
+    *rest = bytes_rest(*rest, n);
     return true;
 }
 

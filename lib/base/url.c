@@ -16,7 +16,7 @@ static struct bytes split(struct bytes s, char c, struct bytes *after)
     *after = bytes_of(NULL, 0);
     if (!at) return s;
     size_t n = (size_t)(at - s.p);
-    *after = bytes_of(at + 1, s.n - n - 1);
+    *after = bytes_rest(s, n + 1);
     return bytes_of(s.p, n);
 }
 
@@ -73,7 +73,7 @@ static const char *scheme_parse(struct bytes *text, struct url *u)
         size_t n = strlen(schemes[i].text);
         if (text->n < n || strncasecmp((const char *)text->p, schemes[i].text, n) != 0) continue;
         u->tls = schemes[i].tls;
-        *text = bytes_of(text->p + n, text->n - n);
+        *text = bytes_rest(*text, n);
         return NULL;
     }
     return "does not begin with amqp:// or amqps://";
@@ -110,7 +110,7 @@ static const char *host_port_parse(struct bytes text, struct url *u)
     struct bytes host, after, port;
     bool bracketed = text.n > 0 && text.p[0] == '[';
     if (bracketed) {
-        host = split(bytes_of(text.p + 1, text.n - 1), ']', &after);
+        host = split(bytes_rest(text, 1), ']', &after);
         if (!after.p) return "has a [ without its ]";
         if (split(after, ':', &port).n > 0) return "has something between ] and the port";
     } else {
@@ -187,7 +187,7 @@ static const char *parse(struct bytes text, struct url *u)
     const uint8_t *at = text.n ? memrchr(text.p, '@', text.n) : NULL;
     if (at) {
         user = bytes_of(text.p, (size_t)(at - text.p));
-        text = bytes_of(at + 1, text.n - user.n - 1);
+        text = bytes_rest(text, user.n + 1);
     }
     wrong = user_parse(user, u);
     if (!wrong) wrong = host_port_parse(text, u);

@@ -47,12 +47,12 @@ bool utf8_is_text(struct bytes s)
 {
     while (s.n > 0) {
         if (s.n >= 8 && is_plain(s.p)) {
-            s = bytes_of(s.p + 8, s.n - 8);
+            s = bytes_rest(s, 8);
             continue;
         }
         size_t n = utf8_shown(s);
         if (n == 0) return false;
-        s = bytes_of(s.p + n, s.n - n);
+        s = bytes_rest(s, n);
     }
     return true;
 }

@@ -85,7 +85,7 @@ static const uint8_t *take(struct reader *r, size_t n)
         return nothing;
     }
     const uint8_t *p = r->rest.p;
-    r->rest = bytes_of(p + n, r->rest.n - n);
+    r->rest = bytes_rest(r->rest, n);
     return p;
 }
 

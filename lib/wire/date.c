@@ -69,7 +69,7 @@ char *date_write(double t, char out[DATE_SIZE])
 static bool take(struct bytes *s, char c)
 {
     if (s->n == 0 || s->p[0] != (uint8_t)c) return false;
-    *s = bytes_of(s->p + 1, s->n - 1);
+    *s = bytes_rest(*s, 1);
     return true;
 }
 
@@ -82,7 +82,7 @@ static bool take_number(struct bytes *s, size_t digits, int min, int max, int *o
         if (s->p[i] < '0' || s->p[i] > '9') return false;
         v = v * 10 + (s->p[i] - '0');
     }
-    *s = bytes_of(s->p + digits, s->n - digits);
+    *s = bytes_rest(*s, digits);
     *out = v;
     return v >= min && v <= max;
 }

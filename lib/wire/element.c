@@ -11,7 +11,7 @@ static bool is_space(uint8_t c)
 
 static struct bytes trimmed(struct bytes s)
 {
-    while (s.n > 0 && is_space(s.p[0])) s = bytes_of(s.p + 1, s.n - 1);
+    while (s.n > 0 && is_space(s.p[0])) s = bytes_rest(s, 1);
     while (s.n > 0 && is_space(s.p[s.n - 1])) s.n--;
     return s;
 }
@@ -42,7 +42,7 @@ int element_next(struct bytes *rest, struct bytes *one)
     }
     *one = trimmed(bytes_of(rest->p, i));
     bool more = i < rest->n;
-    *rest = bytes_of(rest->p + i + more, rest->n - i - more);
+    *rest = bytes_rest(*rest, i + more);
     return depth > 0 || one->n == 0 || (more && trimmed(*rest).n == 0) ? -1 : 1;
 }
 

@@ -134,7 +134,7 @@ static bool text_put(struct sink *s, struct bytes text)
         if (wide && n == 0) return false;
         if (!(n > 0 ? put(s, text.p, n) : escape_put(s, text.p[0]))) return false;
         if (n == 0) n = 1;
-        text = bytes_of(text.p + n, text.n - n);
+        text = bytes_rest(text, n);
     }
     return put(s, "\"", 1);
 }

@@ -15,7 +15,7 @@ static bool number_take(struct bytes *s, size_t *n)
     while (digits < s->n && s->p[digits] >= '0' && s->p[digits] <= '9' && v < PARTS_MAX)
         v = 10 * v + (size_t)(s->p[digits++] - '0');
     if (digits == 0 || (digits > 1 && s->p[0] == '0') || v >= PARTS_MAX) return false;
-    *s = bytes_of(s->p + digits, s->n - digits);
+    *s = bytes_rest(*s, digits);
     *n = v;
     return true;
 }
@@ -26,13 +26,13 @@ struct part part_read(struct bytes id)
     size_t colon = id.n;
     while (colon > 0 && id.p[colon - 1] != ':') colon--;
     if (colon < 2) return all;
-    struct bytes rest = bytes_of(id.p + colon, id.n - colon);
+    struct bytes rest = bytes_rest(id, colon);
     p.whole = bytes_of(id.p, colon - 1);
     if (!number_take(&rest, &p.first)) return all;
     if (rest.n == 0) return p;
     p.one = false;
     if (rest.p[0] != '+') return all;
-    rest = bytes_of(rest.p + 1, rest.n - 1);
+    rest = bytes_rest(rest, 1);
     return number_take(&rest, &p.count) && p.count > 0 && rest.n == 0 ? p : all;
 }
 
@@ -81,7 +81,7 @@ struct bytes starmap_items(struct bytes body, struct bytes task)
     struct buf begin = {0};
     bool same = starmap_begin(task, &begin) && body.n >= begin.len + end.n &&
                 memcmp(body.p, buf_head(&begin), begin.len) == 0 &&
-                bytes_equal(bytes_of(body.p + body.n - end.n, end.n), end);
+                bytes_equal(bytes_rest(body, body.n - end.n), end);
     struct bytes items = same ? bytes_of(body.p + begin.len, body.n - begin.len - end.n) : nothing;
     buf_done(&begin);
     return items;
@@ -159,11 +159,12 @@ static bool list_find(struct bytes body, struct bytes *head, struct bytes *list)
     if (!bytes_begins(body, REPLY_STATUS STATE_SUCCESS REPLY_ITEMS) || body.p[body.n - 1] != '}' ||
         body.p[body.n - 2] != ']')
         return false;
-    rest = bytes_of(body.p + 1, body.n - 1);
+    rest = bytes_rest(body, 1);
     while (!bytes_begins(rest, result))
         if (element_next(&rest, &member) != 1) return false;
     *head = bytes_of(body.p, (size_t)(rest.p - body.p) - 1);
-    *list = bytes_of(rest.p + sizeof result - 1, rest.n - (sizeof result - 1) - 2);
+    *list = bytes_rest(rest, sizeof result - 1);
+    list->n -= 2; /* ]} */
     return true;
 }
 

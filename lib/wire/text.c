@@ -55,7 +55,7 @@ void text_copy(char *out, size_t size, struct bytes s)
         else
             out[len] = '?';
         len += taken;
-        s = bytes_of(s.p + taken, s.n - taken);
+        s = bytes_rest(s, taken);
     }
     out[len] = '\0';
 }
