@@ -99,12 +99,10 @@ static bool put(struct sink *s, const void *p, size_t n)
 
 static bool integer_put(struct sink *s, json_int_t v)
 {
-    char text[24], *at = text + sizeof text;
-    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    do *--at = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
+    char text[24], *end = text + sizeof text;
+    char *at = text_decimal(end, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
     if (v < 0) *--at = '-';
-    return put(s, at, (size_t)(text + sizeof text - at));
+    return put(s, at, (size_t)(end - at));
 }
 
 /* How a real is written is a science, and jansson's. */

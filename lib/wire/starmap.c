@@ -3,13 +3,14 @@
 
 #include "wire/element.h"
 #include "wire/layout.h"
+#include "wire/text.h"
 
 #include <math.h>
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
 
-/* Takes a number without leading zeros off the front. */
-static bool number_take(struct bytes *s, size_t *n)
+/* Takes a number below PARTS_MAX without leading zeros off the front. */
+static bool count_take(struct bytes *s, size_t *n)
 {
     size_t v = 0, digits = 0;
     while (digits < s->n && s->p[digits] >= '0' && s->p[digits] <= '9' && v < PARTS_MAX)
@@ -28,33 +29,30 @@ struct part part_read(struct bytes id)
     if (colon < 2) return all;
     struct bytes rest = bytes_rest(id, colon);
     p.whole = bytes_of(id.p, colon - 1);
-    if (!number_take(&rest, &p.first)) return all;
+    if (!count_take(&rest, &p.first)) return all;
     if (rest.n == 0) return p;
     p.one = false;
     if (rest.p[0] != '+') return all;
     rest = bytes_rest(rest, 1);
-    return number_take(&rest, &p.count) && p.count > 0 && rest.n == 0 ? p : all;
+    return count_take(&rest, &p.count) && p.count > 0 && rest.n == 0 ? p : all;
 }
 
-/* By hand: it is done for every item that runs. */
-static char *number_put(char *out, size_t n)
+/* Returns where it ends. */
+static char *count_put(char *out, size_t n)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do digits[--at] = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    memcpy(out, digits + at, sizeof digits - at);
-    return out + (sizeof digits - at);
+    char text[20], *end = text + sizeof text, *at = text_decimal(end, n);
+    memcpy(out, at, (size_t)(end - at));
+    return out + (end - at);
 }
 
 void part_write(char out[PART_SIZE], struct bytes whole, size_t first, size_t count)
 {
     memcpy(out, whole.p, whole.n);
     out[whole.n] = ':';
-    char *end = number_put(out + whole.n + 1, first);
+    char *end = count_put(out + whole.n + 1, first);
     if (count > 0) {
         *end++ = '+';
-        end = number_put(end, count);
+        end = count_put(end, count);
     }
     *end = '\0';
 }

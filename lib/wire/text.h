@@ -1,4 +1,5 @@
-/* text.h - text that came over the wire. Nothing here trusts its input; all of it is total. */
+/* text.h - text that goes and comes over the wire. Nothing here trusts its input; all of it is
+ * total. */
 #ifndef WIRE_TEXT_H
 #define WIRE_TEXT_H
 
@@ -14,5 +15,13 @@ size_t text_literal(struct bytes s);
 /* Copies s into out (size bytes, always terminated) as UTF-8 without NUL: '?' stands for each byte
  * that is neither, and what does not fit is cut between two characters. */
 void text_copy(char *out, size_t size, struct bytes s);
+/* Writes v in decimal, at most 20 bytes of it, so that it ends before `end`; returns its start. By
+ * hand: it is done for every id and every number. */
+static inline char *text_decimal(char *end, uint64_t v)
+{
+    do *--end = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    return end;
+}
 
 #endif
