@@ -3,11 +3,10 @@
 
 enum kind { TEXT, TABLE, OCTET, STAMP };
 
-/* In the order of the wire: row i is announced by flag 0x8000 >> i. */
-static const struct property {
+static const struct row {
     enum kind kind;
     size_t value, has; /* where in struct props; TEXT needs no `has` */
-} properties[] = {
+} rows[PROP_COUNT] = {
 #define ROW_TEXT(field)                        \
     {                                          \
         TEXT, offsetof(struct props, field), 0 \
@@ -16,19 +15,25 @@ static const struct property {
     {                                                                            \
         kind, offsetof(struct props, field), offsetof(struct props, has_##field) \
     }
-    ROW_TEXT(content_type), ROW_TEXT(content_encoding),
-    ROW(TABLE, headers),    ROW(OCTET, delivery_mode),
-    ROW(OCTET, priority),   ROW_TEXT(correlation_id),
-    ROW_TEXT(reply_to),     ROW_TEXT(expiration),
-    ROW_TEXT(message_id),   ROW(STAMP, timestamp),
-    ROW_TEXT(type),         ROW_TEXT(user_id),
-    ROW_TEXT(app_id),       ROW_TEXT(cluster_id),
+    [PROP_CONTENT_TYPE] = ROW_TEXT(content_type),
+    [PROP_CONTENT_ENCODING] = ROW_TEXT(content_encoding),
+    [PROP_HEADERS] = ROW(TABLE, headers),
+    [PROP_DELIVERY_MODE] = ROW(OCTET, delivery_mode),
+    [PROP_PRIORITY] = ROW(OCTET, priority),
+    [PROP_CORRELATION_ID] = ROW_TEXT(correlation_id),
+    [PROP_REPLY_TO] = ROW_TEXT(reply_to),
+    [PROP_EXPIRATION] = ROW_TEXT(expiration),
+    [PROP_MESSAGE_ID] = ROW_TEXT(message_id),
+    [PROP_TIMESTAMP] = ROW(STAMP, timestamp),
+    [PROP_TYPE] = ROW_TEXT(type),
+    [PROP_USER_ID] = ROW_TEXT(user_id),
+    [PROP_APP_ID] = ROW_TEXT(app_id),
+    [PROP_CLUSTER_ID] = ROW_TEXT(cluster_id),
 #undef ROW
 #undef ROW_TEXT
 };
 
-#define PROPERTY_COUNT (sizeof properties / sizeof properties[0])
-#define FLAGS_KNOWN (0xffffu & ~(0xffffu >> PROPERTY_COUNT))
+#define FLAGS_KNOWN (0xffffu & ~(0xffffu >> PROP_COUNT))
 
 static bool number_take(struct bytes *rest, size_t width, uint64_t *v)
 {
@@ -49,7 +54,7 @@ static bool run_take(struct bytes *rest, size_t width, struct bytes *run)
     return true;
 }
 
-static bool property_take(struct bytes *rest, const struct property *row, struct props *out)
+static bool property_take(struct bytes *rest, const struct row *row, struct props *out)
 {
     void *value = (char *)out + row->value;
     bool *has = row->kind == TEXT ? &(bool){false} : (bool *)((char *)out + row->has);
@@ -72,8 +77,8 @@ const char *props_read(struct bytes raw, struct props *out)
     uint64_t flags;
     if (!number_take(&raw, 2, &flags)) return "the properties are cut short";
     if (flags & ~(uint64_t)FLAGS_KNOWN) return "the properties have unknown flags";
-    for (size_t i = 0; i < PROPERTY_COUNT; i++)
-        if (flags & 0x8000u >> i && !property_take(&raw, &properties[i], out))
+    for (size_t i = 0; i < PROP_COUNT; i++)
+        if (flags & PROP_FLAG(i) && !property_take(&raw, &rows[i], out))
             return "the properties are cut short";
     const char *wrong = table_check(out->headers);
     if (wrong) out->headers = bytes_of(NULL, 0);
@@ -81,14 +86,14 @@ const char *props_read(struct bytes raw, struct props *out)
     return wrong;
 }
 
-static bool property_is_set(const struct property *row, const struct props *p)
+static bool property_is_set(const struct row *row, const struct props *p)
 {
     const char *base = (const char *)p;
     if (row->kind == TEXT) return ((const struct bytes *)(base + row->value))->p != NULL;
     return *(const bool *)(base + row->has);
 }
 
-static bool property_append(struct buf *out, const struct property *row, const struct props *p)
+static bool property_append(struct buf *out, const struct row *row, const struct props *p)
 {
     const void *value = (const char *)p + row->value;
     const struct bytes *run = value;
@@ -104,10 +109,10 @@ static bool property_append(struct buf *out, const struct property *row, const s
 bool props_write(struct buf *out, const struct props *p)
 {
     unsigned flags = 0;
-    for (size_t i = 0; i < PROPERTY_COUNT; i++)
-        if (property_is_set(&properties[i], p)) flags |= 0x8000u >> i;
+    for (size_t i = 0; i < PROP_COUNT; i++)
+        if (property_is_set(&rows[i], p)) flags |= PROP_FLAG(i);
     if (!buf_u16(out, (uint16_t)flags)) return false;
-    for (size_t i = 0; i < PROPERTY_COUNT; i++)
-        if (flags & 0x8000u >> i && !property_append(out, &properties[i], p)) return false;
+    for (size_t i = 0; i < PROP_COUNT; i++)
+        if (flags & PROP_FLAG(i) && !property_append(out, &rows[i], p)) return false;
     return true;
 }

@@ -7,6 +7,27 @@
 
 #include "base/table.h"
 
+/* In the order of the wire. */
+enum property {
+    PROP_CONTENT_TYPE,
+    PROP_CONTENT_ENCODING,
+    PROP_HEADERS,
+    PROP_DELIVERY_MODE,
+    PROP_PRIORITY,
+    PROP_CORRELATION_ID,
+    PROP_REPLY_TO,
+    PROP_EXPIRATION,
+    PROP_MESSAGE_ID,
+    PROP_TIMESTAMP,
+    PROP_TYPE,
+    PROP_USER_ID,
+    PROP_APP_ID,
+    PROP_CLUSTER_ID,
+    PROP_COUNT
+};
+/* What announces a property that is set. */
+#define PROP_FLAG(property) (0x8000u >> (property))
+
 struct props {
     bool has_headers, has_delivery_mode, has_priority, has_timestamp;
     struct bytes content_type, content_encoding; /* n == 0 with p == NULL: not set */

@@ -229,9 +229,11 @@ static void limits_header(struct buf *b, const struct limits *l)
     if (l->hard > 0 || l->soft > 0) table_put_numbers(b, "timelimit", pair, 2);
 }
 
-/* Content type and encoding, headers, delivery mode, correlation id. */
-#define FLAGS 0xf400
-#define FLAG_REPLY_TO 0x0200
+/* What a task always has, in the order in which message_write puts it. props_write writes the same
+ * bytes: see test_message.c, a_head_is_what_props_write_makes_of_it. */
+#define FLAGS                                                                                    \
+    (PROP_FLAG(PROP_CONTENT_TYPE) | PROP_FLAG(PROP_CONTENT_ENCODING) | PROP_FLAG(PROP_HEADERS) | \
+     PROP_FLAG(PROP_DELIVERY_MODE) | PROP_FLAG(PROP_CORRELATION_ID))
 #define PERSISTENT 2
 
 /* The properties of a task that are always there, up to the length of its headers. */
@@ -241,7 +243,7 @@ static bool front_put(struct buf *props, bool reply)
                                   "application/json"
                                   "\x05"
                                   "utf-8";
-    return buf_u16(props, reply ? FLAGS | FLAG_REPLY_TO : FLAGS) &&
+    return buf_u16(props, (uint16_t)(reply ? FLAGS | PROP_FLAG(PROP_REPLY_TO) : FLAGS)) &&
            buf_append(props, type, sizeof type - 1) && buf_u32(props, 0);
 }
 

@@ -397,6 +397,7 @@ START_TEST(results_go_to_reply_queues_only)
                                          "celery",
                                          "ctask",
                                          "ctask.reply.",
+                                         "amq.gen-",
                                          "ctask.reply.a\nb",
                                          "11111111-2222-4333-8444-55555555555",
                                          "11111111-2222-4333-8444-5555555555555",
@@ -461,6 +462,32 @@ START_TEST(a_full_task_is_what_python_was_shown_to_read)
 }
 END_TEST
 
+/* message_write knows the properties' encoding by itself; props.c reads it, and writes it again. */
+START_TEST(a_head_is_what_props_write_makes_of_it)
+{
+    static const char *const addresses[] = {NULL, "", "ctask.reply.1"};
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        struct buf props = {0}, again = {0};
+        struct props p;
+        struct send s = {.task = "add",
+                         .id = ID,
+                         .reply_to = addresses[i],
+                         .origin = "gen7@host",
+                         .limits = {.hard = 2.5},
+                         .eta = 4102444799.25};
+        ck_assert(message_write(&s, &props));
+        ck_assert_pstr_eq(props_read(buf_bytes(&props), &p), NULL);
+        ck_assert(props_write(&again, &p));
+        ck_assert(bytes_equal(buf_bytes(&again), buf_bytes(&props)));
+        ck_assert(p.has_delivery_mode && p.delivery_mode == 2);
+        ck_assert(bytes_is(p.correlation_id, ID));
+        ck_assert(bytes_is(p.reply_to, addresses[i] ? addresses[i] : ""));
+        buf_done(&props);
+        buf_done(&again);
+    }
+}
+END_TEST
+
 START_TEST(without_memory_nothing_is_half_written)
 {
     struct buf body = {.max = 20};
@@ -503,6 +530,7 @@ int main(void)
     tcase_add_test(write, a_lean_task_is_what_python_was_shown_to_read);
     tcase_add_test(write, a_full_task_is_what_python_was_shown_to_read);
     tcase_add_test(write, time_limits_are_written_as_celery_reads_them);
+    tcase_add_test(write, a_head_is_what_props_write_makes_of_it);
     tcase_add_test(write, without_memory_nothing_is_half_written);
     suite_add_tcase(suite, read);
     suite_add_tcase(suite, odd);
