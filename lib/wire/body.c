@@ -19,9 +19,10 @@ static const char *const nothing_follows[] = {
     ", {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]",
 };
 
-/* Reads a body without the end that says so. False, and nothing is read, if it has another one or
- * is not sound: then all of it is looked at. The end cannot be inside of a string, since it would
- * close that and go on with a bare word. */
+/* Reads a body that ends in one of nothing_follows, without that end. False, and nothing is read,
+ * if it has another one or is not sound: then all of it is looked at. The end cannot be inside of a
+ * string, since it would close that and go on with a bare word. This is for what flat_body_read
+ * refuses: all of Celery's, which have spaces, and arguments that are named or not flat. */
 static bool plain_body_read(struct bytes body, struct message_body *b)
 {
     char head[HEAD_MAX];
@@ -43,7 +44,8 @@ static bool plain_body_read(struct bytes body, struct message_body *b)
     return false;
 }
 
-/* The same of positional arguments that are flat, which need no copy, however large they are. */
+/* The same of ours with positional arguments that are flat, which need no copy, however large they
+ * are. */
 static bool flat_body_read(struct bytes body, struct message_body *b)
 {
     json_t *args = flat_word_take(&body, "[") ? flat_list_take(&body) : NULL;

@@ -12,8 +12,7 @@
 
 #include <math.h>
 
-/* ---- As our workers write it ------------------------------------------------------------------
- */
+/* ---- As our workers write it ----------------------------------------------------------------- */
 
 /* A success as outcome.c writes it. False: it is something else, and *r is to be read in full. */
 static bool ours_read(struct bytes body, struct reply *r)
