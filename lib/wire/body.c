@@ -44,16 +44,24 @@ static bool plain_body_read(struct bytes body, struct message_body *b)
     return false;
 }
 
+/* One for all messages. NULL when out of memory. */
+static json_t *no_kwargs(void)
+{
+    static json_t *none;
+    if (!none) none = json_object();
+    return none;
+}
+
 /* The same of ours with positional arguments that are flat, which need no copy, however large they
  * are. */
 static bool flat_body_read(struct bytes body, struct message_body *b)
 {
     json_t *args = flat_word_take(&body, "[") ? flat_list_take(&body) : NULL;
     if (args && flat_word_take(&body, ",{}") && bytes_is(body, BODY_END)) {
-        b->whole = json_pack("[o{}]", args);
-        b->args = json_array_get(b->whole, 0);
-        b->kwargs = json_array_get(b->whole, 1);
-        return b->whole != NULL;
+        b->whole = b->args = args;
+        b->kwargs = no_kwargs();
+        if (b->kwargs) return true;
+        b->whole = b->args = NULL;
     }
     json_decref(args);
     return false;

@@ -13,7 +13,7 @@
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-enum kind { TEXT, DATE, COUNT, FLAG, LIMITS };
+enum kind { TEXT, DATE, COUNT, FLAG, LIMITS, SEEN };
 
 static const char *const kind_said[] = {
     [TEXT] = "text of at most 255 bytes without control characters",
@@ -45,6 +45,7 @@ static const struct header {
     HEADER("timelimit", LIMITS, true, limits),
     HEADER("retries", COUNT, true, retries),
     HEADER("ignore_result", FLAG, true, ignore_result),
+    HEADER("compression", SEEN, false, compression),
     HEADER("x-ctask-again", FLAG, false, again),
     HEADER("x-ctask-attempt", COUNT, false, attempt),
     HEADER("x-ctask-crashes", COUNT, false, crashes),
@@ -103,6 +104,7 @@ static bool value_read(enum kind kind, const struct field *f, void *value)
         *(bool *)value = f->i != 0;
         return true;
     case LIMITS: return limits_read(f, value);
+    case SEEN: *(struct bytes *)value = f->is_text ? f->text : bytes_text("?"); return true;
     }
     return false;
 }
@@ -130,18 +132,18 @@ static bool headers_read(struct bytes table, struct message *m, struct fault *f)
     return sound;
 }
 
-static bool content_check(const struct props *p, struct fault *f)
+static bool content_check(const struct message *m, struct fault *f)
 {
     static const char *const encodings[] = {"", "utf-8", "utf8", "us-ascii", "ascii"};
-    struct field field;
+    const struct props *p = &m->props;
     if (!bytes_is(p->content_type, "application/json"))
         return fault_set(f, "ContentDisallowed",
                          "the content type is '%.*s'; only application/json is understood",
                          BYTES_ARG(p->content_type));
-    if (table_find(p->headers, "compression", &field) && field.kind != 'V')
+    if (m->compression.p)
         return fault_set(f, "ContentDisallowed",
                          "the body is compressed (%.*s), which is not understood",
-                         BYTES_ARG(field.text));
+                         BYTES_ARG(m->compression));
     for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++)
         if (p->content_encoding.n == strlen(encodings[i]) &&
             (p->content_encoding.n == 0 || strncasecmp((const char *)p->content_encoding.p,
@@ -162,7 +164,7 @@ bool message_read(struct bytes props, struct message *m, struct fault *f)
     if (m->correlation_id.n == 0) m->correlation_id = m->id;
 
     if (wrong) return fault_set(f, "DecodeError", "the message's head is unsound: %s", wrong);
-    if (!content_check(&m->props, f)) return false;
+    if (!content_check(m, f)) return false;
     if (!sound) {
         *f = odd;
         return false;

@@ -22,7 +22,8 @@ struct message {
     struct bytes root_id, parent_id, group;
     struct bytes reply_to, correlation_id; /* properties; correlation_id falls back to id */
     struct bytes origin;
-    double eta, expires; /* seconds since 1970; 0: none */
+    struct bytes compression; /* of its body, as it came; p NULL: none */
+    double eta, expires;      /* seconds since 1970; 0: none */
     struct limits limits;
     int64_t retries;
     bool ignore_result;
