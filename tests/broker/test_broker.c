@@ -107,6 +107,25 @@ START_TEST(what_is_held_leaves_before_an_orderly_end)
 }
 END_TEST
 
+START_TEST(more_than_may_fly_leaves_before_an_orderly_end)
+{
+    peer_free(p);
+    p = peer_new(url, &(struct broker_config){.heartbeat = 10, .window = PEER_MESSAGES});
+    peer_ready(p, queue);
+    size_t many = p->b->out.flying_max + 50;
+    broker_hold(p->b, CLOCK_NEVER); /* so that none of them has left */
+    for (size_t i = 0; i < many; i++) ck_assert_int_eq(peer_publish(p, queue, (int)i), CTASK_OK);
+    broker_close(p->b);
+    peer_wait(p, BROKER_DOWN, 1);
+    peer_free(p);
+    p = peer_new(url, NULL);
+    peer_ready(p, queue);
+    p->ack = true;
+    broker_consume(p->b, queue, 1000);
+    peer_wait_taken(p, many);
+}
+END_TEST
+
 START_TEST(an_unroutable_message_lands_on_its_cookie)
 {
     peer_ready(p, queue);
@@ -461,6 +480,7 @@ int main(void)
     tcase_add_test(t, a_message_arrives_as_it_was_sent);
     tcase_add_test(t, what_is_held_leaves_when_it_may);
     tcase_add_test(t, what_is_held_leaves_before_an_orderly_end);
+    tcase_add_test(t, more_than_may_fly_leaves_before_an_orderly_end);
     tcase_add_test(t, an_unroutable_message_lands_on_its_cookie);
     tcase_add_test(t, a_message_to_a_missing_exchange_is_refused_and_its_neighbours_are_not);
     tcase_add_test(t, a_large_message_goes_through_in_pieces);
