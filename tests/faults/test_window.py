@@ -9,6 +9,7 @@ from bench import FaultProxy  # noqa: E402
 from harness import URL, BrokerTest, main, until  # noqa: E402
 
 TASKS = 500
+LONG, MIDDLING = 1.2, 0.25
 
 
 class Window(BrokerTest):
@@ -28,6 +29,26 @@ class Window(BrokerTest):
             proxy("pass")
             self.bus.results(*ids)
             self.assertEqual(worker.stop(), 0)
+
+    def held(self, worker):
+        """The most tasks that it had at a time, running or for a child."""
+        now = most = 0
+        for line in worker.log().splitlines():
+            now += line.endswith("new -> ready")
+            now -= line.endswith("running -> settling")
+            most = max(most, now)
+        return most
+
+    def test_one_waits_for_each_child_also_where_a_tenth_of_a_second_is_less(self):
+        """Without it a child that has ended a task waits until the broker has its ack."""
+        self.bus.declare(self.queue)
+        worker = self.worker("-c", "2", "-l", "debug")
+        # Of long ones none is held beyond what runs: the window is a new one afterwards.
+        self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [LONG]) for _ in range(2)])
+        self.assertEqual(self.held(worker), 2)
+        self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [MIDDLING]) for _ in range(16)])
+        self.assertGreaterEqual(self.held(worker), 4)
+        self.assertEqual(worker.stop(), 0)
 
 
 if __name__ == "__main__":
