@@ -351,12 +351,13 @@ class Clock:
         worker = Worker(env=clock.env)
         clock.move(3600, worker.pid)        # an hour passes; a worker turns its loop on SIGUSR1
         clock.move(0, worker.pid, wall=-60) # somebody sets the wall clock back
+        clock.stop()                        # what waits for a point in time waits for ever
     """
 
     def __init__(self):
         self.file = tempfile.NamedTemporaryFile()
         self.monotonic = self.wall = 0
-        self.file.write(bytes(16))
+        self.file.write(bytes(24))
         self.file.flush()
         self.env = preload("timewarp", CTASK_TIMEWARP=self.file.name)
 
@@ -371,5 +372,15 @@ class Clock:
         self.monotonic += int(seconds * 1e9)
         self.wall += int((seconds if wall is None else wall) * 1e9)
         os.pwrite(self.file.fileno(), struct.pack("=qq", self.monotonic, self.wall), 0)
+        if pid:
+            os.kill(pid, signal.SIGUSR1)
+
+    def stop(self):
+        """The monotonic clock stands still from now on, until goes_on()."""
+        os.pwrite(self.file.fileno(), struct.pack("=q", time.monotonic_ns() + self.monotonic), 16)
+
+    def goes_on(self, pid=None):
+        """From where it would be; then wakes pid."""
+        os.pwrite(self.file.fileno(), bytes(8), 16)
         if pid:
             os.kill(pid, signal.SIGUSR1)

@@ -1,7 +1,8 @@
 /* timewarp.c - LD_PRELOAD: the clocks of a process, moved by a test while it runs.
  *
- * CTASK_TIMEWARP names a file of two int64_t in host order: nanoseconds that are added to the
- * monotonic clocks (MONOTONIC, BOOTTIME and their kin), and to the wall clock. Children share it.
+ * CTASK_TIMEWARP names a file of three int64_t in host order: nanoseconds that are added to the
+ * monotonic clocks (MONOTONIC, BOOTTIME and their kin), and to the wall clock; and where MONOTONIC
+ * stands still, 0: it goes on. Children share it.
  * CPU clocks are left alone. What sleeps sleeps in real time: whoever moves a clock wakes the
  * sleeper, and what waits for a point in time inside of the C library (pthread_cond_timedwait)
  * is not moved. */
@@ -23,7 +24,7 @@ __attribute__((constructor)) static void offsets_map(void)
     const char *path = getenv("CTASK_TIMEWARP");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) return;
-    void *at = mmap(NULL, 2 * sizeof *offsets, PROT_READ, MAP_SHARED, fd, 0);
+    void *at = mmap(NULL, 3 * sizeof *offsets, PROT_READ, MAP_SHARED, fd, 0);
     if (at != MAP_FAILED) offsets = at;
     close(fd);
 }
@@ -45,7 +46,8 @@ static int64_t offset_of(clockid_t clock)
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
     if (syscall(SYS_clock_gettime, clock, t) != 0) return -1;
-    int64_t at = (int64_t)t->tv_sec * SECOND + t->tv_nsec + offset_of(clock);
+    int64_t still = offsets && clock == CLOCK_MONOTONIC ? offsets[2] : 0;
+    int64_t at = still ? still : (int64_t)t->tv_sec * SECOND + t->tv_nsec + offset_of(clock);
     t->tv_sec = at / SECOND;
     t->tv_nsec = at % SECOND;
     return 0;
