@@ -2,16 +2,19 @@
 the row, each task runs once, and its child and its worker live."""
 import collections
 import os
+import re
 import signal
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
+from bench import Clock  # noqa: E402
 from harness import BrokerTest, main, until  # noqa: E402
 
 POISON = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/poison.so")
 LARGE = 3 << 20
+MILLISECONDS = 3000  # in microseconds
 
 
 class Rows(BrokerTest):
@@ -21,15 +24,15 @@ class Rows(BrokerTest):
         os.close(handle)
         self.addCleanup(os.unlink, self.ledger)
 
-    def worker(self, *args):
-        return super().worker(*args, app="primes,demo," + POISON)
+    def worker(self, *args, **kwargs):
+        return super().worker(*args, app="primes,demo," + POISON, **kwargs)
 
-    def live(self, name):
-        return self.bus.send(self.queue, "poison.live", [self.ledger, name, 0])
+    def live(self, name, us=0):
+        return self.bus.send(self.queue, "poison.live", [self.ledger, name, us])
 
-    def warm(self):
+    def warm(self, us=0):
         """From here on tasks are known to be short."""
-        self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
+        self.bus.results(*[self.live("warm-%d" % i, us) for i in range(400)])
 
     def starts(self):
         with open(self.ledger) as f:
@@ -74,6 +77,47 @@ class Rows(BrokerTest):
         self.bus.results(*tasks, self.live("last"))
         self.assertEqual(set(self.starts().values()), {1})
         self.assertEqual(worker.stop(), 0)
+
+    def behind_a_long_one(self, worker, tasks):
+        """So many short tasks, one of them in a row behind another that ends when we let it. They end;
+        returns the long one and them."""
+        worker.signal(signal.SIGSTOP)  # so that it hears of all at once
+        long = self.bus.send(self.queue, "demo.stop", [])
+        short = [self.live("n%d" % i, MILLISECONDS) for i in range(tasks)]
+        until("they are with it", lambda: self.bus.depth(self.queue) == 0)
+        worker.signal(signal.SIGCONT)
+        self.bus.results(*short)
+        return long, short
+
+    def let_go_on(self, worker, long):
+        for child in worker.children():
+            os.kill(child, signal.SIGCONT)
+        self.assertEqual(self.bus.result(long)["status"], "SUCCESS")
+        self.assertEqual(set(self.starts().values()), {1})
+        self.assertEqual(worker.stop(), 0)
+
+    def test_one_of_some_milliseconds_does_not_stay_behind_a_long_one(self):
+        worker = self.worker("-c", "2", "--prefetch", "60", "-l", "debug")
+        self.warm(MILLISECONDS)
+        long, _ = self.behind_a_long_one(worker, 40)
+        ended = re.findall(r"id=(\S+) running -> settling", worker.log())
+        self.assertNotIn(long, ended)
+        back = re.findall(r"id=(\S+) running -> ready", worker.log())
+        self.assertNotEqual(back, [], "none was behind the long one")
+        self.assertNotEqual(back[0], ended[-1], "only when the other child had nothing else to do")
+        self.let_go_on(worker, long)
+
+    def test_one_of_some_milliseconds_goes_to_a_child_that_is_idle(self):
+        """At once, also if the one before it has not run for long."""
+        with Clock() as clock:
+            worker = self.worker("-c", "2", "--prefetch", "60", "-l", "debug", env=clock.env)
+            self.warm(MILLISECONDS)
+            clock.stop()
+            long, short = self.behind_a_long_one(worker, 5)
+            back = re.findall(r"id=(\S+) running -> ready", worker.log())
+            self.assertEqual(len([task for task in back if task in short]), 1)
+            clock.goes_on(worker.pid)
+            self.let_go_on(worker, long)
 
 
 if __name__ == "__main__":
