@@ -1,0 +1,102 @@
+"""Results of a busy worker gather to leave together. None waits that somebody may wait for alone, and none
+is lost or made twice when the worker leaves. While the clock stands still, what is held stays."""
+import collections
+import os
+import signal
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../support"))
+from bench import Clock  # noqa: E402
+from harness import BrokerTest, main, until  # noqa: E402
+
+POISON = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/poison.so")
+DONE, REST = 12, 30
+
+
+def stands(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+class Gather(BrokerTest):
+    def setUp(self):
+        super().setUp()
+        handle, self.ledger = tempfile.mkstemp(prefix="ctask-ledger-")
+        os.close(handle)
+        self.addCleanup(os.unlink, self.ledger)
+        self.clock = Clock()
+        self.addCleanup(self.clock.__exit__)
+
+    def worker(self, *args):
+        return super().worker("-c", "1", "-l", "debug", *args, app="demo," + POISON,
+                              env=self.clock.env)
+
+    def live(self, name):
+        return self.bus.send(self.queue, "poison.live", [self.ledger, name, 3000])
+
+    def starts(self):
+        with open(self.ledger) as f:
+            return collections.Counter(line.split()[0] for line in f)
+
+    def busy(self):
+        """A worker that has done DONE tasks and has REST more to do, whose child stands still: in a
+        moment that does not end."""
+        worker = self.worker("--prefetch", "100")
+        self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
+        self.clock.stop()
+        worker.signal(signal.SIGSTOP)  # so that it hears of all at once
+        done = [self.live("n%d" % i) for i in range(DONE)]
+        self.stopped = self.bus.send(self.queue, "demo.stop", [])
+        rest = [self.live("m%d" % i) for i in range(REST)]
+        until("they are with it", lambda: self.bus.depth(self.queue) == 0)
+        worker.signal(signal.SIGCONT)
+        for task in done:
+            worker.expect("id=%s running -> settling" % task)
+        return worker, done, rest
+
+    def let_go_on(self, worker):
+        child, = worker.children()
+        until("it stands still", lambda: stands(child))
+        os.kill(child, signal.SIGCONT)
+
+    def test_a_busy_worker_keeps_what_is_done_for_a_moment(self):
+        worker, done, rest = self.busy()
+        worker.signal(signal.SIGUSR1)
+        worker.expect("INFO .* received")
+        self.assertLess(self.bus.depth(self.bus.reply_to), DONE / 2)
+        self.clock.goes_on(worker.pid)
+        self.bus.results(*done)
+        self.let_go_on(worker)
+        self.bus.results(self.stopped, *rest)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_who_leaves_sends_what_it_has_kept(self):
+        worker, done, rest = self.busy()
+        worker.signal(signal.SIGTERM)
+        self.bus.results(*done)  # the clock still stands
+        self.let_go_on(worker)
+        self.bus.result(self.stopped)
+        self.assertEqual(worker.wait(), 0)
+        until("the others are given back", lambda: self.bus.depth(self.queue) == REST)
+        self.clock.goes_on()
+        self.worker()
+        self.bus.results(*rest)
+        self.workers[-1].stop()
+        self.assertEqual(self.bus.depth(self.bus.reply_to), 0)
+        self.assertEqual(self.bus.depth(self.queue), 0)
+        self.assertEqual(set(self.starts().values()), {1})
+
+    def test_one_that_is_alone_leaves_at_once(self):
+        worker = self.worker()
+        self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
+        self.clock.stop()
+        for i in range(3):
+            self.assertEqual(self.bus.result(self.live("n%d" % i))["status"], "SUCCESS")
+        self.clock.goes_on(worker.pid)
+        self.assertEqual(worker.stop(), 0)
+
+
+if __name__ == "__main__":
+    main()
