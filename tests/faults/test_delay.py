@@ -3,6 +3,7 @@ memory, and arrives whatever happens in between."""
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,8 +93,9 @@ class DelayTest(unittest.TestCase):
             self.bus.channel.exchange_delete(level)
         self.bus.channel.exchange_delete(DELIVERY)
 
-    def ladder_declare(self, kind):
-        """As Celery does it (kombu.transport.native_delayed_delivery), in its order."""
+    def ladder_declare(self, kind, full=None):
+        """As Celery does it (kombu.transport.native_delayed_delivery), in its order; but one level,
+        `full`, takes no message."""
         channel = self.bus.channel
         for level in range(27, -1, -1):
             below = LEVELS[level - 1] if level else DELIVERY
@@ -101,6 +103,8 @@ class DelayTest(unittest.TestCase):
                          "x-message-ttl": 2 ** level * 1000, "x-dead-letter-exchange": below}
             if kind == "quorum":
                 arguments["x-dead-letter-strategy"] = "at-least-once"
+            if level == full:
+                arguments["x-max-length"] = 0
             channel.exchange_declare(LEVELS[level], "topic", durable=True, auto_delete=False)
             channel.queue_declare(LEVELS[level], durable=True, auto_delete=False,
                                   arguments=arguments)
@@ -317,6 +321,36 @@ class Ladders(DelayTest):
         self.worker(queue=self.lost)
         self.assertEqual(lost.communicate()[0], "2\n")
         self.bus.delete(self.lost)
+
+    def test_what_a_level_does_not_take_waits_in_a_worker(self):
+        """What was to be moved there stays where it is; what a task sends goes to its queue at once."""
+        self.ladder_declare("classic", full=11)
+        worker = self.worker("-l", "debug", env={"CTASK_QUEUE": self.queue})
+        early = self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
+        worker.expect("id=%s moving -> waiting" % early)
+        worker.expect("since the broker cannot delay them")
+        sender = self.bus.send(self.queue, "demo.delay", ["demo.echo", 1, 3600])
+        sent = self.bus.result(sender)["result"]
+        worker.expect("id=%s: .* goes without delay" % sender)
+        worker.expect("id=%s moving -> waiting" % sent)
+        until("both are held", lambda: broker.depth(self.queue) == (0, 2))
+        self.assertEqual(self.depths(), {})
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(broker.depth(self.queue), (2, 0))
+
+    def test_what_a_level_does_not_take_goes_back_when_its_worker_leaves(self):
+        self.ladder_declare("classic", full=11)
+        with FaultProxy(broker.url) as proxy:
+            worker = self.worker("-l", "debug", url=proxy.url)
+            proxy("hold basic.nack 0 s2c", proxy.named(" out$"))
+            task = self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
+            proxy.expect("s2c hold basic.nack")
+            worker.signal(signal.SIGTERM)
+            worker.expect("leaving: 0 tasks")
+            proxy("pass")
+            self.assertEqual(worker.wait(), 0)
+        self.assertNotIn("id=%s moving -> waiting" % task, worker.log())
+        self.assertEqual(broker.depth(self.queue), (1, 0))
 
 
 class Many(DelayTest):
