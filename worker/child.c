@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UNSEEN_MAX 32       /* tasks that run before the process is looked at */
+#define UNSEEN_MAX 32       /* tasks that run before the process is looked at, */
+#define UNSEEN_FOR CLOCK_MS /* if they are so short: one in so long at least is looked at */
 #define OUTPUT_PAUSE 100000 /* nanoseconds between looks whether output is read */
 #define OUTPUT_PAUSES 1000
 
@@ -119,15 +120,18 @@ static bool put_before(struct buf *out, struct buf *first)
 }
 
 /* If tasks have left the process other than it was, that is said with the end of the last of them,
- * and no other one is begun. While many are waiting not each of them is worth the look. */
+ * and no other one is begun. Of short ones not each is worth the look while more are waiting. */
 static bool hygiene_report(struct line *l, bool more, struct buf *out)
 {
     static unsigned unseen;
+    static int64_t seen_at;
     char text[256];
-    if (++unseen < UNSEEN_MAX && more) return true;
+    int64_t now = clock_now();
+    if (++unseen < UNSEEN_MAX && more && now - seen_at < UNSEEN_FOR) return true;
     const char *misdeed = hygiene_check(&before);
     unsigned suspects = unseen;
     unseen = 0;
+    seen_at = now;
     if (!misdeed) return true;
     line_halt(l);
     if (suspects > 1)

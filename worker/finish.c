@@ -202,6 +202,7 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload)
     struct posted m;
     if (!publish_read(payload, &m) || !posted_sound(&m)) return false;
     post(w, r, &m);
+    gather_end(w); /* its task may run for long yet */
     return true;
 }
 

@@ -30,3 +30,8 @@ void gather_turn(struct worker *w)
     }
     broker_hold(w->out, until);
 }
+
+void gather_end(struct worker *w)
+{
+    w->left_at = 0;
+}

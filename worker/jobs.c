@@ -30,10 +30,11 @@ static unsigned so_many(const struct worker *w, double seconds, unsigned least)
     return n < least ? least : n < ROW_MAX ? (unsigned)n : ROW_MAX;
 }
 
-/* How long the first of a row takes, in ns. */
+/* How long the first of a row takes, in ns. A row may be older than what the average has become. */
 static int64_t usual(const struct worker *w)
 {
-    return clock_after(0, w->task_cost > SHORT ? w->task_cost : SHORT);
+    double cost = w->task_cost > SHORT ? w->task_cost : SHORT;
+    return clock_after(0, cost < LINED ? cost : LINED);
 }
 
 static bool are_short(const struct worker *w)

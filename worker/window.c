@@ -8,7 +8,7 @@
  * what was taken before and is not getting its turn goes back.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
- * one is given just what is missing now. What is for later (etas), waiting here or on its way
+ * one is given what is missing now. What is for later (etas), waiting here or on its way
  * into the broker's delay queues, is not counted: it keeps no child busy and must not starve the
  * pool; WAITING_MAX bounds it. */
 #include "worker/watch.h"
@@ -19,6 +19,8 @@
 #define HORIZON 0.1 /* seconds of work to hold */
 #define LONG 1.0    /* seconds: a long task */
 #define HELD_MAX 1000
+#define ENOUGH 0.75               /* of what should be held: no reason for a change, */
+#define ENOUGH_FIXED 0.5          /* nor of what the user said */
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
 
@@ -97,7 +99,19 @@ static bool window_fits(const struct worker *w)
     if (busy >= want && open == 0) return true;
     if (later(w) >= WAITING_MAX && is < want) return true;
     if (tasks_are_long(w) && !w->options->prefetch) return busy < want && is >= want && is <= most;
-    return is < want + most && is * 4 > want * 3;
+    return is < want + most && is > want * (w->options->prefetch ? ENOUGH_FIXED : ENOUGH);
+}
+
+/* What a new consumer is given. */
+static unsigned missing(const struct worker *w)
+{
+    unsigned want = limit(w), have = held(w);
+    if (have >= want) return 0;
+    if (w->options->prefetch || tasks_are_long(w)) return want - have;
+    /* What is held is another consumer's, and with each ack there is less of it: without enough of
+     * its own the next change would be near. */
+    unsigned least = (unsigned)(want * ENOUGH) + 1;
+    return want - have > least ? want - have : least;
 }
 
 /* A child has nothing to do and the broker may send nothing: waiting requests have used up the
@@ -146,8 +160,7 @@ void window_adjust(struct worker *w)
         return;
     }
     for (struct request *r; (r = overdue(w));) request_give_back(w, r);
-    unsigned want = limit(w), have = held(w), missing = want > have ? want - have : 0;
-    unsigned share = (unsigned)((missing + w->source_count - 1) / w->source_count);
+    unsigned share = (unsigned)((missing(w) + w->source_count - 1) / w->source_count);
     for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], share);
 }
 

@@ -169,6 +169,8 @@ void finish_repost(struct worker *w, const struct publish *p);
 
 /* gather.c */
 void gather_turn(struct worker *w);
+/* What is there leaves in this turn. */
+void gather_end(struct worker *w);
 
 /* death.c */
 /* The child k, which had begun r, is gone: r runs again, is buried, given back or dropped. */
