@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define UNSEEN_MAX 32       /* tasks that run before the process is looked at, */
-#define UNSEEN_FOR CLOCK_MS /* if they are so short: one in so long at least is looked at */
+#define SHORT CLOCK_MS      /* if from one's end to the next's it takes no longer on average */
 #define OUTPUT_PAUSE 100000 /* nanoseconds between looks whether output is read */
 #define OUTPUT_PAUSES 1000
 
@@ -124,14 +124,15 @@ static bool put_before(struct buf *out, struct buf *first)
 static bool hygiene_report(struct line *l, bool more, struct buf *out)
 {
     static unsigned unseen;
-    static int64_t seen_at;
+    static int64_t ended, usual;
     char text[256];
     int64_t now = clock_now();
-    if (++unseen < UNSEEN_MAX && more && now - seen_at < UNSEEN_FOR) return true;
+    usual += (now - ended - usual) / 8;
+    ended = now;
+    if (++unseen < UNSEEN_MAX && more && usual < SHORT) return true;
     const char *misdeed = hygiene_check(&before);
     unsigned suspects = unseen;
     unseen = 0;
-    seen_at = now;
     if (!misdeed) return true;
     line_halt(l);
     if (suspects > 1)

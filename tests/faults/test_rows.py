@@ -107,6 +107,18 @@ class Rows(BrokerTest):
         self.assertNotEqual(back[0], ended[-1], "only when the other child had nothing else to do")
         self.let_go_on(worker, long)
 
+    def test_no_other_runs_after_one_of_some_milliseconds_that_changed_its_process(self):
+        """Of tiny ones not each is worth the look; these are."""
+        worker = self.worker("-c", "1", "--prefetch", "1000")
+        self.warm(MILLISECONDS)
+        for _ in range(10):
+            tasks = [self.bus.send(self.queue, "poison.misbehave", ["directory"])]
+            tasks += [self.live("n", MILLISECONDS) for _ in range(4)]
+        self.bus.results(*tasks)
+        self.assertEqual(worker.log().count("is replaced"), 10)
+        self.assertNotIn("it, or one of", worker.log())
+        self.assertEqual(worker.stop(), 0)
+
     def test_one_of_some_milliseconds_goes_to_a_child_that_is_idle(self):
         """At once, also if the one before it has not run for long."""
         with Clock() as clock:

@@ -1,12 +1,12 @@
 """A broker that is far away or slow costs time, not throughput: a worker holds as much more as is under
 way to it and back."""
 import os
+import re
 import sys
-import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from bench import FaultProxy  # noqa: E402
-from harness import URL, BrokerTest, main, until  # noqa: E402
+from harness import URL, BrokerTest, ctl, main, until  # noqa: E402
 
 TASKS = 500
 LONG, MIDDLING = 1.2, 0.25
@@ -29,6 +29,19 @@ class Window(BrokerTest):
             proxy("pass")
             self.bus.results(*ids)
             self.assertEqual(worker.stop(), 0)
+
+    def test_it_comes_to_rest_while_nothing_changes(self):
+        """What is held when a consumer is a new one counts for the one before: that is no reason for
+        another."""
+        self.bus.declare(self.queue)
+        worker = self.worker("-c", "4")
+        for tasks in 100, 600:  # the first show how long they take
+            self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [0.01])
+                               for _ in range(tasks)])
+        listed = ctl("list_consumers", "queue_name", "consumer_tag")
+        number, = re.findall(r"^%s\s+ctask\.(\d+)$" % self.queue, listed, re.M)
+        self.assertLess(int(number), 25, "consumers so far")
+        self.assertEqual(worker.stop(), 0)
 
     def held(self, worker):
         """The most tasks that it had at a time, running or for a child."""
