@@ -43,7 +43,7 @@ class Gather(BrokerTest):
     def busy(self):
         """A worker that has done DONE tasks and has REST more to do, whose child stands still: in a
         moment that does not end."""
-        worker = self.worker("--prefetch", "100")
+        worker = self.worker("--prefetch", "1000")
         self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
         self.clock.stop()
         worker.signal(signal.SIGSTOP)  # so that it hears of all at once
