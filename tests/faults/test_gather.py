@@ -40,14 +40,15 @@ class Gather(BrokerTest):
         with open(self.ledger) as f:
             return collections.Counter(line.split()[0] for line in f)
 
-    def busy(self):
-        """A worker that has done DONE tasks and has REST more to do, whose child stands still: in a
-        moment that does not end."""
+    def busy(self, *then):
+        """A worker that has done DONE tasks, and one more if it is given, and has REST to do, whose
+        child stands still: in a moment that does not end."""
         worker = self.worker("--prefetch", "1000")
         self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
         self.clock.stop()
         worker.signal(signal.SIGSTOP)  # so that it hears of all at once
         done = [self.live("n%d" % i) for i in range(DONE)]
+        self.others = [self.bus.send(self.queue, *then)] if then else []
         self.stopped = self.bus.send(self.queue, "demo.stop", [])
         rest = [self.live("m%d" % i) for i in range(REST)]
         until("they are with it", lambda: self.bus.depth(self.queue) == 0)
@@ -70,6 +71,15 @@ class Gather(BrokerTest):
         self.bus.results(*done)
         self.let_go_on(worker)
         self.bus.results(self.stopped, *rest)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_what_a_task_sends_while_it_runs_leaves_at_once(self):
+        """And with it what is kept: here the results of those before it, while the clock stands."""
+        worker, done, rest = self.busy("demo.progress", [1])
+        self.bus.results(*done)
+        self.clock.goes_on(worker.pid)
+        self.let_go_on(worker)
+        self.bus.results(self.stopped, *self.others, *rest)
         self.assertEqual(worker.stop(), 0)
 
     def test_who_leaves_sends_what_it_has_kept(self):
