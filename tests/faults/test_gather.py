@@ -9,15 +9,10 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
 from bench import Clock  # noqa: E402
-from harness import BrokerTest, main, until  # noqa: E402
+from harness import BrokerTest, main, stands, until  # noqa: E402
 
 POISON = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/poison.so")
 DONE, REST = 12, 30
-
-
-def stands(pid):
-    with open("/proc/%d/stat" % pid) as f:
-        return f.read().rsplit(")", 1)[1].split()[0] == "T"
 
 
 class Gather(BrokerTest):
@@ -44,15 +39,18 @@ class Gather(BrokerTest):
         """A worker that has done DONE tasks, and one more if it is given, and has REST to do, whose
         child stands still: in a moment that does not end."""
         worker = self.worker("--prefetch", "1000")
-        self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
+        self.bus.results(*[self.live("warm-%d" % i) for i in range(150)])
         self.clock.stop()
-        worker.signal(signal.SIGSTOP)  # so that it hears of all at once
+        child, = worker.children()
+        os.kill(child, signal.SIGSTOP)  # until all are there
+        before = worker.log().count("new -> ready")
         done = [self.live("n%d" % i) for i in range(DONE)]
         self.others = [self.bus.send(self.queue, *then)] if then else []
         self.stopped = self.bus.send(self.queue, "demo.stop", [])
         rest = [self.live("m%d" % i) for i in range(REST)]
-        until("they are with it", lambda: self.bus.depth(self.queue) == 0)
-        worker.signal(signal.SIGCONT)
+        sent = len(done + self.others + [self.stopped] + rest)
+        worker.expect("new -> ready", before + sent)
+        os.kill(child, signal.SIGCONT)
         for task in done:
             worker.expect("id=%s running -> settling" % task)
         return worker, done, rest
@@ -100,7 +98,7 @@ class Gather(BrokerTest):
 
     def test_one_that_is_alone_leaves_at_once(self):
         worker = self.worker()
-        self.bus.results(*[self.live("warm-%d" % i) for i in range(400)])
+        self.bus.results(*[self.live("warm-%d" % i) for i in range(150)])
         self.clock.stop()
         for i in range(3):
             self.assertEqual(self.bus.result(self.live("n%d" % i))["status"], "SUCCESS")

@@ -10,7 +10,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
 from bench import Clock  # noqa: E402
-from harness import BrokerTest, main, until  # noqa: E402
+from harness import BrokerTest, main, stands, until  # noqa: E402
 
 POISON = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/poison.so")
 LARGE = 3 << 20
@@ -79,45 +79,42 @@ class Rows(BrokerTest):
         self.assertEqual(worker.stop(), 0)
 
     def behind_a_long_one(self, worker, tasks):
-        """So many short tasks, one of them in a row behind another that ends when we let it. They end;
-        returns the long one and them."""
-        worker.signal(signal.SIGSTOP)  # so that it hears of all at once
+        """Puts one of so many short tasks behind another that ends when we let it, at children that
+        stand; the clock does, too. Returns that one and the short ones."""
+        for child in worker.children():
+            os.kill(child, signal.SIGSTOP)
+        before = worker.log().count("new -> ready")
         long = self.bus.send(self.queue, "demo.stop", [])
         short = [self.live("n%d" % i, MILLISECONDS) for i in range(tasks)]
-        until("they are with it", lambda: self.bus.depth(self.queue) == 0)
-        worker.signal(signal.SIGCONT)
-        self.bus.results(*short)
+        worker.expect("new -> ready", before + 1 + tasks)
         return long, short
 
-    def let_go_on(self, worker, long):
+    def go_on(self, worker):
         for child in worker.children():
             os.kill(child, signal.SIGCONT)
+
+    def end(self, worker, long):
+        until("it has begun", lambda: any(map(stands, worker.children())))
+        self.go_on(worker)
         self.assertEqual(self.bus.result(long)["status"], "SUCCESS")
         self.assertEqual(set(self.starts().values()), {1})
         self.assertEqual(worker.stop(), 0)
 
     def test_one_of_some_milliseconds_does_not_stay_behind_a_long_one(self):
-        worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "debug")
-        self.warm(MILLISECONDS)
-        long, _ = self.behind_a_long_one(worker, 40)
-        ended = re.findall(r"id=(\S+) running -> settling", worker.log())
-        self.assertNotIn(long, ended)
-        back = re.findall(r"id=(\S+) running -> ready", worker.log())
-        self.assertNotEqual(back, [], "none was behind the long one")
-        self.assertNotEqual(back[0], ended[-1], "only when the other child had nothing else to do")
-        self.let_go_on(worker, long)
-
-    def test_no_other_runs_after_one_of_some_milliseconds_that_changed_its_process(self):
-        """Of tiny ones not each is worth the look; these are."""
-        worker = self.worker("-c", "1", "--prefetch", "1000")
-        self.warm(MILLISECONDS)
-        for _ in range(10):
-            tasks = [self.bus.send(self.queue, "poison.misbehave", ["directory"])]
-            tasks += [self.live("n", MILLISECONDS) for _ in range(4)]
-        self.bus.results(*tasks)
-        self.assertEqual(worker.log().count("is replaced"), 10)
-        self.assertNotIn("it, or one of", worker.log())
-        self.assertEqual(worker.stop(), 0)
+        with Clock() as clock:
+            worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "debug", env=clock.env)
+            self.warm(MILLISECONDS)
+            clock.stop()
+            long, short = self.behind_a_long_one(worker, 40)
+            clock.goes_on(worker.pid)
+            self.go_on(worker)
+            self.bus.results(*short)
+            ended = re.findall(r"id=(\S+) running -> settling", worker.log())
+            self.assertNotIn(long, ended)
+            back = re.findall(r"id=(\S+) running -> ready", worker.log())
+            self.assertNotEqual(back, [], "none was behind the long one")
+            self.assertNotEqual(back[0], ended[-1], "it waited for a child with nothing else to do")
+            self.end(worker, long)
 
     def test_one_of_some_milliseconds_goes_to_a_child_that_is_idle(self):
         """At once, also if the one before it has not run for long."""
@@ -126,10 +123,12 @@ class Rows(BrokerTest):
             self.warm(MILLISECONDS)
             clock.stop()
             long, short = self.behind_a_long_one(worker, 5)
+            self.go_on(worker)
+            self.bus.results(*short)
             back = re.findall(r"id=(\S+) running -> ready", worker.log())
             self.assertNotEqual(set(back) & set(short), set(), "none was behind the long one")
             clock.goes_on(worker.pid)
-            self.let_go_on(worker, long)
+            self.end(worker, long)
 
 
 if __name__ == "__main__":

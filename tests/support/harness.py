@@ -152,6 +152,12 @@ def alive(pid):
         return False
 
 
+def stands(pid):
+    """It is stopped, as by SIGSTOP."""
+    with open("/proc/%d/stat" % pid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
 class Bus:
     """A raw AMQP connection: publishes anything, reads results and dead letters."""
 
