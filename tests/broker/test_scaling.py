@@ -26,13 +26,15 @@ class Scaling(BrokerTest):
 
     def test_1_to_8_to_64(self):
         self.bus.declare(self.queue)
-        for _ in range(1500):
+        for _ in range(3000):
             self.bus.send(self.queue, "demo.sleep", [NAP])
         fleet = []
         for size in (1, 8, 64):
             fleet += [self.worker("-c", "1", wait=False) for _ in range(size - len(fleet))]
             for worker in fleet:
                 worker.expect("INFO .* ready")
+            # What the others did while these started.
+            self.bus.channel.queue_purge(self.bus.reply_to)
             before = self.counts(fleet)
             start = time.monotonic()
             for _ in range(EACH * size):

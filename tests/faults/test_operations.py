@@ -176,7 +176,10 @@ class Queues(Operations):
             for _ in range(10):
                 broker.evaluate(kill)
         self.works(neighbour)
-        broker.evaluate(lookup + "P = rabbit_amqqueue_sup_sup:start_queue_process(node(), Q, recovery), "
+        start = "rabbit_amqqueue_sup_sup:start_queue_process("  # 4.0: without the last
+        broker.evaluate(lookup + "P = case erlang:function_exported(rabbit_amqqueue_sup_sup, "
+                        "start_queue_process, 3) of true -> " + start + "node(), Q, recovery); "
+                        "false -> " + start + "node(), Q) end, "
                         "gen_server2:call(P, {init, {self(), non_clean_shutdown}}), ok")
         self.works()
         self.assertEqual(worker.stop(), 0)
@@ -225,7 +228,7 @@ class Results(Operations):
         until("all results wait", lambda: self.bus.depth(self.bus.reply_to) == len(tasks))
         until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
         if not os.environ.get("CTASK_SANITIZED"):
-            self.assertLess(self.resident(worker) - before, 8192)  # what is under way at a time
+            self.assertLess(self.resident(worker) - before, 12288)  # KiB under way at a time, not all
         self.assertEqual(len(self.bus.results(*tasks)), len(tasks))
 
     @staticmethod
