@@ -189,8 +189,7 @@ static void serve(const struct worker *w, struct line *l)
     hygiene_note(&before);
     while (next_frame(l, &in, &f)) {
         bool more = in.len > f.size || line_has(l);
-        /* After line_halt what is here is not begun, up to RESUME: the parent gives it to others.
-         */
+        /* After line_halt what is here is not begun, up to RESUME: it goes to others. */
         if (f.type == CHILD_RESUME)
             line_resume(l);
         else if (line_begin(l) && !serve_one(w, l, &f, more, &out))

@@ -1,7 +1,8 @@
 /* gather.c - when results leave. Where they come one by one, every few milliseconds, the broker
  * sleeps between two of them, and to wake it costs more than they do. So while the children have
  * enough to do, what they have done gathers: for half of the time at most for which what waits here
- * keeps them busy. Then they never run dry, and a result waits for less than its task did. */
+ * keeps them busy. Then they never run dry, and a result waits for less than its task did. On the
+ * way out nothing waits here, so nothing is held. */
 #include "worker/worker.h"
 
 #define HOLD_MAX 0.05  /* seconds */
@@ -13,7 +14,7 @@
 static double hold(struct worker *w)
 {
     bool enough = w->gathered >= GATHERED_MAX || w->unconfirmed_bytes >= BYTES_MAX;
-    if (enough || w->drain != DRAIN_RUN || pool_idle(&w->pool)) return 0;
+    if (enough || pool_idle(&w->pool)) return 0;
     double busy =
         (double)w->count[REQUEST_READY] * w->task_cost / (w->pool.size ? w->pool.size : 1);
     double seconds = busy / 2 < HOLD_MAX ? busy / 2 : HOLD_MAX;

@@ -60,8 +60,10 @@ static void child_hear(struct worker *w, struct child *k)
     while ((rc = child_frame_next(buf_bytes(&k->in), nonce_of(k), &type, &payload)) == 1) {
         size_t whole = (size_t)(payload.p + payload.n - buf_head(&k->in));
         enum child_event e = event_of(type);
-        rc = e == CHILD_EVENTS ? -1 : 1;
-        if (rc < 0) break;
+        if (e == CHILD_EVENTS) {
+            rc = -1;
+            break;
+        }
         child_happen(w, k, e, payload);
         buf_consume(&k->in, whole);
     }

@@ -8,9 +8,9 @@
  * what was taken before and is not getting its turn goes back.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
- * one is given what is missing now. What is for later (etas), waiting here or on its way
- * into the broker's delay queues, is not counted: it keeps no child busy and must not starve the
- * pool; WAITING_MAX bounds it. */
+ * one is given what is missing now, and enough for itself. What is for later (etas), waiting here
+ * or on its way into the broker's delay queues, is not counted: it keeps no child busy and must not
+ * starve the pool; WAITING_MAX bounds it. */
 #include "worker/watch.h"
 #include "worker/worker.h"
 

@@ -68,8 +68,7 @@ struct ctask_map {
     size_t item_count;          /* in `items` */
     struct reading *reading;    /* what next gives items of */
     struct ctask_result *given; /* a handle that next gave */
-    struct ctask_result
-        *item; /* the one for items of chunks; its value and error are `reading`'s */
+    struct ctask_result *item;  /* shows items of chunks; `reading` owns its value and error */
 };
 
 /* Sends what was put. If it cannot be sent at all its items end as failed (`fails`), else all stays

@@ -1,7 +1,6 @@
 """Children that die: by their task's doing, by somebody else's, all the time. A task that ends its
 process runs three times and is then kept with what is known of its death; its caller hears of it,
 and the tasks beside it never notice."""
-import collections
 import contextlib
 import os
 import random
@@ -13,34 +12,19 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, URL, BrokerTest, alive, main, until  # noqa: E402
+from harness import BIN, URL, alive, main, until  # noqa: E402
+from poison import BUILD, POISON, PoisonTest  # noqa: E402
 
-BUILD = os.environ.get("CTASK_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
 SANITIZED = os.environ.get("CTASK_SANITIZED")
-POISON = os.path.join(BUILD, "tests/apps/poison.so")
 
 
-class CrashTest(BrokerTest):
+class CrashTest(PoisonTest):
     def setUp(self):
         super().setUp()
         self.dead = self.queue + ".dead"
-        handle, self.ledger = tempfile.mkstemp(prefix="ctask-ledger-")
-        os.close(handle)
-        self.addCleanup(os.unlink, self.ledger)
-
-    def worker(self, *args, **kwargs):
-        return super().worker(*args, app="primes,demo," + POISON, **kwargs)
-
-    def starts(self):
-        """How often each line was written: by each task once at its start."""
-        with open(self.ledger) as f:
-            return collections.Counter(line.split()[0] for line in f)
 
     def die(self, how, *last_words, task="poison.die", **kwargs):
         return self.bus.send(self.queue, task, [self.ledger, how, *last_words], **kwargs)
-
-    def live(self, name, us=0):
-        return self.bus.send(self.queue, "poison.live", [self.ledger, name, us])
 
     def assert_lost(self, task, result=None):
         result = result or self.bus.result(task)

@@ -1,39 +1,27 @@
 """Results of a busy worker gather to leave together. None waits that somebody may wait for alone, and none
 is lost or made twice when the worker leaves. While the clock stands still, what is held stays."""
-import collections
 import os
 import signal
-import sys
-import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../support"))
-from bench import Clock  # noqa: E402
-from harness import BrokerTest, main, stands, until  # noqa: E402
+from bench import Clock
+from poison import PoisonTest
+from harness import main, stands, until
 
-POISON = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/poison.so")
 DONE, REST = 12, 30
+MILLISECONDS = 3000  # in microseconds
 
 
-class Gather(BrokerTest):
+class Gather(PoisonTest):
     def setUp(self):
         super().setUp()
-        handle, self.ledger = tempfile.mkstemp(prefix="ctask-ledger-")
-        os.close(handle)
-        self.addCleanup(os.unlink, self.ledger)
         self.clock = Clock()
         self.addCleanup(self.clock.__exit__)
 
     def worker(self, *args):
-        return super().worker("-c", "1", "-l", "debug", *args, app="demo," + POISON,
-                              env=self.clock.env)
+        return super().worker("-c", "1", "-l", "debug", *args, env=self.clock.env)
 
     def live(self, name):
-        return self.bus.send(self.queue, "poison.live", [self.ledger, name, 3000])
-
-    def starts(self):
-        with open(self.ledger) as f:
-            return collections.Counter(line.split()[0] for line in f)
+        return super().live(name, MILLISECONDS)
 
     def busy(self, *then):
         """A worker that has done DONE tasks, and one more if it is given, and has REST to do, whose

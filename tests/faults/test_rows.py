@@ -1,42 +1,21 @@
 """Short tasks stand in a row at a child, of which it has begun the first at most. Whatever becomes of
 the row, each task runs once, and its child and its worker live."""
-import collections
 import os
 import re
 import signal
-import sys
-import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../support"))
-from bench import Clock  # noqa: E402
-from harness import BrokerTest, main, stands, until  # noqa: E402
+from bench import Clock
+from poison import PoisonTest
+from harness import main, stands, until
 
-POISON = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/poison.so")
 LARGE = 3 << 20
 MILLISECONDS = 3000  # in microseconds
 
 
-class Rows(BrokerTest):
-    def setUp(self):
-        super().setUp()
-        handle, self.ledger = tempfile.mkstemp(prefix="ctask-ledger-")
-        os.close(handle)
-        self.addCleanup(os.unlink, self.ledger)
-
-    def worker(self, *args, **kwargs):
-        return super().worker(*args, app="primes,demo," + POISON, **kwargs)
-
-    def live(self, name, us=0):
-        return self.bus.send(self.queue, "poison.live", [self.ledger, name, us])
-
+class Rows(PoisonTest):
     def warm(self, us=0):
         """From here on tasks are known to be short."""
         self.bus.results(*[self.live("warm-%d" % i, us) for i in range(400)])
-
-    def starts(self):
-        with open(self.ledger) as f:
-            return collections.Counter(line.split()[0] for line in f)
 
     def test_one_that_is_dissolved_twice_before_its_child_hears_of_it(self):
         """First since its first takes long, then at its soft limit: the child learns of both at once,
@@ -78,16 +57,32 @@ class Rows(BrokerTest):
         self.assertEqual(set(self.starts().values()), {1})
         self.assertEqual(worker.stop(), 0)
 
-    def behind_a_long_one(self, worker, tasks):
-        """Puts one of so many short tasks behind another that ends when we let it, at children that
-        stand; the clock does, too. Returns that one and the short ones."""
+    def test_no_other_runs_after_one_of_some_milliseconds_that_changed_its_process(self):
+        """Of tiny ones not each is worth the look; these are."""
+        worker = self.worker("-c", "1", "--prefetch", "1000")
+        self.warm(MILLISECONDS)
+        tasks = []
+        for i in range(10):
+            tasks.append(self.bus.send(self.queue, "poison.misbehave", ["directory"]))
+            tasks += [self.live("n%d-%d" % (i, k), MILLISECONDS) for k in range(4)]
+        self.bus.results(*tasks)
+        self.assertEqual(worker.log().count("is replaced"), 10)
+        self.assertNotIn("it, or one of", worker.log())
+        self.assertEqual(worker.stop(), 0)
+
+    def behind_a_long_one(self, clock, tasks):
+        """A worker with two children that stand, as does the clock. One of so many short tasks is behind
+        another that ends when we let it; returns the worker, that one and the short ones."""
+        worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "debug", env=clock.env)
+        self.warm(MILLISECONDS)
+        clock.stop()
         for child in worker.children():
             os.kill(child, signal.SIGSTOP)
         before = worker.log().count("new -> ready")
         long = self.bus.send(self.queue, "demo.stop", [])
         short = [self.live("n%d" % i, MILLISECONDS) for i in range(tasks)]
         worker.expect("new -> ready", before + 1 + tasks)
-        return long, short
+        return worker, long, short
 
     def go_on(self, worker):
         for child in worker.children():
@@ -102,10 +97,7 @@ class Rows(BrokerTest):
 
     def test_one_of_some_milliseconds_does_not_stay_behind_a_long_one(self):
         with Clock() as clock:
-            worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "debug", env=clock.env)
-            self.warm(MILLISECONDS)
-            clock.stop()
-            long, short = self.behind_a_long_one(worker, 40)
+            worker, long, short = self.behind_a_long_one(clock, 40)
             clock.goes_on(worker.pid)
             self.go_on(worker)
             self.bus.results(*short)
@@ -119,10 +111,7 @@ class Rows(BrokerTest):
     def test_one_of_some_milliseconds_goes_to_a_child_that_is_idle(self):
         """At once, also if the one before it has not run for long."""
         with Clock() as clock:
-            worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "debug", env=clock.env)
-            self.warm(MILLISECONDS)
-            clock.stop()
-            long, short = self.behind_a_long_one(worker, 5)
+            worker, long, short = self.behind_a_long_one(clock, 5)
             self.go_on(worker)
             self.bus.results(*short)
             back = re.findall(r"id=(\S+) running -> ready", worker.log())

@@ -10,7 +10,8 @@ umask 077
 
 authority() { # name
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-        -addext keyUsage=critical,keyCertSign,cRLSign -subj "/CN=ctask test $1" -keyout "$1.key" -out "$1.pem" 2>/dev/null
+        -addext keyUsage=critical,keyCertSign,cRLSign -subj "/CN=ctask test $1" \
+        -keyout "$1.key" -out "$1.pem" 2>/dev/null
 }
 
 identity() { # name authority names days [more for x509]
