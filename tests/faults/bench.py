@@ -63,11 +63,16 @@ class PrivateBroker:
         broker.start()
     """
 
+    address = "127.0.0.1"
+
     def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="ctask-broker-")
-        self.env = dict(os.environ, CTASK_BROKER_DIR=self.dir)
-        self.url = self.port = self.shell = None
+        self._lives_in(tempfile.mkdtemp(prefix="ctask-broker-"))
         end_at_exit(self.__exit__)
+
+    def _lives_in(self, directory):
+        self.dir = directory
+        self.env = dict(os.environ, CTASK_BROKER_DIR=directory)
+        self.url = self.port = self.shell = None
 
     def __enter__(self):
         try:
@@ -128,7 +133,7 @@ class PrivateBroker:
     def answers(self):
         """Its port takes connections; that it is ready for a login comes a little later."""
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.address, self.port), 1).close()
             return True
         except OSError:
             return False
@@ -201,14 +206,17 @@ class PrivateBroker:
         return value.group(1)
 
     def _shell_start(self):
-        with open(os.path.join(self.dir, "port")) as f:
-            epmd = int(f.read())
-        node = "ctask%d@127.0.0.1" % (epmd + 1)
-        env = dict(os.environ, HOME=self.dir, ERL_EPMD_PORT=str(epmd), LANG="C.UTF-8")
+        node = "ctask%d@%s" % (self.port, self.address)
+        env = dict(os.environ, HOME=self.dir, ERL_EPMD_PORT=str(self.epmd_port()), LANG="C.UTF-8")
+        name = "bench%d-%d@127.0.0.1" % (os.getpid(), self.port)
         self.shell = subprocess.Popen(
-            ["erl", "-noinput", "-noshell", "-hidden", "-name", "bench%d@127.0.0.1" % os.getpid(),
+            ["erl", "-noinput", "-noshell", "-hidden", "-name", name,
              "-kernel", "inet_dist_use_interface", "{127,0,0,1}", "-eval", SHELL % node],
             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def epmd_port(self):
+        with open(os.path.join(self.dir, "port")) as f:
+            return int(f.read())
 
     def _shell_end(self):
         if self.shell:

@@ -43,8 +43,14 @@ process_end() { # file seconds: asks, waits so long, then insists
 
 # ---- Ports: epmd's, then the node's, the one for Erlang's distribution, the node's for TLS ----
 
-ports_set() { # epmd's port
-    epmd_port=$1 node_port=$(($1 + 1)) dist_port=$(($1 + 2)) tls_port=$(($1 + 3))
+ports_set() { # the first of four
+    epmd_port=$(cat "$BROKER_DIR/epmd" 2>/dev/null || echo "$1")
+    node_port=$(($1 + 1)) dist_port=$(($1 + 2)) tls_port=$(($1 + 3))
+}
+
+# A node of a cluster has an address of its own and shares epmd with the others (cluster.sh).
+node_address() {
+    cat "$BROKER_DIR/address" 2>/dev/null || echo 127.0.0.1
 }
 
 # Prints the sockets' inodes that listen on a port.
@@ -107,14 +113,16 @@ ports_choose() {
 # holds an address because a bare chroot cannot resolve "localhost". Its threads sleep when they have
 # nothing to do (sbwt): several nodes and the tests share the cores.
 broker_env() {
+    node_ip=$(node_address)
+    interface="{$(echo "$node_ip" | tr . ,)}"
     exec env -i PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH" LANG=C.UTF-8 HOME="$BROKER_DIR" \
         ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 \
         ERL_CRASH_DUMP="$BROKER_DIR/log/erl_crash.dump" \
-        RABBITMQ_NODENAME="ctask$node_port@127.0.0.1" RABBITMQ_USE_LONGNAME=true \
-        RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$node_port" \
+        RABBITMQ_NODENAME="ctask$node_port@$node_ip" RABBITMQ_USE_LONGNAME=true \
+        RABBITMQ_NODE_IP_ADDRESS="$node_ip" RABBITMQ_NODE_PORT="$node_port" \
         RABBITMQ_DIST_PORT="$dist_port" \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none \
--kernel inet_dist_use_interface {127,0,0,1}" \
+-kernel inet_dist_use_interface $interface inet_dist_connect_options [{ip,$interface}]" \
         RABBITMQ_CTL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
         RABBITMQ_CONF_ENV_FILE=/dev/null \
         RABBITMQ_CONFIG_FILE="$BROKER_DIR/etc/rabbitmq.conf" \
@@ -144,7 +152,7 @@ broker_configure_tls() {
     demand=false
     [ -z "${CTASK_BROKER_TLS_DEMAND:-}" ] || demand=true
     cat >"$tls" <<END
-listeners.ssl.1 = 127.0.0.1:$tls_port
+listeners.ssl.1 = $(node_address):$tls_port
 ssl_options.cacertfile = $CTASK_BROKER_TLS/ca.pem
 ssl_options.certfile = $CTASK_BROKER_TLS/server.pem
 ssl_options.keyfile = $CTASK_BROKER_TLS/server.key
@@ -163,14 +171,14 @@ broker_answers() {
             set -- $(head -c 7 <&3 | od -An -v -tu1)
             head -c $((($4 << 24 | $5 << 16 | $6 << 8 | $7) + 1)) <&3 | od -An -v -tx1
         }
-        exec 3<>"/dev/tcp/127.0.0.1/$0" || exit 1
+        exec 3<>"/dev/tcp/$1/$0" || exit 1
         printf "AMQP\0\0\11\1" >&3
         frame_read >/dev/null
         printf "\1\0\0\0\0\0\44\0\12\0\13\0\0\0\0\5PLAIN\0\0\0\14\0guest\0guest\5en_US\316" >&3
         case $(frame_read) in
         " 00 0a 00 1e "*) exit 0 ;;
         esac
-        exit 1' "$node_port" 2>/dev/null
+        exit 1' "$node_port" "$(node_address)" 2>/dev/null
 }
 
 broker_running() {
@@ -183,6 +191,11 @@ broker_start() {
     broker_configure
     ports_choose
     broker_configure_tls
+    broker_boot
+    broker_await
+}
+
+broker_boot() {
     (
         # shellcheck disable=SC3045 # dash has it
         ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)"
@@ -190,6 +203,9 @@ broker_start() {
         broker_env setsid "$RABBITMQ_BIN/rabbitmq-server" </dev/null >"$BROKER_DIR/log/start.log" 2>&1
     ) &
     process_record $! "$BROKER_DIR/broker.pid"
+}
+
+broker_await() {
     ticks=900
     until broker_answers; do
         ticks=$((ticks - 1))
@@ -209,13 +225,13 @@ broker_stop() {
 
 broker_url() {
     broker_running || die "no broker runs in $BROKER_DIR; './dev broker start' starts one"
-    echo "amqp://guest:guest@127.0.0.1:$node_port"
+    echo "amqp://guest:guest@$(node_address):$node_port"
 }
 
 broker_tls_url() {
     broker_running || die "no broker runs in $BROKER_DIR; './dev broker start' starts one"
     [ -e "$BROKER_DIR/etc/conf.d/tls.conf" ] || die "the broker in $BROKER_DIR speaks no TLS"
-    echo "amqps://guest:guest@127.0.0.1:$tls_port"
+    echo "amqps://guest:guest@$(node_address):$tls_port"
 }
 
 broker_ctl() {

@@ -53,6 +53,11 @@ packages_for() { # what for
         want strace "counts system calls" has_program strace
         want python3-ipyparallel "is measured beside" /usr/bin/python3 -c 'import ipyparallel'
         ;;
+    cluster)
+        want iproute2 "sets the network of a cluster's nodes up" has_program ip
+        want nftables "cuts a node off" has_program nft
+        want util-linux "makes a network for the nodes alone" has_program unshare nsenter
+        ;;
     fuzz)
         want clang "has libFuzzer" has_program clang
         want llvm "shows where a finding is" has_program llvm-symbolizer llvm-symbolizer-14
