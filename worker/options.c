@@ -42,8 +42,9 @@ static const struct argp_option table[] = {
      "confirms are slow, and nothing beyond what runs while tasks take longer than a second",
      2},
     {"queue-type", KEY_TYPE, "classic|quorum", 0,
-     "What a queue is declared as that does not exist yet; one that does is used as it is "
-     "(default: $CTASK_QUEUE_TYPE, which producers read too, else as the broker likes)",
+     "What a queue of tasks, dead letters or leases is declared as that does not exist yet; one "
+     "that does is used as it is (default: $CTASK_QUEUE_TYPE, which producers read too, for their "
+     "reply queues as well, else as the broker likes)",
      2},
     {"grace", KEY_GRACE, "SECONDS", 0,
      "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "

@@ -2,13 +2,17 @@
 #include "amqp/arguments.h"
 
 #define REPLY_EXPIRES_MS (30 * 60 * 1000)
+/* Of a quorum queue that is read without being emptied, or by a client that loses its connection
+ * again and again. From 4.0 on the broker drops a message at its 21st hand-out by itself; -1 is no
+ * way to say "never", since 3.10 then drops it at the first. */
+#define DELIVERY_LIMIT 1000000000
 /* A lease queue that nobody looks after goes, but long after its message has gone home: the
  * broker's message would go with it. */
 #define LEASE_EXPIRES_MS(ttl_ms) (2 * (ttl_ms) + 60 * 1000)
 
-amqp_table_entry_t argument_ms(const char *key, int64_t ms)
+amqp_table_entry_t argument_number(const char *key, int64_t n)
 {
-    return (amqp_table_entry_t){amqp_text(key), {.kind = AMQP_FIELD_KIND_I64, .value.i64 = ms}};
+    return (amqp_table_entry_t){amqp_text(key), {.kind = AMQP_FIELD_KIND_I64, .value.i64 = n}};
 }
 
 amqp_table_entry_t argument_text(const char *key, const char *text)
@@ -28,15 +32,21 @@ amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[A
 {
     int n = 0;
     int64_t ttl = (int64_t)q->ttl * 1000;
-    if (q->kind == QUEUE_TASK && q->type != QUEUE_AS_BROKER_LIKES)
-        entries[n++] =
-            argument_text("x-queue-type", q->type == QUEUE_QUORUM ? "quorum" : "classic");
-    if (q->kind == QUEUE_REPLY) entries[n++] = argument_ms("x-expires", REPLY_EXPIRES_MS);
+    bool quorum = q->type == QUEUE_QUORUM;
+    if (q->type != QUEUE_AS_BROKER_LIKES)
+        entries[n++] = argument_text("x-queue-type", quorum ? "quorum" : "classic");
+    if (quorum && (q->kind == QUEUE_DEAD || q->kind == QUEUE_REPLY))
+        entries[n++] = argument_number("x-delivery-limit", DELIVERY_LIMIT);
+    if (q->kind == QUEUE_REPLY) entries[n++] = argument_number("x-expires", REPLY_EXPIRES_MS);
     if (q->kind == QUEUE_LEASE) {
-        entries[n++] = argument_ms("x-message-ttl", ttl);
-        entries[n++] = argument_ms("x-expires", LEASE_EXPIRES_MS(ttl));
+        entries[n++] = argument_number("x-message-ttl", ttl);
+        entries[n++] = argument_number("x-expires", LEASE_EXPIRES_MS(ttl));
         entries[n++] = argument_text("x-dead-letter-exchange", "");
         entries[n++] = argument_text("x-dead-letter-routing-key", q->home);
+    }
+    if (quorum && q->kind == QUEUE_LEASE) { /* it goes home confirmed */
+        entries[n++] = argument_text("x-dead-letter-strategy", "at-least-once");
+        entries[n++] = argument_text("x-overflow", "reject-publish"); /* which wants this */
     }
     return (amqp_table_t){n, entries};
 }

@@ -5,10 +5,10 @@
 
 #include "amqp/topology.h"
 
-#define ARGUMENTS_MAX 4
+#define ARGUMENTS_MAX 7
 
-/* One argument: milliseconds, or text. They borrow. */
-amqp_table_entry_t argument_ms(const char *key, int64_t ms);
+/* One argument: a number, or text. They borrow. */
+amqp_table_entry_t argument_number(const char *key, int64_t n);
 amqp_table_entry_t argument_text(const char *key, const char *text);
 
 /* Points into q and to `entries`, and lives as long as they do. */

@@ -109,7 +109,7 @@ static bool queue_write(const struct step *s, struct buf *out, uint16_t channel)
         argument_text("x-overflow", "reject-publish"), /* else there is no at-least-once */
         argument_text("x-dead-letter-strategy", "at-least-once"),
         argument_text("x-dead-letter-exchange", level_name(s->level - 1, below)),
-        argument_ms("x-message-ttl", (INT64_C(1) << s->level) * 1000),
+        argument_number("x-message-ttl", (INT64_C(1) << s->level) * 1000),
     };
     amqp_queue_declare_t declare = {
         .queue = amqp_text(level_name(s->level, name)), .passive = s->passive, .durable = 1};

@@ -26,7 +26,7 @@ struct queue {
     struct list link;    /* its state's */
     struct list waiting; /* of its owner: what waits for it */
     enum queue_kind kind;
-    enum queue_type type; /* QUEUE_TASK */
+    enum queue_type type; /* when it is declared */
     enum queue_state state;
     bool wanted; /* its owner wants to hear of it */
     bool created;
@@ -46,7 +46,7 @@ struct queue {
 };
 
 struct topology {
-    enum queue_type type; /* of the task queues that it declares */
+    enum queue_type type; /* of the queues that it declares */
     struct map by_name;
     struct list todo, known, refused, asking; /* queues by state */
     struct list askers;

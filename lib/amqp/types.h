@@ -9,14 +9,15 @@
 
 enum queue_kind {
     QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding, as Celery does */
-    QUEUE_DEAD,  /* looked at passively; if missing: durable, no arguments */
+    QUEUE_DEAD,  /* looked at passively; if missing: durable, and may be read without end */
     QUEUE_REPLY, /* ours: declared durable, x-expires 30 min, looked at after a reconnect: `created`
                     then says that it was lost */
     QUEUE_LEASE, /* ours: declared durable, with a time to live after which what it holds goes to
                     its home queue; expires when long unused. See worker/lease.h */
 };
 
-/* What a task queue is declared as when it is missing; one that exists is used as it is. */
+/* What every queue is declared as when it is missing; one that exists is used as it is. The delay
+ * queues are always Celery's, which are quorum queues. */
 enum queue_type { QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM };
 /* "classic" or "quorum"; NULL and "": as the broker likes. False for anything else. */
 bool queue_type_read(const char *text, enum queue_type *out);

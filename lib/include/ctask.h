@@ -162,7 +162,8 @@ CTASK_API void ctask_set_publish_timeout(struct ctask_client *c, double seconds)
 struct ctask_options {
     size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
     const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes. One that is missing
-                          is declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set */
+                          is declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set;
+                          so is the queue that results come to */
     const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
     /* Seconds to wait before the task starts, at most 2^28 - 1 (8.5 years). Up to 3 s a worker
      * waits; longer ones wait in the broker, in Celery's delay queues, which the first send

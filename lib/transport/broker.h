@@ -41,7 +41,7 @@ struct broker_config {
     unsigned window; /* unconfirmed messages before CTASK_EAGAIN; 0: 256, more for a far broker */
     size_t window_bytes;        /* their bytes; 0: 64 MiB */
     uint64_t body_max;          /* deliveries above it are spooled to a file; 0: 4 MiB */
-    enum queue_type queue_type; /* of task queues that are missing */
+    enum queue_type queue_type; /* of queues that are missing */
     /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn; see broker_kick)
      * or CTASK_ECONN. NULL: addrs_resolve, which blocks. Never asked for addrs_literal hosts. */
     int (*resolve)(void *ctx, const char *host, uint16_t port, struct addrs *out,

@@ -13,16 +13,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from bench import PrivateBroker  # noqa: E402
 sys.path.insert(0, os.path.join(HERE, "../support"))
-from harness import BIN, Bus, Worker, main, unique, until  # noqa: E402
+from harness import BIN, GIVE_UP, Bus, Worker, main, unique, until  # noqa: E402
 
-NEIGHBOURS, CRASHES = 49, 30
+NEIGHBOURS, CRASHES, LIMIT = 49, 30, 20
+UNLIMITED = {"x-delivery-limit": "1000000000"}
 broker = PrivateBroker()
 
 
 def setUpModule():
     broker.__enter__()
     # As RabbitMQ 4.0 has it by itself.
-    broker.ctl("set_policy", "limit", "^quorum", '{"delivery-limit": 20}', "--apply-to", "queues")
+    broker.ctl("set_policy", "limit", r"^quorum\.\w+$", '{"delivery-limit": %d}' % LIMIT,
+               "--apply-to", "queues")
 
 
 def tearDownModule():
@@ -41,6 +43,7 @@ class Quorum(unittest.TestCase):
 
     def tearDown(self):
         self.bus.delete(self.queue)
+        self.bus.delete(self.queue + ".dead")
         self.bus.close()
 
     def worker(self, *args, **kwargs):
@@ -50,9 +53,9 @@ class Quorum(unittest.TestCase):
 
     @staticmethod
     def declared_as(queue):
-        """Its x-queue-type, and no other argument."""
-        return re.fullmatch(r'\[(?:\{<<"x-queue-type">>,longstr,<<"(\w+)">>\})?\]',
-                            arguments(queue)).group(1) or ""
+        """Its x-queue-type, and its other arguments."""
+        found = dict(re.findall(r'\{<<"(.*?)">>,\w+,(?:<<")?(.*?)(?:">>)?\}', arguments(queue)))
+        return found.pop("x-queue-type", ""), found
 
     def test_a_missing_queue_is_declared_as_asked_for(self):
         plain = ["", "classic"]  # 4.0 notes its own choice
@@ -62,23 +65,68 @@ class Quorum(unittest.TestCase):
                                   ([], {"CTASK_QUEUE_TYPE": "quorum"}, ["quorum"]),
                                   ([], {}, plain)):
             worker = self.worker(*args, env=env)
-            self.assertIn(self.declared_as(self.queue), wanted)
-            self.assertIn(self.declared_as(self.queue + ".dead"), plain)
+            for queue, more in (self.queue, {}), (self.queue + ".dead", UNLIMITED):
+                kind, others = self.declared_as(queue)
+                self.assertIn(kind, wanted)
+                self.assertEqual(others, more if kind == "quorum" else {})
             self.assertEqual(worker.stop(), 0)
             self.bus.delete(self.queue)
+            self.bus.delete(self.queue + ".dead")
+
+    def test_so_are_reply_and_lease_queues(self):
+        """A task that runs for longer than a lease has one queue of either kind."""
+        worker = self.worker("-c", "1", "--lease=1", "--queue-type=quorum")
+        waiting = subprocess.Popen([os.path.join(BIN, "ctask"), "call", "-Q", self.queue,
+                                    "demo.sleep", "3"], stdin=subprocess.DEVNULL, text=True,
+                                   stdout=subprocess.PIPE, env=self.env(CTASK_QUEUE_TYPE="quorum"))
+        worker.expect("has run for long: it is leased")
+        names = re.findall(r'queue,<<"(ctask[.](?:reply|lease)[.].*?)">>',
+                           broker.evaluate("rabbit_amqqueue:list_names()"))
+        found = {name.split(".")[1]: self.declared_as(name) for name in names
+                 if name != self.bus.reply_to}
+        self.assertEqual({kind for kind, _ in found.values()}, {"quorum"})
+        self.assertEqual(found["reply"][1], dict(UNLIMITED, **{"x-expires": "1800000"}))
+        self.assertEqual(found["lease"][1]["x-dead-letter-strategy"], "at-least-once")
+        self.assertEqual((waiting.wait(GIVE_UP), worker.stop()), (0, 0))
+        waiting.stdout.close()
+
+    def test_a_lease_comes_home_from_a_quorum_queue(self):
+        worker = self.worker("-c", "1", "-l", "debug", "--lease=1", "--queue-type=quorum")
+        task = self.bus.send(self.queue, "demo.flagged", [2])
+        worker.expect("its lease is renewed")
+        self.kill(worker)
+        worker = self.worker("-c", "1", "-l", "debug", "--lease=1", "--queue-type=quorum")
+        self.assertIs(self.bus.result(task)["result"], True)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_reading_the_dead_letters_does_not_use_them_up(self):
+        worker = self.worker("--queue-type=quorum")
+        dead = self.queue + ".dead"
+        self.bus.result(self.bus.send(self.queue, "is_prime", ["no number"]))
+        until("it is kept", lambda: self.bus.depth(dead) == 1)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.declared_as(dead), ("quorum", UNLIMITED))
+        for _ in range(2 * LIMIT):
+            message = until("it is there", lambda: self.bus.channel.basic_get(dead))
+            self.bus.channel.basic_reject(message.delivery_tag, requeue=True)
+        until("it is back", lambda: self.bus.depth(dead) == 1)
+
+    @staticmethod
+    def env(**more):
+        return dict(os.environ, CTASK_BROKER_URL=broker.url, **more)
 
     def call(self, **env):
         return subprocess.run([os.path.join(BIN, "ctask"), "call", "--no-wait", "-Q", self.queue,
                                "is_prime", "97"], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, env=dict(os.environ, CTASK_BROKER_URL=broker.url, **env))
+                              text=True, env=self.env(**env))
 
     def test_whoever_comes_first_decides_and_the_other_uses_it(self):
         self.assertEqual(self.call(CTASK_QUEUE_TYPE="quorum").returncode, 0)
-        self.assertEqual(self.declared_as(self.queue), "quorum")
+        self.assertEqual(self.declared_as(self.queue), ("quorum", {}))
         worker = self.worker("--queue-type=classic")
         self.assertIs(self.bus.result(self.bus.send(self.queue))["result"], True)
         self.assertEqual(worker.stop(), 0)
-        self.assertEqual(self.declared_as(self.queue), "quorum")
+        self.assertEqual(self.declared_as(self.queue), ("quorum", {}))
         wrong = self.call(CTASK_QUEUE_TYPE="stream")
         self.assertNotEqual(wrong.returncode, 0)
         self.assertIn('CTASK_QUEUE_TYPE is classic or quorum, not "stream"', wrong.stderr)

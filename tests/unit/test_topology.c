@@ -222,12 +222,35 @@ START_TEST(a_task_queue_is_declared_as_asked_for_and_only_then)
         ck_assert_int_eq(t.type, types[i]);
         ck_assert_str_eq(arguments(topology_add(&t, name, QUEUE_TASK)), said[i]);
     }
-    ck_assert_str_eq(arguments(topology_add(&t, "q.dead", QUEUE_DEAD)), "");
     ck_assert(queue_type_read(NULL, &t.type));
     ck_assert(!queue_type_read("Quorum", &t.type));
     ck_assert(!queue_type_read("stream", &t.type));
     topology_add(&t, "x", QUEUE_TASK);
-    ck_assert_str_eq(ask(T0), "look q0(0); look q1(0); look q2(0); look q.dead(0); look x(0); ");
+    ck_assert_str_eq(ask(T0), "look q0(0); look q1(0); look q2(0); look x(0); ");
+}
+END_TEST
+
+/* None of them may be on one node alone when the task queues are not, and reading one without
+ * emptying it must not use its messages up. */
+START_TEST(so_is_every_other_queue_of_ours)
+{
+    enum queue_type types[] = {QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM};
+    const char *dead[] = {"", "x-queue-type=classic; ",
+                          "x-queue-type=quorum; x-delivery-limit=1000000000; "};
+    const char *reply[] = {"x-expires=1800000; ", "x-queue-type=classic; x-expires=1800000; ",
+                           "x-queue-type=quorum; x-delivery-limit=1000000000; "
+                           "x-expires=1800000; "};
+    for (int i = 0; i < 3; i++) {
+        char name[] = {'q', (char)('0' + i), 0}, other[] = {'r', (char)('0' + i), 0};
+        t.type = types[i];
+        ck_assert_str_eq(arguments(topology_add(&t, name, QUEUE_DEAD)), dead[i]);
+        ck_assert_str_eq(arguments(topology_add(&t, other, QUEUE_REPLY)), reply[i]);
+    }
+    t.type = QUEUE_QUORUM;
+    ck_assert_str_eq(arguments(topology_add_lease(&t, "lease", "home", 1)),
+                     "x-queue-type=quorum; x-message-ttl=1000; x-expires=62000; "
+                     "x-dead-letter-exchange=; x-dead-letter-routing-key=home; "
+                     "x-dead-letter-strategy=at-least-once; x-overflow=reject-publish; ");
 }
 END_TEST
 
@@ -519,6 +542,7 @@ int main(void)
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
     tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
     tcase_add_test(k, a_task_queue_is_declared_as_asked_for_and_only_then);
+    tcase_add_test(k, so_is_every_other_queue_of_ours);
     tcase_add_test(k, a_lease_queue_sends_home_what_it_holds);
     tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
