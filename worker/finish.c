@@ -190,7 +190,7 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
     }
     count_outcome(w, &d);
     if (!r->burial) {
-        window_cost(w, d.cost);
+        window_cost(w, jobs_cost(w, r, d.cost));
         log_debug("task id=%.*s %s in %.6f s", BYTES_ARG(r->id), r->task->name, d.runtime);
     }
     settle(w, r);

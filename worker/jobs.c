@@ -59,6 +59,20 @@ uint32_t jobs_begun(const struct child *k)
     return k->held > 0 ? line_begun(&k->ends.line) - k->done : 0;
 }
 
+int64_t jobs_begun_at(const struct child *k)
+{
+    int64_t at = line_begun_at(&k->ends.line), latest = k->since + JOBS_UNREAD;
+    return at < k->since ? k->since : clock_earlier(at, latest);
+}
+
+double jobs_cost(const struct worker *w, const struct request *r, double said)
+{
+    /* Most end before this turn. The clock is read for the others only. */
+    if (said <= clock_seconds(w->now - r->since)) return said;
+    double most = clock_seconds(clock_now() - r->since);
+    return said < most ? said : most;
+}
+
 uint32_t jobs_halt(struct child *k)
 {
     return line_halt(&k->ends.line) - k->done;

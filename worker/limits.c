@@ -31,7 +31,7 @@ struct limits limits_of(const struct worker *w, const struct ctask_task *t, cons
 
 static int64_t limit_at(const struct child *k, double seconds)
 {
-    return seconds > 0 ? clock_after(k->since, seconds) : CLOCK_NEVER;
+    return seconds > 0 ? clock_after(jobs_begun_at(k), seconds) : CLOCK_NEVER;
 }
 
 static double hard_limit(const struct request *r)
@@ -87,7 +87,7 @@ void limits_turn(struct worker *w)
     struct child *k;
     if (w->drain >= DRAIN_NOW) return; /* they are killed already */
     list_each(k, &w->pool.all, struct child, link) {
-        if (k->state != CHILD_BUSY) continue;
+        if (k->state != CHILD_BUSY || !jobs_begun(k)) continue;
         if (w->now >= hard_at(k))
             hard_over(w, k);
         else if (w->now >= soft_at(k))
@@ -102,9 +102,8 @@ int64_t limits_next(const struct worker *w)
     if (w->drain >= DRAIN_NOW) return next;
     list_each(k, &w->pool.all, struct child, link) {
         if (k->state != CHILD_BUSY) continue;
-        int64_t hard = hard_at(k), soft = soft_at(k);
-        if (hard < next) next = hard;
-        if (soft < next) next = soft;
+        int64_t at = clock_earlier(hard_at(k), soft_at(k));
+        if (at > w->now || jobs_begun(k)) next = clock_earlier(next, at);
     }
     return next;
 }

@@ -1,11 +1,11 @@
 /* limits.h - what a running job may use up.
  *
  * Time: a hard and a soft limit, none by default. A job's deadlines are its start and its limits,
- * nothing is remembered. At the soft one its task is asked to end, at the hard one its child is
- * killed, also if it is stopped: the caller gets TimeLimitExceeded, the message is kept in
- * <queue>.dead and not tried again. A result that is there when the time is over counts. They are
- * an item's in a message of many, of which no item is begun later than task/chunk.h says: so much
- * later they are over.
+ * nothing is remembered. A job that its child has not begun has no deadline: watch.c takes it back.
+ * At the soft one its task is asked to end, at the hard one its child is killed, also if it is
+ * stopped: the caller gets TimeLimitExceeded, the message is kept in <queue>.dead and not tried
+ * again. A result that is there when the time is over counts. They are an item's in a message of
+ * many, of which no item is begun later than task/chunk.h says: so much later they are over.
  *
  * Memory: what a child occupies, looked at once a second. Over --max-memory-per-child while its job
  * runs it is killed, which counts as a crash of the task: it runs three times in all. Over it

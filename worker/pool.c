@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define SPAWNS_PER_TURN 16
+#define NEWS_MAX 64 /* exits of its threads and orphans that are taken for one child in a turn */
 
 /* ---- What may happen, and what it means in each state ---------------------------------------- */
 
@@ -101,6 +102,7 @@ static void job_done(struct worker *w, struct child *k, struct bytes payload)
         return;
     }
     k->done++;
+    k->printed = false;
     w->pool.failures = 0;
     go_on(w, k);
 }
@@ -115,16 +117,23 @@ static void job_publish(struct worker *w, struct child *k, struct bytes payload)
 static void job_printed(struct worker *w, struct child *k, struct bytes payload)
 {
     (void)payload;
-    output_read(k, w->now, POOL_READ_MAX);
+    if (k->printed)
+        pool_lose(w, k, "said more than once that its task printed");
+    else
+        output_read(k, w->now, POOL_READ_MAX);
+    k->printed = true;
 }
 
 static void job_leaves(struct worker *w, struct child *k, struct bytes payload)
 {
     const struct request *r = jobs_first(k);
-    (void)w;
+    if (k->resigned) {
+        pool_lose(w, k, "said more than once that it is to be replaced");
+        return;
+    }
     log_warn("task id=%.*s %s: %.*s: child pid=%d is replaced", BYTES_ARG(r->id),
              r->task ? r->task->name : "", BYTES_ARG(payload), (int)k->pid);
-    k->asked = true;
+    k->asked = k->resigned = true;
 }
 
 static void child_free(struct pool *p, struct child *k)
@@ -269,26 +278,50 @@ void pool_ask(struct worker *w, struct child *k)
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
 {
     if (first_is_done(w, k)) return;
-    bool begun = jobs_halt(k) > 0;
+    jobs_halt(k);
     struct request *r = jobs_take_first(k);
-    k->done += begun;
+    k->done++;
     pool_lose(w, k, NULL);
     death_condemned(w, r, why);
+}
+
+/* The process or thread of these of which the kernel has news for us, or 0. It stays news. */
+static pid_t news_of(idtype_t type, pid_t id, int *what)
+{
+    siginfo_t s = {0};
+    if (waitid(type, (id_t)id, &s, WEXITED | WNOHANG | WNOWAIT) != 0) return 0;
+    *what = s.si_code;
+    return s.si_pid;
+}
+
+/* A task that calls PTRACE_TRACEME makes this process its debugger. The debugger hears of each
+ * stop, which is no exit, and nobody would continue the task. If a thread has called it, the exit
+ * of its process is no news before that of the thread was taken. */
+static bool has_exited(struct worker *w, struct child *k)
+{
+    int what = 0;
+    pid_t pid = news_of(P_PGID, k->pid, &what);
+    for (int i = 0; i < NEWS_MAX && pid && pid != k->pid && what != CLD_TRAPPED; i++) {
+        waitpid(pid, NULL, __WALL | WNOHANG);
+        pid = news_of(P_PGID, k->pid, &what);
+    }
+    if (pid == 0) pid = news_of(P_PID, k->pid, &what); /* it does not lead its group yet */
+    if (pid && what == CLD_TRAPPED && k->state != CHILD_LOST)
+        pool_lose(w, k, "has made the worker its debugger");
+    return pid == k->pid && what != CLD_TRAPPED;
 }
 
 void pool_reap(struct worker *w)
 {
     struct child *k;
     list_each(k, &w->pool.all, struct child, link) {
-        siginfo_t exited = {0};
         struct rusage used;
-        if (waitid(P_PID, (id_t)k->pid, &exited, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-            exited.si_pid == 0)
-            continue;
-        /* A finished result may still be on its line, all of it. Until wait4 the pid is ours, so
-         * that no kill can hit another process. */
-        child_read(w, k, SIZE_MAX);
+        if (!has_exited(w, k)) continue;
+        /* Processes of its task may still write to its line, so they are killed first. What the
+         * child wrote, a finished result perhaps, is what the line holds, and no more is read.
+         * Until wait4 the pid is ours, so that no kill can hit another process. */
         child_kill(k);
+        child_read(w, k, LINE_SIZE);
         if (wait4(k->pid, &k->status, 0, &used) == k->pid) k->peak_kib = used.ru_maxrss;
         child_happen(w, k, EVENT_EXIT, bytes_of(NULL, 0));
     }

@@ -52,6 +52,8 @@ struct child {
     uint64_t nonce;   /* of the job given last. A frame counts only with that of the first job */
     bool leaves;      /* gets no more jobs, and leaves when those that it has begun are done */
     bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */
+    bool resigned;    /* it asked to leave, which it may do once */
+    bool printed;     /* it has said so of its first job, which it may do once */
     int64_t started, since; /* since: in this state, or with this first job */
     int64_t stopped;        /* since when watch.c saw it stopped; 0: not */
     const char *trouble;    /* what watch.c has reported; NULL: nothing, or it goes on */
@@ -85,8 +87,8 @@ void pool_spawn(struct worker *w);
 struct child *pool_idle(struct pool *p);
 /* Asks the task that k runs to end early (task_cancelled); k is replaced afterwards. */
 void pool_ask(struct worker *w, struct child *k);
-/* Ends the job of k, which is busy: if k has said that it is done, so be it; else k is killed and
- * its request is buried for this reason, at once and for good. */
+/* Ends the job that k has begun: if k has said that it is done, so be it; else k is killed and its
+ * request is buried for this reason, at once and for good. */
 void pool_condemn(struct worker *w, struct child *k, const struct fault *why);
 /* Kills k, for this reason ("wrote too much"; borrowed while k lives; NULL: none worth a word).
  * What it did before counts; its job is concluded at its exit. */
@@ -135,8 +137,15 @@ void jobs_give(struct worker *w, struct child *k, struct request *r);
 struct request *jobs_first(const struct child *k);
 /* How many it has begun and not said that they are done: of its jobs, the first so many. */
 uint32_t jobs_begun(const struct child *k);
+/* When it began the first, if it has. A child that lies gains JOBS_UNREAD at most. */
+int64_t jobs_begun_at(const struct child *k);
+/* A job that its child has not begun for so long is given to another. */
+#define JOBS_UNREAD (5 * CLOCK_SECOND)
 /* The same, and it begins no more until CHILD_RESUME. */
 uint32_t jobs_halt(struct child *k);
+/* What r, which runs, has cost its child, in seconds: what the child says, but no more than has
+ * passed since it got r. */
+double jobs_cost(const struct worker *w, const struct request *r, double said);
 /* The first is done, or concluded otherwise, and no job of k's any more. */
 struct request *jobs_take_first(struct child *k);
 /* All but the first, and that too if it is not begun and k will not go on, are to run elsewhere. */

@@ -40,6 +40,14 @@ static bool is_ours(const struct worker *w, pid_t pid)
     return resolver_has(w->resolver, pid) || was_before(pid);
 }
 
+/* Takes over its exit. One that has made us its debugger and stops has not exited. */
+static bool has_exited(pid_t pid)
+{
+    int status;
+    pid_t changed = waitpid(pid, &status, WNOHANG);
+    return changed < 0 || (changed == pid && !WIFSTOPPED(status));
+}
+
 void strangers_init(void)
 {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -53,7 +61,7 @@ bool strangers_end(struct worker *w)
     const char *list = text;
     if (!proc_children(text, sizeof text)) return false;
     for (pid_t pid; (pid = pid_next(&list)) > 0;) {
-        if (is_ours(w, pid) || waitpid(pid, NULL, WNOHANG) != 0 || w->pid == 1) continue;
+        if (is_ours(w, pid) || has_exited(pid) || w->pid == 1) continue;
         log_info("process pid=%d was left behind by a child: it is killed", (int)pid);
         kill(pid, SIGKILL);
         any = true;

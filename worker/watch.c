@@ -7,12 +7,17 @@
 
 #define LOOK CLOCK_SECOND          /* between two looks, and before the first one */
 #define STOPPED (2 * CLOCK_SECOND) /* before it is reported */
-#define UNREAD (5 * CLOCK_SECOND)  /* the same, for one that does not take its job */
 #define PROOF CLOCK_SECOND
 #define BARREN CLOCK_SECOND
 #define LEAVING (5 * CLOCK_SECOND) /* before one that was told to leave is killed */
 
 /* ---- What is wrong with a child -------------------------------------------------------------- */
+
+/* Nobody has begun the job that k has, so another child may. */
+static bool is_unread(const struct worker *w, const struct child *k)
+{
+    return k->state == CHILD_BUSY && w->now - k->since >= JOBS_UNREAD && !jobs_begun(k);
+}
 
 static const char *trouble_of(struct worker *w, struct child *k)
 {
@@ -23,9 +28,7 @@ static const char *trouble_of(struct worker *w, struct child *k)
         k->stopped = w->now;
     if (k->stopped && w->now - k->stopped >= STOPPED)
         return state == 't' ? "is held by a debugger" : "is stopped (SIGSTOP?)";
-    if (k->state == CHILD_BUSY && w->now - k->since >= UNREAD && !jobs_begun(k))
-        return "has not read its job";
-    return NULL;
+    return is_unread(w, k) ? "has not read its job" : NULL;
 }
 
 static void look(struct worker *w, struct child *k)
@@ -34,10 +37,13 @@ static void look(struct worker *w, struct child *k)
     k->trouble = trouble_of(w, k);
     const struct request *r = jobs_first(k);
     if (k->trouble && !was && r)
-        log_warn("child pid=%d %s while task id=%.*s runs, %.0f s after its start", (int)k->pid,
-                 k->trouble, BYTES_ARG(r->id), clock_seconds(w->now - k->since));
+        log_warn("child pid=%d %s while task id=%.*s %s, %.0f s after it was given to it",
+                 (int)k->pid, k->trouble, BYTES_ARG(r->id), jobs_begun(k) ? "runs" : "waits",
+                 clock_seconds(w->now - k->since));
     else if (was && !k->trouble)
         log_info("child pid=%d goes on again", (int)k->pid);
+    /* Not at the first look: perhaps all of us were frozen, and it is about to read. */
+    if (was && is_unread(w, k)) pool_lose(w, k, "takes no jobs");
 }
 
 /* ---- No child at all ------------------------------------------------------------------------- */

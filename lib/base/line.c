@@ -3,6 +3,7 @@
  * somebody waits. The two full fences make one of them see the other. */
 #include "base/line.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RING_SIZE 32768u /* a power of two; all of it is touched in time, for each child */
+#define RING_SIZE LINE_SIZE /* all of it is touched in time, for each child */
 #define CACHE_LINE 64
 #define HALT (UINT64_C(1) << 32) /* each of them adds one: the first resume ends the first */
 #define BELL 0x07
@@ -29,6 +30,7 @@ struct ring {
 struct line_shared {
     struct ring down, up;
     _Atomic uint64_t begun; /* and, above 32 bits, the halts that are not resumed */
+    _Atomic int64_t begun_at;
 };
 
 /* ---- Making ---------------------------------------------------------------------------------- */
@@ -167,6 +169,7 @@ bool line_wait(struct line *l, bool data, bool room)
 bool line_begin(struct line *l)
 {
     uint64_t now = atomic_load(&l->shared->begun);
+    atomic_store_explicit(&l->shared->begun_at, clock_now(), memory_order_relaxed);
     while (now < HALT)
         if (atomic_compare_exchange_weak(&l->shared->begun, &now, (uint32_t)(now + 1))) return true;
     return false;
@@ -180,6 +183,11 @@ void line_resume(struct line *l)
 uint32_t line_begun(const struct line *l)
 {
     return (uint32_t)atomic_load(&l->shared->begun);
+}
+
+int64_t line_begun_at(const struct line *l)
+{
+    return atomic_load_explicit(&l->shared->begun_at, memory_order_relaxed);
 }
 
 uint32_t line_halt(struct line *l)

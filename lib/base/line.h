@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LINE_SIZE 32768u /* bytes that each way holds; a power of two */
+
 struct ring;
 struct line_shared;
 
@@ -61,6 +63,8 @@ bool line_begin(struct line *l);
 void line_resume(struct line *l);
 /* How many are begun, also after the child's death. */
 uint32_t line_begun(const struct line *l);
+/* When the last of them was, by clock_now, as far as the child is to be believed. */
+int64_t line_begun_at(const struct line *l);
 /* Either side's: the same, and no more are until as many line_resume. */
 uint32_t line_halt(struct line *l);
 

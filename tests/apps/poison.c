@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -107,6 +108,26 @@ static void by_forgery(void)
     pause();
 }
 
+/* The worker is told of the signal that comes next, as a debugger is. */
+static void by_trace(void)
+{
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGUSR2);
+}
+
+static void *traced(void *ctx)
+{
+    by_trace();
+    return ctx;
+}
+
+/* A thread that is traced is no child of the worker's, but the worker has to wait for it. */
+static void by_traced_thread(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, traced, NULL) == 0) pthread_join(thread, NULL);
+}
+
 static void by_kill(void)
 {
     kill(getpid(), SIGKILL);
@@ -116,9 +137,13 @@ static const struct {
     const char *name;
     void (*die)(void);
 } ways[] = {
-    {"segv", by_segv},         {"abort", abort},  {"fpe", by_fpe},        {"bus", by_bus},
-    {"stack", by_stack},       {"exit", by_exit}, {"_exit", by_exit_now}, {"term", by_term},
-    {"closefrom", by_closing}, {"junk", by_junk}, {"kill", by_kill},      {"forge", by_forgery},
+    {"segv", by_segv},         {"abort", abort},
+    {"fpe", by_fpe},           {"bus", by_bus},
+    {"stack", by_stack},       {"exit", by_exit},
+    {"_exit", by_exit_now},    {"term", by_term},
+    {"closefrom", by_closing}, {"junk", by_junk},
+    {"kill", by_kill},         {"forge", by_forgery},
+    {"trace", by_trace},       {"traced-thread", by_traced_thread},
 };
 
 static ctask_outcome die(struct ctask_call *t)

@@ -22,11 +22,10 @@ class Rows(PoisonTest):
         and what is said of the one must not be taken for the other."""
         worker = self.worker("-c", "1", "--soft-time-limit", "0.3")
         self.warm()
-        child, = worker.children()
-        os.kill(child, signal.SIGSTOP)
-        tasks = [self.live("n%d" % i) for i in range(6)]
+        worker.signal(signal.SIGSTOP)
+        tasks = [self.live("n%d" % i, 0 if i else 600000) for i in range(6)]
+        worker.signal(signal.SIGCONT)
         worker.expect("its soft time limit")
-        os.kill(child, signal.SIGCONT)
         results = self.bus.results(*tasks)
         self.assertEqual({r["status"] for r in results.values()}, {"SUCCESS"})
         self.assertEqual(set(self.starts().values()), {1})
