@@ -78,8 +78,8 @@ static void result_end(struct ctask_result *r, enum ctask_state state, json_t *v
     replies_forget(r->client, r);
     r->value = value;
     r->runtime = runtime;
-    r->state = state; /* last: see inside.h */
     if (r->member) member_ended(r->member);
+    r->state = state; /* last: from here on r is also its reader's, see inside.h */
 }
 
 void result_succeed(struct ctask_result *r, json_t *value, double runtime)

@@ -3,6 +3,7 @@
 #include "support/fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -175,6 +176,36 @@ START_TEST(a_handle_is_read_while_another_thread_drives)
 }
 END_TEST
 
+/* Makes a group of r as soon as it has ended, which another thread is just telling. */
+static void *group_what_has_ended(void *ctx)
+{
+    AsyncResult *r = ctx;
+    size_t index = 1;
+    while (!result_ready(r)) sched_yield();
+    struct ctask_group *g = ctask_group_of(&r, 1);
+    must(g != NULL);
+    must(ctask_group_next(g, WAIT, &index) == r && index == 0);
+    ctask_group_forget(g);
+    return NULL;
+}
+
+START_TEST(a_group_of_what_has_just_ended_while_another_thread_drives)
+{
+    enum { ROUNDS = 20 };
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t t;
+        void *wrong;
+        AsyncResult *r = ctask_delay(client, "echo", round);
+        AsyncResult *mine = ctask_delay(client, "echo", round); /* answered after r */
+        ck_assert_int_eq(pthread_create(&t, NULL, group_what_has_ended, r), 0);
+        ck_assert_int_eq(result_wait(mine, WAIT), CTASK_OK);
+        pthread_join(t, &wrong);
+        ck_assert_msg(!wrong, "%s", (char *)wrong);
+        result_forget(mine);
+    }
+}
+END_TEST
+
 /* ---- Who drives ------------------------------------------------------------------------------ */
 
 static atomic_int begun;
@@ -297,6 +328,7 @@ int main(void)
     tcase_add_test(tests, round_trips_of_eight_threads_do_not_wait_for_each_other);
     tcase_add_test(tests, maps_and_waits_for_any_share_a_client);
     tcase_add_test(tests, a_handle_is_read_while_another_thread_drives);
+    tcase_add_test(tests, a_group_of_what_has_just_ended_while_another_thread_drives);
     tcase_add_loop_test(tests, a_waiter_whose_wait_is_over_leaves_the_driving_to_the_other, 0, 2);
     tcase_add_test(tests,
                    what_is_waited_for_leaves_although_it_is_corked_and_another_thread_drives);
