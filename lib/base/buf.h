@@ -27,7 +27,7 @@ static inline struct buf buf_over(void *room, size_t n, size_t max)
 
 static inline uint8_t *buf_head(const struct buf *b)
 {
-    return b->data + b->off;
+    return b->off ? b->data + b->off : b->data; /* not NULL + 0, as in bytes_rest */
 }
 
 static inline struct bytes buf_bytes(const struct buf *b)

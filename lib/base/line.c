@@ -19,11 +19,14 @@
 #define BELL 0x07
 #define RING_TRIES 100
 
+/* No bool: a wild task may write any byte here, and a bool that is neither 0 nor 1 is undefined. */
+typedef _Atomic uint8_t shared_flag;
+
 struct ring {
     _Alignas(CACHE_LINE) _Atomic uint32_t written;
-    atomic_bool reader_waits;
+    shared_flag reader_waits;
     _Alignas(CACHE_LINE) _Atomic uint32_t read;
-    atomic_bool writer_waits;
+    shared_flag writer_waits;
     _Alignas(CACHE_LINE) uint8_t bytes[RING_SIZE];
 };
 
@@ -76,10 +79,10 @@ static void ring_bell(const struct line *l)
         if (send(l->bell, &bell, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 || errno == EPIPE) return;
 }
 
-static void wake(const struct line *l, atomic_bool *waits)
+static void wake(const struct line *l, shared_flag *waits)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(waits, memory_order_relaxed) && atomic_exchange(waits, false))
+    if (atomic_load_explicit(waits, memory_order_relaxed) && atomic_exchange(waits, 0))
         ring_bell(l);
 }
 
@@ -130,16 +133,16 @@ bool line_has(const struct line *l)
 
 bool line_listen(struct line *l, bool data, bool room)
 {
-    if (data) atomic_store_explicit(&l->in->reader_waits, true, memory_order_relaxed);
-    if (room) atomic_store_explicit(&l->out->writer_waits, true, memory_order_relaxed);
+    if (data) atomic_store_explicit(&l->in->reader_waits, 1, memory_order_relaxed);
+    if (room) atomic_store_explicit(&l->out->writer_waits, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     return (data && line_has(l)) || (room && room_of(l) > 0);
 }
 
 void line_awake(struct line *l)
 {
-    atomic_store_explicit(&l->in->reader_waits, false, memory_order_relaxed);
-    atomic_store_explicit(&l->out->writer_waits, false, memory_order_relaxed);
+    atomic_store_explicit(&l->in->reader_waits, 0, memory_order_relaxed);
+    atomic_store_explicit(&l->out->writer_waits, 0, memory_order_relaxed);
 }
 
 int line_hush(struct line *l, bool wait)

@@ -41,8 +41,7 @@ static const uint8_t *take(struct bytes *rest, size_t n)
 {
     if (n > rest->n) return NULL;
     const uint8_t *p = rest->p;
-    rest->p += n;
-    rest->n -= n;
+    *rest = bytes_rest(*rest, n);
     return p;
 }
 

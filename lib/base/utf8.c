@@ -45,10 +45,10 @@ static bool is_plain(const uint8_t p[8])
 
 bool utf8_is_text(struct bytes s)
 {
-    const uint8_t *start = s.p, *end = s.p + s.n;
+    const size_t all = s.n;
     while (s.n > 0) {
         /* Of the last few, some of those before are looked at once more. */
-        const uint8_t *eight = s.n >= 8 ? s.p : end - start >= 8 ? end - 8 : NULL;
+        const uint8_t *eight = s.n >= 8 ? s.p : all >= 8 ? s.p + s.n - 8 : NULL;
         if (eight && is_plain(eight)) {
             s = bytes_rest(s, s.n < 8 ? s.n : 8);
             continue;

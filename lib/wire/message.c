@@ -193,7 +193,7 @@ static bool reply_allowed(struct bytes reply_to)
 {
     char name[256];
     if (!reply_glob || reply_to.n >= sizeof name) return false;
-    memcpy(name, reply_to.p, reply_to.n);
+    if (reply_to.n) memcpy(name, reply_to.p, reply_to.n);
     name[reply_to.n] = 0;
     return fnmatch(reply_glob, name, 0) == 0;
 }
