@@ -11,6 +11,8 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "gauntlet"))
 import ledger  # noqa: E402
+from check import Check  # noqa: E402
+from evidence import Evidence  # noqa: E402
 from ledger import record  # noqa: E402
 
 TASKS = 3000
@@ -68,10 +70,10 @@ class Story:
         if poison:
             self.tasks += [start._replace(at=start.at + s, pid=9000, flagged=1) for s in (1, 2)]
             self.dead.append(record(id=task, at=200.0, what=ledger.DEAD, type="WorkerLostError"))
-            end = dict(what=ledger.FAILURE, code=-9, type="WorkerLostError")
+            end = dict(what=ledger.FAILURE, code=-9, type="WorkerLostError", flagged=1)
         else:
             self.tasks.append(start._replace(at=at + 0.004, what=ledger.END))
-            end = dict(what=ledger.SUCCESS)
+            end = dict(what=ledger.SUCCESS, value=ledger.value_of(task))
         self.producer.append(record(at=at + 0.006, **group, **end))
 
     def begun_again(self, kill):
@@ -80,7 +82,30 @@ class Story:
         self.tasks = [r for r in self.tasks if r.id != first.id]
         self.tasks.append(first._replace(at=kill - 0.001, what=ledger.START))
         self.run_again(first.id, kill + 0.05)
+        self.answer(first.id, kill + 0.06, flagged=1)
         return first.id
+
+    def answer(self, task, at, **more):
+        """Its handle ends then, and with what is said here."""
+        was = next(r for r in self.producer if r.id == task and r.what == ledger.SUCCESS)
+        self.producer[self.producer.index(was)] = was._replace(at=at, **more)
+
+    def failed(self, tasks, what, code, later=40):
+        """Answers of these tasks, turned into failures that come so much later."""
+        self.producer = [r._replace(at=r.at + later, what=what, code=code, value=0)
+                         if r.what == ledger.SUCCESS and r.id in tasks else r
+                         for r in self.producer]
+
+    def sent_between(self, begin, end):
+        return [r.id for r in self.producer
+                if r.what == ledger.SEND and begin <= r.at < end and r.id != POISON]
+
+    def other_kind(self, task, **more):
+        """It is sent as another kind of task, or in another way."""
+        for name in "tasks", "producer":
+            setattr(self, name, [r._replace(**more) if r.id == task and r.what in
+                                 (ledger.SEND, ledger.SENT, ledger.START, ledger.END) else r
+                                 for r in getattr(self, name)])
 
     def run_again(self, task, at, flagged=1):
         start = record(id=task, at=at, pid=2000, group=1000, what=ledger.START, kind=ledger.SLEEP,
@@ -114,7 +139,7 @@ class Story:
     def write(self, directory, tasks=TASKS, times=True):
         with open(os.path.join(directory, "run.json"), "w") as f:
             json.dump({"tasks": tasks, "seed": 1, "queue_type": "classic", "workers": 2,
-                       "children": 1, "rate": RATE, "times": times}, f)
+                       "children": 1, "rate": RATE, "times": times, "lease": 600}, f)
         with open(os.path.join(directory, "faults.jsonl"), "w") as f:
             f.writelines(json.dumps(event) + "\n" for event in self.events)
         self.tasks.sort(key=lambda r: r.at)
@@ -129,13 +154,9 @@ class Checker(unittest.TestCase):
         """(exit status, the violations)."""
         with tempfile.TemporaryDirectory() as directory:
             story.write(directory, **run)
-            report = os.path.join(directory, "report.json")
-            done = subprocess.run([sys.executable, "-B", os.path.join(HERE, "gauntlet/check.py"),
-                                   directory, report], capture_output=True, text=True)
-            with open(report) as f:
-                line = json.loads(f.read())
-        self.assertEqual(line["passed"], done.returncode == 0, done.stdout + done.stderr)
-        return done.returncode, line["violations"]
+            check = Check(Evidence(directory))
+            good = check.all()
+        return int(not good), [key for key, _ in check.violations]
 
     def assert_caught(self, story, *keys):
         self.assertEqual(self.verdict(story), (1, list(keys)))
@@ -143,25 +164,48 @@ class Checker(unittest.TestCase):
     def story(self):
         return Story()
 
-    def test_a_good_run_passes(self):
-        self.assertEqual(self.verdict(self.story()), (0, []))
+    def judged(self, directory, *more):
+        """By the program: its exit status."""
+        return subprocess.run([sys.executable, "-B", os.path.join(HERE, "gauntlet/check.py"),
+                               directory, *more], capture_output=True, text=True).returncode
+
+    def test_a_good_run_passes_and_another_does_not(self):
+        for spoilt in False, True:
+            story = self.story()
+            if spoilt:
+                story.drop(10, ledger.SUCCESS)
+            with tempfile.TemporaryDirectory() as directory:
+                story.write(directory)
+                report = os.path.join(directory, "report.json")
+                self.assertEqual(self.judged(directory, report), int(spoilt))
+                with open(report) as f:
+                    line = json.loads(f.read())
+            self.assertEqual((line["passed"], line["violations"]), (not spoilt, ["hung"] * spoilt))
 
     def test_what_is_not_there_is_not_judged(self):
         with tempfile.TemporaryDirectory() as directory:
-            done = subprocess.run([sys.executable, "-B", os.path.join(HERE, "gauntlet/check.py"),
-                                   directory], capture_output=True, text=True)
-        self.assertEqual(done.returncode, 2)
+            self.assertEqual(self.judged(directory), 2)
 
     def test_a_lost_task(self):
         story = self.story()
         story.drop(10, ledger.START, ledger.END, ledger.SUCCESS)
         story.producer.append(record(id=10, at=180, pid=PRODUCER, what=ledger.FAILURE, code=-16))
-        self.assertEqual(self.verdict(story)[1], ["lost"])
+        self.assertEqual(self.verdict(story)[1], ["lost", "unexplained_failures"])
 
     def test_a_success_of_a_task_that_did_not_end(self):
         story = self.story()
         story.drop(10, ledger.END)
         self.assert_caught(story, "lost", "phantom")
+
+    def test_a_success_before_the_task_has_ended(self):
+        story = self.story()
+        story.answer(10, BEGIN)
+        self.assert_caught(story, "phantom")
+
+    def test_a_value_that_is_another_tasks(self):
+        story = self.story()
+        story.answer(10, 180, value=ledger.value_of(11))
+        self.assert_caught(story, "value")
 
     def test_a_task_that_nobody_sent(self):
         story = self.story()
@@ -193,22 +237,113 @@ class Checker(unittest.TestCase):
     def test_a_wrong_outcome(self):
         for task, what, kind in ((10, ledger.FAILURE, "ValueError"), (POISON, ledger.SUCCESS, "")):
             story = self.story()
-            story.producer.append(record(id=task, at=180, pid=PRODUCER, what=what, type=kind,
-                                         code=-9 if kind else 0))
+            story.producer.append(record(id=task, at=182, pid=PRODUCER, what=what, type=kind,
+                                         code=-9 if kind else 0, flagged=task == POISON,
+                                         value=ledger.value_of(task)))
             if task == POISON:
                 story.tasks.append(record(id=task, at=180, pid=2001, what=ledger.END))
                 story.run_again(POISON, 181)
             self.assert_caught(story, "wrong")
+
+    def test_a_task_that_is_to_fail(self):
+        story = self.story()
+        story.other_kind(10, kind=ledger.FAIL)
+        self.assert_caught(story, "wrong")
+        story.failed([10], ledger.FAILURE, -9)
+        story.producer = [r._replace(type="ValueError") if r.id == 10 and r.code == -9 else r
+                          for r in story.producer]
+        self.assertEqual(self.verdict(story), (0, []))
+
+    # ---- Failures
+
+    def test_answers_that_were_turned_into_failures(self):
+        """Anything a producer may be told, where nothing had happened."""
+        for code in -2, -3, -5, -7, -8, -16, -17, -18:
+            with self.subTest(code):
+                story = self.story()
+                story.failed([10, 11], ledger.FAILURE, code)
+                self.assert_caught(story, "unexplained_failures")
+
+    def test_a_fault_explains_failures(self):
+        story = self.story()
+        story.failed(story.sent_between(DOWN - 1, DOWN), ledger.FAILURE, -18)
+        self.assertEqual(self.verdict(story), (0, []))
+
+    def test_but_not_of_every_kind(self):
+        story = self.story()
+        story.failed(story.sent_between(DOWN - 1, DOWN), ledger.FAILURE, -7)
+        self.assert_caught(story, "unexplained_failures")
+
+    def test_and_no_more_than_were_under_way(self):
+        story = self.story()
+        story.failed(story.sent_between(DOWN - 2.9, DOWN), ledger.FAILURE, -18)
+        self.assert_caught(story, "too_many_failures")
+
+    def refused(self, begin, end):
+        """These were not taken, and did not run."""
+        story = self.story()
+        tasks = set(story.sent_between(begin, end))
+        story.producer = [r for r in story.producer
+                          if r.id not in tasks or r.what != ledger.SENT]
+        story.failed(tasks, ledger.REFUSED, -3, later=0)
+        story.tasks = [r for r in story.tasks if r.id not in tasks]
+        return story
+
+    def test_refused_sends_where_nothing_had_happened(self):
+        self.assert_caught(self.refused(BEGIN + 1, BEGIN + 1.1), "unexplained_failures")
+
+    def test_refused_sends_while_the_broker_is_down(self):
+        self.assertEqual(self.verdict(self.refused(PORT, PORT + 0.5)), (0, []))
+
+    def test_more_refused_sends_than_there_was_time_for(self):
+        self.assert_caught(self.refused(PORT, PORT + 1.5), "too_many_failures")
+
+    def test_a_refused_send_whose_task_ran(self):
+        story = self.refused(PORT, PORT + 0.5)
+        task = story.sent_between(PORT, PORT + 0.5)[0]
+        story.run_again(task, PORT + 0.1, flagged=0)
+        self.assert_caught(story, "refused_ran")
 
     def test_a_call_that_took_too_long(self):
         story = self.story()
         story.producer[1] = story.producer[1]._replace(took=9000000)
         self.assert_caught(story, "call")
 
+    # ---- Second starts
+
     def test_a_second_start_without_a_flag(self):
         story = self.story()
         story.tasks = [r._replace(flagged=0) for r in story.tasks]
+        self.assert_caught(story, "unflagged", "alarmed")
+
+    def test_second_starts_whose_flag_came_first_and_then_went(self):
+        story = self.story()
+        story.tasks = [r._replace(flagged=r.at < KILL) if r.id == story.rescued else r
+                       for r in story.tasks]
         self.assert_caught(story, "unflagged")
+
+    def test_a_first_start_that_comes_late_behind_its_marked_copy(self):
+        """The producer was cut off as it sent, so it sent again; or a worker stood still."""
+        for who in dict(who="producer", number=0), dict(who="worker", pid=1000, number=0):
+            with self.subTest(**who):
+                story = self.story()
+                first = next(r for r in story.tasks if r.group == REBORN and r.what == ledger.START)
+                story.tasks = [r._replace(flagged=1) if r.id == first.id else r
+                               for r in story.tasks]
+                story.answer(first.id, first.at + 1, flagged=1)
+                story.event(first.at - 0.02, "cut", fd=7, **who)
+                story.run_again(first.id, first.at + 0.02, flagged=0)
+                self.assertEqual(self.verdict(story), (0, []))
+
+    def test_a_caller_that_is_not_told_of_a_second_start(self):
+        story = self.story()
+        story.answer(story.rescued, KILL + 0.06, flagged=0)
+        self.assert_caught(story, "untold")
+
+    def test_a_caller_that_is_told_of_one_that_was_none(self):
+        story = self.story()
+        story.answer(10, 180, flagged=1)
+        self.assert_caught(story, "alarmed")
 
     def test_a_second_start_that_no_fault_explains(self):
         story = self.story()
@@ -235,6 +370,68 @@ class Checker(unittest.TestCase):
         story.run_again(11, KILL + 0.1)
         self.assert_caught(story, "unexplained")
 
+    def test_a_message_that_went_down_with_the_broker_in_its_delay_queues_may_be_two(self):
+        for wait, keys in (3500, ()), (500, ("unflagged", "unexplained")):
+            with self.subTest(wait):
+                story = self.story()
+                task = story.sent_between(DOWN - 4, DOWN)[0]
+                story.other_kind(task, lane=ledger.COUNTDOWN, wait=wait)
+                story.drop(task, ledger.START, ledger.END)
+                story.answer(task, PORT + 9)
+                for at in PORT + 4, PORT + 8:
+                    story.run_again(task, at, flagged=0)
+                self.assertEqual(self.verdict(story)[1], list(keys))
+
+    # ---- Retries, countdowns, tasks that send tasks
+
+    def retried(self, delay, attempt=1):
+        """A task that asks to run again so many seconds later, and does 0.5 s later."""
+        story = self.story()
+        story.other_kind(10, kind=ledger.RETRIED)
+        start = next(r for r in story.tasks if r.id == 10 and r.what == ledger.START)
+        story.tasks = [r._replace(what=ledger.RETRY, wait=int(delay * 1000))
+                       if r.id == 10 and r.what == ledger.END else r for r in story.tasks]
+        again = start._replace(at=start.at + 0.5, attempt=attempt, pid=9001)
+        story.tasks += [again, again._replace(at=again.at + 0.1, what=ledger.END)]
+        story.answer(10, 180)
+        return story
+
+    def test_a_retry(self):
+        self.assertEqual(self.verdict(self.retried(0.4)), (0, []))
+
+    def test_a_retry_that_comes_too_soon(self):
+        self.assert_caught(self.retried(0.9), "early")
+
+    def test_a_retry_that_does_not_count(self):
+        self.assert_caught(self.retried(0.4, attempt=0), "unflagged", "unexplained")
+
+    def test_a_run_that_nobody_asked_for(self):
+        self.assert_caught(self.retried(0.4, attempt=2), "attempts")
+
+    def test_a_retry_that_is_lost(self):
+        story = self.retried(0.4)
+        story.tasks = [r for r in story.tasks if r.id != 10 or r.attempt == 0]
+        self.assert_caught(story, "lost", "phantom")
+
+    def test_a_countdown_that_is_not_waited_for(self):
+        for wait, keys in (1, ()), (500, ("early",)):
+            story = self.story()
+            story.other_kind(10, lane=ledger.COUNTDOWN, wait=wait)
+            self.assertEqual(self.verdict(story)[1], list(keys))
+
+    def test_a_task_that_a_task_has_sent_is_lost(self):
+        story = self.story()
+        story.other_kind(10, kind=ledger.FOLLOW)
+        self.assert_caught(story, "lost_follow")
+        start = next(r for r in story.tasks if r.id == 10 and r.what == ledger.START)
+        follower = 10 | 7 << ledger.ID_BITS
+        story.tasks.append(start._replace(id=follower, at=start.at + 0.001, what=ledger.SEND))
+        self.assert_caught(story, "lost_follow")
+        story.run_again(follower, start.at + 0.01, flagged=0)
+        self.assertEqual(self.verdict(story), (0, []))
+
+    # ---- Dead letters
+
     def test_an_innocent_dead_letter(self):
         story = self.story()
         story.dead.append(record(id=10, at=200.0, what=ledger.DEAD, type="NotRegistered"))
@@ -247,7 +444,8 @@ class Checker(unittest.TestCase):
 
     def test_poison_that_is_given_up_too_early(self):
         story = self.story()
-        story.tasks = [r for r in story.tasks if r.id != POISON or not r.flagged]
+        last = next(r for r in reversed(story.tasks) if r.id == POISON)
+        story.tasks.remove(last)
         self.assert_caught(story, "poison_runs")
 
     def test_a_late_rescue(self):
@@ -256,6 +454,7 @@ class Checker(unittest.TestCase):
         story.tasks.append(record(id=story.rescued, at=KILL - 0.001, pid=2001, group=1001,
                                   what=ledger.START, kind=ledger.SLEEP))
         story.run_again(story.rescued, KILL + 1.5)
+        story.answer(story.rescued, KILL + 1.6)
         self.assert_caught(story, "rescue")
 
     def test_what_a_killed_child_left_is_not_rescued_but_sent_again(self):
@@ -265,6 +464,7 @@ class Checker(unittest.TestCase):
                                   what=ledger.START, kind=ledger.SLEEP))
         story.event(KILL - 0.09, "child-kill", number=1, pid=2002)
         story.run_again(story.rescued, KILL + 1.5)
+        story.answer(story.rescued, KILL + 1.6)
         self.assertEqual(self.verdict(story), (0, []))
 
     def test_a_worker_that_does_not_come_back_to_the_broker(self):

@@ -9,8 +9,12 @@ import os
 
 import ledger
 
-# One start of a task. end: None if it did not get there. Times in seconds.
-Start = collections.namedtuple("Start", "id pid worker at end flagged kind")
+# One start of a task. end: None if it did not get there, and to what: END or RETRY. wait: how long it
+# asked to wait for that. Times in seconds.
+Start = collections.namedtuple("Start", "id attempt pid worker at end what wait flagged kind")
+Send = collections.namedtuple("Send", "at producer kind lane wait")
+# How a handle ended, or a send that was refused.
+Fate = collections.namedtuple("Fate", "what at code type value flagged")
 # Something that takes unacknowledged work away from `who` ("worker"/"child" by pid, "producer" by
 # number, None: everybody), between two times.
 Loss = collections.namedtuple("Loss", "what who begin end")
@@ -20,6 +24,11 @@ SECOND_LOOK = 25.0  # a worker that stood still may lose its connection this lon
 SLACK = 0.2  # between a fault and its line in the log, on a machine that is busy
 
 
+def run_of(task, attempt):
+    """A task that asked to run again runs anew: its runs are told apart, like tasks."""
+    return task | attempt << 60
+
+
 def read_starts(path):
     """All starts, each with its end. A child does one task at a time."""
     under_way = {}
@@ -27,9 +36,10 @@ def read_starts(path):
         if r.what == ledger.START:
             if r.pid in under_way:
                 yield under_way[r.pid]
-            under_way[r.pid] = Start(r.id, r.pid, r.group, r.at, None, r.flagged, r.kind)
-        elif r.pid in under_way:
-            yield under_way.pop(r.pid)._replace(end=r.at)
+            under_way[r.pid] = Start(r.id, r.attempt, r.pid, r.group, r.at, None, 0, 0.0,
+                                     r.flagged, r.kind)
+        elif r.what != ledger.SEND and r.pid in under_way:
+            yield under_way.pop(r.pid)._replace(end=r.at, what=r.what, wait=r.wait / 1000)
     yield from under_way.values()
 
 
@@ -104,6 +114,8 @@ class Evidence:
         self.down = Times(self._spans("broker-down", "broker-port"))
         self.bad = Times(self._spans("broker-down", "broker-port") +
                          self._spans("alarm", "alarm-over"))
+        self.alarms = [Loss("alarm", None, begin, end)
+                       for begin, end in self._spans("alarm", "alarm-over")]
         self.stopped = Times(self._spans("stop", "continue"))
         self.number_of = {e["pid"]: e["number"] for e in self.all("worker-start")}
         self.killed_producers = {e["pid"] for e in self.all("producer-kill")}
@@ -112,6 +124,8 @@ class Evidence:
         for e in self.events:
             for loss in self._loss(e):
                 self.losses[loss.what, loss.who].append(loss)
+        self.worker_losses = Times((loss.begin, loss.end) for losses in self.losses.values()
+                                   for loss in losses if loss.what != "producer")
 
     def _loss(self, e):
         if e["what"] == "parent-kill":
@@ -135,12 +149,26 @@ class Evidence:
         return (self.losses["worker", start.worker] + self.losses["child", start.pid] +
                 self.losses["all", None])
 
+    def sources_of(self, start):
+        """When the message of that start was sent, what could have it sent twice, and how long it was
+        to wait: for each time that it was."""
+        everybody = self.losses["all", None]
+        if start.attempt > 0:
+            return [(s.end, self.losses_of(s), s.wait)
+                    for s in self.retried[run_of(start.id, start.attempt - 1)]]
+        if start.id in self.followers:
+            r = self.followers[start.id]
+            return [(r.at, self.losses["worker", r.group] + everybody, 0.0)]
+        if start.id in self.sends:
+            sent = self.sends[start.id]
+            return [(sent.at, self.losses["producer", sent.producer] + everybody, sent.wait)]
+        return []
+
     # ---- Producers
 
     def _read_producers(self):
-        self.sends = {}        # id: (at, producer, kind)
-        self.fate = {}         # id: SUCCESS, FAILURE, UNANSWERED, REFUSED
-        self.failures = {}     # id: (code, type)
+        self.sends = {}        # id: Send
+        self.fate = {}         # id: Fate
         self.accepted = set()  # confirmed and not returned, or answered
         self.open = {}         # id: pid, of handles without an end
         self.unasked = set()   # sent without a wish for the result
@@ -158,12 +186,13 @@ class Evidence:
             if r.pid != pid:
                 waiting, pid = set(), r.pid
             if r.what == ledger.SEND:
-                self.sends[r.id] = (r.at, r.group, r.kind)
+                self.sends[r.id] = Send(r.at, r.group, r.kind, r.lane, r.wait / 1000)
                 if r.no_result:
                     self.unasked.add(r.id)
                 yield r
             elif r.what == ledger.SENT:
-                waiting.add(r.id)
+                if r.lane != ledger.MAP:
+                    waiting.add(r.id)
                 self.open[r.id] = r.pid
                 self.took.append(r.took / 1e6)
             elif r.what == ledger.ACCEPTED:
@@ -173,42 +202,60 @@ class Evidence:
                 self._end_of_handle(r, waiting)
 
     def _end_of_handle(self, r, waiting):
-        self.fate[r.id] = r.what
+        self.fate[r.id] = Fate(r.what, r.at, r.code, r.type, r.value, r.flagged)
         self.open.pop(r.id, None)
         if r.what == ledger.REFUSED:
             self.took.append(r.took / 1e6)
         if r.what in (ledger.REFUSED, ledger.FAILURE):
-            self.failures[r.id] = (r.code, r.type)
             waiting.discard(r.id)
         if r.what == ledger.SUCCESS or (r.what == ledger.FAILURE and r.type):
             self.accepted.add(r.id)
+
+    def ended_with(self, *what):
+        """(task, Fate) of those handles."""
+        return ((task, fate) for task, fate in self.fate.items() if fate.what in what)
 
     # ---- Tasks
 
     def _read_tasks(self):
         path = os.path.join(self.dir, "tasks.ledger")
-        self.counts = collections.Counter()
-        self.ended = set()
-        self.starts = self.unfinished = 0
-        unflagged = collections.Counter()
+        self.counts = collections.Counter()  # starts, by run (run_of)
+        self.starts = 0
         for s in read_starts(path):
-            self.counts[s.id] += 1
+            self.counts[run_of(s.id, s.attempt)] += 1
             self.starts += 1
-            if not s.flagged:
-                unflagged[s.id] += 1
-            if s.end is not None:
-                self.ended.add(s.id)
-        self.unflagged = {task: n for task, n in unflagged.items() if n > 1}
         # Again, now that it is known which were repeated.
-        self.repeated = collections.defaultdict(list)
-        self.first_ends, self.worker_starts = {}, collections.defaultdict(list)
+        self.repeated = collections.defaultdict(list)  # by run: its starts, if there are several
+        self.retried = collections.defaultdict(list)   # by run: its starts that asked to run again
+        self.again = collections.defaultdict(list)     # by task: starts of later attempts
+        self.parents = set()                           # tasks that are to send others, and ended
+        self.first_starts, self.first_ends = {}, {}    # by task
+        self.plain_ends = {}  # of starts without a flag; only of tasks that started several times
+        self.flagged, self.plain = set(), set()        # tasks with a start that was, that was not
+        self.worker_starts = collections.defaultdict(list)
         for s in read_starts(path):
-            if self.counts[s.id] > 1:
-                self.repeated[s.id].append(s)
-            if s.end is not None and s.end < self.first_ends.get(s.id, FOR_EVER):
-                self.first_ends[s.id] = s.end
-            self.worker_starts[s.worker].append(s.at)
+            self._start(s)
+        self.followers = {r.id: r for r in ledger.read(path) if r.what == ledger.SEND}
         for starts in self.repeated.values():
             starts.sort(key=lambda s: s.at)
         for times in self.worker_starts.values():
             times.sort()
+
+    def _start(self, s):
+        run = run_of(s.id, s.attempt)
+        if self.counts[run] > 1:
+            self.repeated[run].append(s)
+        if s.what == ledger.RETRY:
+            self.retried[run].append(s)
+        if s.attempt > 0:
+            self.again[s.id].append(s)
+        else:
+            self.first_starts[s.id] = min(s.at, self.first_starts.get(s.id, FOR_EVER))
+        if s.what == ledger.END:
+            self.first_ends[s.id] = min(s.end, self.first_ends.get(s.id, FOR_EVER))
+            if not s.flagged and (s.attempt > 0 or self.counts[run] > 1):
+                self.plain_ends[s.id] = min(s.end, self.plain_ends.get(s.id, FOR_EVER))
+            if s.kind == ledger.FOLLOW:
+                self.parents.add(s.id)
+        (self.flagged if s.flagged else self.plain).add(s.id)
+        self.worker_starts[s.worker].append(s.at)

@@ -9,27 +9,43 @@ import struct
 import threading
 import time
 
-FORMAT = struct.Struct("<QqIIiIBBBB28s")
-START, END, SEND, REFUSED, SENT, ACCEPTED, SUCCESS, FAILURE, UNANSWERED, DEAD = range(1, 11)
-NOOP, SLEEP, SEGV, ABORT = range(4)
+FORMAT = struct.Struct("<QqIIiIIIBBBBBB18s")
+START, END, SEND, REFUSED, SENT, ACCEPTED, SUCCESS, FAILURE, UNANSWERED, DEAD, RETRY = range(1, 12)
+NOOP, SLEEP, SEGV, ABORT, RETRIED, FAIL, FOLLOW = range(7)
+PLAIN, COUNTDOWN, MAP, FOLLOWS = range(4)
 POISON = (SEGV, ABORT)
+ID_BITS = 40  # above them: which run of a task has sent it
 
 Record = collections.namedtuple(
-    "Record", "id at pid group code took what kind flagged no_result type")
+    "Record", "id at pid group code took value wait what kind lane flagged no_result attempt type")
+
+
+def sender(task):
+    """The task that has sent this one; 0: a producer has."""
+    return task & ((1 << ID_BITS) - 1) if task >> ID_BITS else 0
+
+
+def value_of(task):
+    """What a task returns, see ledger.h."""
+    mask = (1 << 64) - 1
+    x = (task + 0x9e3779b97f4a7c15) & mask
+    x = ((x ^ (x >> 30)) * 0xbf58476d1ce4e5b9) & mask
+    x = ((x ^ (x >> 27)) * 0x94d049bb133111eb) & mask
+    return (x ^ (x >> 31)) & 0xffffffff
 
 
 def read(path):
     """All records of a ledger, in the order in which they were written. Times are seconds."""
     with open(path, "rb") as f:
         for fields in FORMAT.iter_unpack(f.read()):
-            yield Record(fields[0], fields[1] / 1e9, *fields[2:10],
-                         fields[10].rstrip(b"\0").decode(errors="replace"))
+            yield Record(fields[0], fields[1] / 1e9, *fields[2:14],
+                         fields[14].rstrip(b"\0").decode(errors="replace"))
 
 
 def write(path, records):
     with open(path, "ab") as f:
         for r in records:
-            f.write(FORMAT.pack(r.id, int(r.at * 1e9), *r[2:10], r.type.encode()[:27]))
+            f.write(FORMAT.pack(r.id, int(r.at * 1e9), *r[2:14], r.type.encode()[:17]))
 
 
 def record(**fields):

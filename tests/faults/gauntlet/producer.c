@@ -20,6 +20,12 @@
 #define RETRY 0.1
 #define BURST 0.1 /* seconds of the rate that may leave at once */
 
+#define MAP_WINDOW 1000
+#define MAP_HARVEST 0.2 /* meanwhile items gather, so that some travel together */
+#define LAST 6.0        /* seconds before its end in which it sends nothing that waits long */
+#define LEASED_EACH 10000
+#define LEASED_TOOK 1500000 /* microseconds: more than the workers' --lease, see run.py */
+
 struct handle {
     struct ctask_result *r;
     uint64_t id;
@@ -35,6 +41,9 @@ static struct {
     size_t count;
     uint64_t again[WINDOW + 1]; /* ids whose tasks are to be sent anew */
     size_t again_count;
+    struct ctask_map *map;
+    uint64_t *items; /* the ids of all that was put into the map */
+    size_t item_count, items_open;
     int64_t heard; /* when a handle ended last */
 } p;
 
@@ -51,49 +60,87 @@ static void note(struct record r)
 
 /* ---- What the tasks are ---------------------------------------------------------------------- */
 
-/* Even, and the same for the same seed (splitmix64). */
-static uint64_t mix(uint64_t x)
+/* What it does. 2,000 of them a second must fit into 8 children on two cores, so most are short. */
+static void draw_work(struct record *r, uint64_t draw)
 {
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
+    uint32_t share = (uint32_t)(draw % 1000000), length = (uint32_t)(draw >> 32);
+    if (share < 50)
+        r->took = 2000000;
+    else if (share < 5000)
+        r->took = length % 200000;
+    else if (share < 100000)
+        r->took = length % 10000;
+    else if (share < 500000)
+        r->kind = KIND_NOOP;
+    else
+        r->took = length % 2000;
 }
 
-/* 2,000 of them a second must fit into 8 children on two cores, so most are short. */
+/* How it ends, if not by returning, and how it is sent. Over 3 s it waits in the broker. */
+static void draw_way(struct record *r, uint64_t draw, bool last)
+{
+    uint32_t end = (uint32_t)(draw % 1000), way = (uint32_t)(draw >> 16) % 1000;
+    uint32_t length = (uint32_t)(draw >> 32);
+    if (end < 20) {
+        r->kind = KIND_RETRY;
+        r->took = end < 2 && !last ? 3100000 + length % 1000000 : length % 200000;
+    } else if (end < 40) {
+        r->kind = KIND_FOLLOW;
+    } else if (end < 50) {
+        r->kind = KIND_FAIL;
+    }
+    if (way < 20) {
+        r->lane = LANE_COUNTDOWN;
+        r->wait = way < 4 && !last ? 3100 + length % 2000 : 20 + length % 800;
+    } else if (way < 145) {
+        r->lane = LANE_MAP;
+        r->no_result = 0;
+    }
+}
+
 static struct record task_of(uint64_t number)
 {
-    uint64_t draw = mix(p.seed * 1000003 + number);
-    uint32_t share = (uint32_t)(draw % 1000000), length = (uint32_t)(draw >> 32);
+    uint64_t draw = ledger_mix(p.seed * 1000003 + number);
     struct record r = {.kind = KIND_SLEEP, .no_result = (draw >> 24) % 8 == 0};
-    if (number % p.poison == p.poison / 2)
+    if (number % p.poison == p.poison / 2) {
         r.kind = number / p.poison % 2 ? KIND_SEGV : KIND_ABORT;
-    else if (share < 50)
-        r.took = 2000000;
-    else if (share < 5000)
-        r.took = length % 200000;
-    else if (share < 100000)
-        r.took = length % 10000;
-    else if (share < 500000)
-        r.kind = KIND_NOOP;
-    else
-        r.took = length % 2000;
+    } else if (number % LEASED_EACH == LEASED_EACH / 4) {
+        r.took = LEASED_TOOK;
+    } else {
+        draw_work(&r, draw);
+        draw_way(&r, ledger_mix(draw), (double)(p.end - number) < LAST * p.rate);
+    }
     return r;
 }
 
 /* ---- Handles --------------------------------------------------------------------------------- */
 
+/* What nobody asked for has no value. */
+static uint32_t value_in(const struct ctask_result *r)
+{
+    const json_t *value = ctask_result_json(r);
+    return value ? (uint32_t)json_integer_value(value) : 0;
+}
+
+static void again_later(uint64_t id)
+{
+    if (p.again_count < WINDOW) p.again[p.again_count++] = id;
+}
+
 static void note_end(uint64_t id, const struct ctask_result *r)
 {
     const struct ctask_error *e = ctask_result_error(r);
     bool good = ctask_result_state(r) == CTASK_SUCCESS;
-    struct record end = {
-        .id = id, .what = good ? WHAT_SUCCESS : WHAT_FAILURE, .code = good ? 0 : e->code};
-    if (!good) snprintf(end.type, sizeof end.type, "%.27s", e->type[0] ? e->type : "");
+    struct record end = {.id = id,
+                         .what = good ? WHAT_SUCCESS : WHAT_FAILURE,
+                         .code = good ? 0 : e->code,
+                         .value = good ? value_in(r) : 0,
+                         .flagged = ctask_result_redelivered(r)};
+    if (!good) snprintf(end.type, sizeof end.type, "%s", e->type);
     note(end);
+    p.heard = ledger_now();
     /* A task that failed has run; everything else is a message that did not get there, perhaps. */
-    if (!good && e->flags & CTASK_RETRIABLE && p.again_count < WINDOW)
-        p.again[p.again_count++] = id;
+    if (!good && e->flags & CTASK_RETRIABLE) again_later(id);
     if (!good && e->code != CTASK_ETASK) fprintf(stderr, "handle %" PRIx64 ": %s\n", id, e->text);
 }
 
@@ -107,7 +154,17 @@ static void harvest(void)
         note_end(p.handles[i].id, p.handles[i].r);
         ctask_result_forget(p.handles[i].r);
         p.handles[i] = p.handles[--p.count];
-        p.heard = ledger_now();
+    }
+}
+
+static void harvest_map(void)
+{
+    struct ctask_result *r;
+    size_t index;
+    while (p.items_open > 0 && ctask_map_next(p.map, 0, &index, &r) == 1) {
+        note_end(p.items[index], r);
+        p.items[index] = 0;
+        p.items_open--;
     }
 }
 
@@ -121,33 +178,51 @@ static void ask_confirms(uint64_t last)
 
 /* ---- Sending --------------------------------------------------------------------------------- */
 
+static struct ctask_error send_plain(const struct record *r)
+{
+    char name[17];
+    snprintf(name, sizeof name, "%016" PRIx64, r->id);
+    struct ctask_result *sent = ctask_apply(
+        p.client,
+        TASK_OPTIONS(.id = name, .no_result = r->no_result, .countdown = (double)r->wait / 1000),
+        "gauntlet.run", (int64_t)r->id, (int64_t)r->kind, (int64_t)r->took);
+    if (ctask_result_state(sent) != CTASK_FAILURE) {
+        p.handles[p.count++] = (struct handle){sent, r->id};
+        return (struct ctask_error){0};
+    }
+    struct ctask_error e = *ctask_result_error(sent);
+    ctask_result_forget(sent);
+    return e;
+}
+
+static struct ctask_error send_item(const struct record *r)
+{
+    if (p.item_count % MAP_WINDOW == 0) {
+        p.items = realloc(p.items, (p.item_count + MAP_WINDOW) * sizeof *p.items);
+        if (!p.items) abort();
+    }
+    if (ctask_map_put(p.map, (int64_t)r->id, (int64_t)r->kind, (int64_t)r->took) != CTASK_OK)
+        return *ctask_error();
+    p.items[p.item_count++] = r->id;
+    p.items_open++;
+    return (struct ctask_error){0};
+}
+
 /* False if it is to be tried again later. */
 static bool send_one(uint64_t id)
 {
-    struct record r = task_of(id >> 16);
-    char name[17];
-    snprintf(name, sizeof name, "%016" PRIx64, id);
+    struct record r = task_of(id >> ID_NUMBER_SHIFT);
     r.id = id;
     r.what = WHAT_SEND;
     note(r);
     int64_t from = ledger_now();
-    struct ctask_result *sent =
-        ctask_apply(p.client, TASK_OPTIONS(.id = name, .no_result = r.no_result), "gauntlet.run",
-                    (int64_t)r.kind, (int64_t)r.took);
-    const struct ctask_error *e = ctask_result_error(sent);
+    struct ctask_error e = r.lane == LANE_MAP ? send_item(&r) : send_plain(&r);
+    bool again = e.flags & CTASK_RETRIABLE;
     r.took = (uint32_t)((ledger_now() - from) / 1000);
-    r.what = WHAT_SENT;
-    if (ctask_result_state(sent) != CTASK_FAILURE) {
-        note(r);
-        p.handles[p.count++] = (struct handle){sent, id};
-        return true;
-    }
-    r.what = WHAT_REFUSED;
-    r.code = e->code;
+    r.what = e.code ? WHAT_REFUSED : WHAT_SENT;
+    r.code = e.code;
     note(r);
-    bool again = e->flags & CTASK_RETRIABLE;
-    if (!again) fprintf(stderr, "send %s: %s\n", name, e->text);
-    ctask_result_forget(sent);
+    if (e.code && !again) fprintf(stderr, "send %" PRIx64 ": %s\n", id, e.text);
     return !again;
 }
 
@@ -155,7 +230,7 @@ static bool send_one(uint64_t id)
 static uint64_t next_id(void)
 {
     if (p.again_count > 0) return p.again[--p.again_count] + 1;
-    return p.next < p.end ? p.next++ << 16 : 0;
+    return p.next < p.end ? p.next++ << ID_NUMBER_SHIFT : 0;
 }
 
 static bool all_sent(void)
@@ -165,7 +240,7 @@ static bool all_sent(void)
 
 static void send_all(void)
 {
-    double due = seconds(), asked = 0, harvested = 0;
+    double due = seconds(), asked = 0, harvested = 0, mapped = 0;
     uint64_t last = 0;
     while (!all_sent()) {
         double now = seconds();
@@ -176,12 +251,16 @@ static void send_all(void)
         } else if (send_one(last = next_id())) {
             due += 1 / p.rate;
         } else {
-            p.again[p.again_count++] = last;
+            again_later(last);
             due = now + RETRY;
         }
         if (seconds() - harvested >= HARVEST) {
             harvest();
             harvested = seconds();
+        }
+        if (seconds() - mapped >= MAP_HARVEST) {
+            harvest_map();
+            mapped = seconds();
         }
         if (seconds() - asked >= ACCEPT) {
             ask_confirms(last);
@@ -200,14 +279,17 @@ static bool patient(void)
 static void wait_for_all(void)
 {
     p.heard = ledger_now();
-    while (p.count > 0 && patient()) {
+    while (p.count + p.items_open > 0 && patient()) {
         (void)ctask_poll(p.client, HARVEST);
         harvest();
+        harvest_map();
         if (!all_sent()) send_all();
     }
     ask_confirms(0);
     for (size_t i = 0; i < p.count; i++)
         note((struct record){.id = p.handles[i].id, .what = WHAT_UNANSWERED});
+    for (size_t i = 0; i < p.item_count; i++)
+        if (p.items[i]) note((struct record){.id = p.items[i], .what = WHAT_UNANSWERED});
 }
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
@@ -217,7 +299,8 @@ static void resume(void)
 {
     struct record r;
     for (off_t at = 0; pread(p.ledger, &r, sizeof r, at) == sizeof r; at += (off_t)sizeof r)
-        if (r.what == WHAT_SEND && r.id >> 16 >= p.next) p.next = (r.id >> 16) + 1;
+        if (r.what == WHAT_SEND && r.id >> ID_NUMBER_SHIFT >= p.next)
+            p.next = (r.id >> ID_NUMBER_SHIFT) + 1;
 }
 
 static void open_client(void)
@@ -231,6 +314,8 @@ static void open_client(void)
         }
         nanosleep(&pause, NULL);
     }
+    p.map = ctask_map_open(p.client, NULL, "gauntlet.run", MAP_WINDOW);
+    if (!p.map) abort();
 }
 
 int main(int argc, char **argv)
@@ -252,6 +337,8 @@ int main(int argc, char **argv)
     send_all();
     wait_for_all();
     for (size_t i = 0; i < p.count; i++) ctask_result_forget(p.handles[i].r);
+    ctask_map_close(p.map);
     ctask_close(p.client);
+    free(p.items);
     return 0;
 }

@@ -30,6 +30,7 @@ RATE = int(os.environ.get("CTASK_GAUNTLET_RATE", "2000"))  # tasks a second, in 
 POISON_EACH = 2000    # every so many tasks one that crashes
 QUEUE = "ctask"       # the policy of broker-config is for this one
 TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
+LEASE = 1             # seconds: a task of 2 s is leased
 GIVE_UP = 60
 # CTASK_GAUNTLET_FAULTS: only some of them.
 FAULTS = "parent,child,cut,stop,broker,restart,alarm,producer"
@@ -76,7 +77,7 @@ class Run:
                    GAUNTLET_LEDGER=self.path("tasks.ledger"))
         app = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/gauntlet.so")
         command = [os.path.join(os.environ["CTASK_BIN"], "ctask-worker"), "-c", str(CHILDREN),
-                   "-A", app, "-Q", QUEUE]
+                   "-A", app, "-Q", QUEUE, "--lease=%d" % LEASE]
         for i in range(WORKERS):
             self.workers.append(fleet.Keeper("worker", i, command, env, self.dir, self.log))
         self.until("the workers are there", lambda: self.consumers() == WORKERS)
@@ -186,7 +187,7 @@ class Run:
         with open(self.path("run.json"), "w") as f:
             json.dump({"tasks": self.tasks, "seed": self.seed, "queue_type": self.queue_type,
                        "times": self.tasks >= TIMES_TASKS, "workers": WORKERS,
-                       "children": CHILDREN, "rate": RATE}, f)
+                       "children": CHILDREN, "rate": RATE, "lease": LEASE}, f)
         with PrivateBroker() as self.broker:
             self.log.note("broker", version=self.broker.evaluate(
                 "{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)").strip('<>"'))

@@ -1,0 +1,81 @@
+"""Nothing is lost, nobody waits for ever, and what is answered is true."""
+from evidence import FOR_EVER
+from judge import Judge
+import ledger
+
+POISON_RUNS = 3  # its own crashes; those of its worker come on top
+ETASK = -9
+# What a handle of such a task ends with; all others with success.
+FAILURES = {ledger.SEGV: "WorkerLostError", ledger.ABORT: "WorkerLostError",
+            ledger.FAIL: "ValueError"}
+
+
+class Promise(Judge):
+    def work(self):
+        e = self.e
+        self.figure("sent", len(e.sends), "ids sent")
+        self.figure("accepted", len(e.accepted), "ids accepted")
+        self.figure("starts", e.starts, "starts of tasks")
+        lanes = {"countdowns": ledger.COUNTDOWN, "items of maps": ledger.MAP}
+        mix = {name: sum(s.lane == lane for s in e.sends.values()) for name, lane in lanes.items()}
+        mix["retries"] = sum(map(len, e.retried.values()))
+        mix["sent by tasks"] = len(e.followers)
+        self.figure("mix", mix, "of them")
+        share = len(e.accepted) / max(1, e.run["tasks"])
+        self.demand("work", share > 0.9, "only %d of %d tasks were accepted" % (
+            len(e.accepted), e.run["tasks"]))
+        started = e.flagged | e.plain
+        self.none_of("invented", started - set(e.sends) - set(e.followers),
+                     "tasks that nobody sent")
+
+    def lost(self):
+        """What a task sends is there once a run of it has ended for good, and that run is one of
+        those that came to their end."""
+        e = self.e
+        over = e.first_ends.keys() | e.dead.keys()
+        self.none_of("lost", e.accepted - over, "accepted tasks lost")
+        heard = {ledger.sender(task) for task in e.followers if task in over}
+        self.none_of("lost_follow", e.parents - heard, "tasks whose follow-up is lost")
+
+    # ---- Answers
+
+    def hung(self):
+        e = self.e
+        hung = {task for task, _ in e.ended_with(ledger.UNANSWERED)}
+        hung |= {task for task, pid in e.open.items() if pid not in e.killed_producers}
+        self.none_of("hung", hung, "handles hung")
+
+    def answers(self):
+        """Of those without a result, success only means that they were accepted."""
+        e = self.e
+        early, values, wrong = set(), set(), set()
+        for task, fate in e.ended_with(ledger.SUCCESS):
+            if task in e.unasked:
+                continue
+            if fate.at < e.first_ends.get(task, FOR_EVER):
+                early.add(task)
+            if fate.value != ledger.value_of(task):
+                values.add(task)
+            if e.sends[task].kind in FAILURES:
+                wrong.add(task)
+        for task, fate in e.ended_with(ledger.FAILURE):
+            if fate.code == ETASK and fate.type != FAILURES.get(e.sends[task].kind):
+                wrong.add(task)
+        self.none_of("phantom", early, "successes of tasks that had not ended")
+        self.none_of("value", values, "successes with a value that the task did not return")
+        self.none_of("wrong", wrong, "handles with a wrong outcome")
+
+    # ---- Poison
+
+    def poison(self):
+        e = self.e
+        planted = {task for task, sent in e.sends.items() if sent.kind in ledger.POISON}
+        dead = set(e.dead)
+        self.figure("poison", len(planted), "poison planted")
+        self.none_of("innocent", dead - planted, "dead letters that were not planted")
+        self.none_of("undead", (planted & e.accepted) - dead, "poison that is not dead")
+        runs = [e.counts[task] for task in planted & dead]
+        self.figure("poison_runs", [min(runs, default=0), max(runs, default=0)],
+                    "starts of each poison, least and most", ">= %d" % POISON_RUNS)
+        self.demand("poison_runs", min(runs, default=POISON_RUNS) >= POISON_RUNS,
+                    "poison was given up after %d starts" % min(runs, default=0))
