@@ -65,14 +65,16 @@ class PrivateBroker:
 
     address = "127.0.0.1"
 
-    def __init__(self):
-        self._lives_in(tempfile.mkdtemp(prefix="ctask-broker-"))
+    def __init__(self, advanced="[]."):
+        """advanced: the text of its advanced.config, Erlang terms."""
+        self._lives_in(tempfile.mkdtemp(prefix="ctask-broker-"), CTASK_BROKER_ADVANCED=advanced)
         end_at_exit(self.__exit__)
 
-    def _lives_in(self, directory):
+    def _lives_in(self, directory, **env):
         self.dir = directory
-        self.env = dict(os.environ, CTASK_BROKER_DIR=directory)
+        self.env = dict(os.environ, CTASK_BROKER_DIR=directory, **env)
         self.url = self.port = self.shell = None
+        self.second = False
 
     def __enter__(self):
         try:
@@ -120,6 +122,8 @@ class PrivateBroker:
             raise RuntimeError("the node does not start: " + err)
         self.url = out.strip()
         self.port = int(self.url.rsplit(":", 1)[1])
+        if self.second:
+            self._listen(self.port + 2)
 
     def answers_at(self):
         """Waits until the port takes connections; returns when that was (time.monotonic)."""
@@ -236,6 +240,27 @@ class PrivateBroker:
     def close_connections(self, why="closed by the test"):
         self.evaluate('rabbit_networking:close_connections(rabbit_networking:connections(), <<"%s">>)'
                       % why)
+
+    def second_url(self):
+        """Of the same node at a second address, from now on: its place for TLS."""
+        if not self.second:
+            self._listen(self.port + 2)
+        self.second = True
+        return self.url.replace(":%d" % self.port, ":%d" % (self.port + 2))
+
+    def _listen(self, port):
+        self.evaluate('rabbit_networking:start_tcp_listener({"127.0.0.1", %d}, 10)' % port)
+
+    def close_listener(self):
+        """Nobody can connect to the first address any more, and who has is cut off."""
+        self.evaluate('rabbit_networking:stop_tcp_listener({"127.0.0.1", %d})' % self.port)
+        self.evaluate(
+            '[rabbit_networking:close_connection(C, <<"closed by the test">>) || '
+            'C <- rabbit_networking:connections(), '
+            '[{port, %d}] =:= (catch rabbit_networking:connection_info(C, [port]))], ok' % self.port)
+
+    def open_listener(self):
+        self._listen(self.port)
 
     def connections(self):
         return int(self.evaluate("length(rabbit_networking:connections())"))

@@ -26,7 +26,8 @@ class Check(Promise, Failures, Repeats, Times, Remains):
 
 def faults(evidence):
     """How often each happened."""
-    kinds = ["parent-kill", "child-kill", "cut", "stop", "broker-down", "alarm", "producer-kill"]
+    kinds = ["parent-kill", "child-kill", "cut", "stop", "broker-down", "alarm", "listener-down",
+             "dead-queue", "producer-kill"]
     return {kind: len(evidence.all(kind)) for kind in kinds}
 
 

@@ -13,13 +13,14 @@ AF_UNSPEC = b"\0" * 16
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def sockets(pid, port):
-    """Its descriptors that are connected to that port of this machine."""
+def sockets(pid, ports):
+    """Its descriptors that are connected to one of these ports of this machine."""
+    there = tuple(":%04X" % port for port in ports)
     inodes = set()
     with open("/proc/net/tcp") as f:
         for line in f.readlines()[1:]:
             fields = line.split()
-            if fields[2].endswith(":%04X" % port) and fields[3] == "01":
+            if fields[2].endswith(there) and fields[3] == "01":
                 inodes.add(fields[9])
     found = []
     for fd in os.listdir("/proc/%d/fd" % pid):

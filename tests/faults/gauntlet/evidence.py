@@ -139,6 +139,8 @@ class Evidence:
             yield Loss(e["who"], who, e["at"] - SLACK, e["at"] + SLACK)
         elif e["what"] == "broker-down":
             yield Loss("all", None, e["at"], self.back(e["at"]))
+        elif e["what"] == "listener-down":
+            yield Loss("all", None, e["at"], e["at"] + e["took"] + SLACK)
 
     def back(self, at):
         """When the broker that went at that time took connections again."""
@@ -150,23 +152,37 @@ class Evidence:
                 self.losses["all", None])
 
     def sources_of(self, start):
-        """When the message of that start was sent, what could have it sent twice, and how long it was
-        to wait: for each time that it was."""
+        """For each time that the message of that start was sent: when, until when it was not yet known
+        to be with the broker, what could have it sent twice meanwhile, and how long it was to wait."""
         everybody = self.losses["all", None]
         if start.attempt > 0:
-            return [(s.end, self.losses_of(s), s.wait)
+            return [(s.end, self.settled(s.end), self.losses_of(s), s.wait)
                     for s in self.retried[run_of(start.id, start.attempt - 1)]]
         if start.id in self.followers:
             r = self.followers[start.id]
-            return [(r.at, self.losses["worker", r.group] + everybody, 0.0)]
+            return [(r.at, self.settled(r.at), self.losses["worker", r.group] + everybody, 0.0)]
         if start.id in self.sends:
             sent = self.sends[start.id]
-            return [(sent.at, self.losses["producer", sent.producer] + everybody, sent.wait)]
+            return [(sent.at, self.confirmed(sent.producer, sent.at),
+                     self.losses["producer", sent.producer] + everybody, sent.wait)]
         return []
+
+    def confirmed(self, producer, at):
+        """When the broker had confirmed all that this producer had sent by then."""
+        times = self.confirms[producer]
+        i = bisect.bisect_left(times, at)
+        return times[i] if i < len(times) else FOR_EVER
+
+    def settled(self, at):
+        """When what the producers sent then was confirmed, and with that what a worker sent: it
+        acknowledges after. While the broker is slow, or away, that takes its time."""
+        times = [self.confirmed(producer, at) for producer in self.confirms]
+        return max((t for t in times if t < FOR_EVER), default=at)
 
     # ---- Producers
 
     def _read_producers(self):
+        self.confirms = collections.defaultdict(list)  # by producer: when it had no message under way
         self.sends = {}        # id: Send
         self.fate = {}         # id: Fate
         self.accepted = set()  # confirmed and not returned, or answered
@@ -196,6 +212,7 @@ class Evidence:
                 self.open[r.id] = r.pid
                 self.took.append(r.took / 1e6)
             elif r.what == ledger.ACCEPTED:
+                self.confirms[r.group].append(r.at)
                 self.accepted |= waiting
                 waiting.clear()
             else:

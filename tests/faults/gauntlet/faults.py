@@ -12,15 +12,18 @@ import time
 import cut
 import fleet
 
-PARENT_KILLS = 1.0   # a second
-CHILD_KILLS = 5.0
-CUT_EVERY = 3.0      # seconds
+PARENT_KILL_EVERY = 1.0  # seconds
+CHILD_KILL_EVERY = 0.2
+CUT_EVERY = 3.0
+DEAD_EVERY = 2.0
 STOP_EVERY = 60.0
 STOP_FOR = 25.0
 BROKER_RESTARTS = 10  # per million tasks; of each kind at least one
 ALARMS = 2
+LISTENERS = 4
+LISTENER_FOR = 2.0
 ALARM_FOR = 20.0
-ALARM_FOR_SMALL = 10.0  # when there is one alarm only
+ALARM_FOR_SMALL = 6.0  # when there is one alarm only
 PRODUCER_KILLS = 20
 CHILDREN_GONE = 1.0  # seconds after their parent was killed
 
@@ -37,9 +40,10 @@ class Faults:
 
     def begin(self):
         self.log.note("faults-begin")
-        self._thread("parent", self.rate, 1 / PARENT_KILLS, self.kill_parent)
-        self._thread("child", self.rate, 1 / CHILD_KILLS, self.kill_child)
+        self._thread("parent", self.rate, PARENT_KILL_EVERY, self.kill_parent)
+        self._thread("child", self.rate, CHILD_KILL_EVERY, self.kill_child)
         self._thread("cut", self.rate, CUT_EVERY, self.cut)
+        self._thread("dead", self.rate, DEAD_EVERY, self.delete_dead_queue)
         self._thread("stop", self.stops)
         self._thread("broker", self.planned, self.broker_faults())
         kills = max(2, PRODUCER_KILLS * self.run.tasks // 1000000)
@@ -56,6 +60,8 @@ class Faults:
     def _thread(self, kind, f, *args):
         if kind not in self.run.faults:
             return
+        if f == self.rate:
+            args = (self.run.faults[kind] or args[0],) + args[1:]
 
         def guarded():
             try:
@@ -66,8 +72,8 @@ class Faults:
         self.threads.append(threading.Thread(target=guarded, daemon=True))
         self.threads[-1].start()
 
-    def rate(self, draw, mean, action):
-        while not self.over.wait(draw.expovariate(1 / mean)):
+    def rate(self, draw, every, action):
+        while not self.over.wait(draw.expovariate(1 / every)):
             action(draw)
 
     def planned(self, draw, actions):
@@ -82,7 +88,7 @@ class Faults:
 
     def victims(self):
         """The first one is never killed, so that one has seen it all and would show a leak."""
-        return [w for w in self.workers[1:] if not w.spared]
+        return [w for w in self.workers[1:] + [self.run.leaser] if not w.spared]
 
     def kill_parent(self, draw):
         worker = draw.choice(self.victims() or [None])
@@ -100,7 +106,7 @@ class Faults:
             self.log.note("orphans", number=number, pids=left)
 
     def kill_child(self, draw):
-        worker = draw.choice(self.workers)
+        worker = draw.choice(self.workers + [self.run.leaser])
         family = fleet.children(worker.pid or 0)
         if family:
             child, at = draw.choice(family), time.monotonic()
@@ -127,7 +133,7 @@ class Faults:
         process = draw.choice(self.workers + self.run.producers)
         pid = process.pid
         try:
-            fds = cut.sockets(pid, self.broker.port) if pid else []
+            fds = cut.sockets(pid, (self.broker.port, self.broker.port + 2)) if pid else []
         except OSError:
             return
         if fds:
@@ -148,6 +154,8 @@ class Faults:
             actions = []
         if "alarm" in self.run.faults:
             actions += [self.alarm] * alarms
+        if "listener" in self.run.faults:
+            actions += [self.close_listener] * max(1, LISTENERS * self.run.tasks // 1000000)
         self.random("broker order").shuffle(actions)
         return actions
 
@@ -167,6 +175,16 @@ class Faults:
         self.broker.started(starting)
         self.log.note("broker-up")
 
+    def close_listener(self, draw):
+        """The first of the broker's two addresses is gone for a while, with all that came over it:
+        what has both goes on at the other one."""
+        at = time.monotonic()
+        self.broker.close_listener()
+        self.log.note("listener-down", at=at, took=time.monotonic() - at)
+        time.sleep(LISTENER_FOR)
+        self.broker.open_listener()
+        self.log.note("listener-up")
+
     def alarm(self, draw):
         """For memory it is only said so: a broker that is really out of memory writes all of its
         queues to disk, and 3.10 stays slow for five seconds after."""
@@ -177,6 +195,10 @@ class Faults:
         time.sleep(self.alarm_for)
         self.broker.evaluate("rabbit_alarm:clear_alarm(%s)" % name)
         self.log.note("alarm-over")
+
+    def delete_dead_queue(self, draw):
+        if self.run.delete_dead_queue():
+            self.log.note("dead-queue")
 
     # ---- Producers
 

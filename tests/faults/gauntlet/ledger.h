@@ -40,7 +40,7 @@ enum kind {
     KIND_FOLLOW, /* sends another task before it returns */
 };
 
-enum lane { LANE_PLAIN, LANE_COUNTDOWN, LANE_MAP, LANE_FOLLOWS };
+enum lane { LANE_PLAIN, LANE_COUNTDOWN, LANE_MAP, LANE_FOLLOWS, LANE_LEASED };
 
 #define FAILURE_TYPE "ValueError"
 

@@ -12,7 +12,7 @@ import time
 FORMAT = struct.Struct("<QqIIiIIIBBBBBB18s")
 START, END, SEND, REFUSED, SENT, ACCEPTED, SUCCESS, FAILURE, UNANSWERED, DEAD, RETRY = range(1, 12)
 NOOP, SLEEP, SEGV, ABORT, RETRIED, FAIL, FOLLOW = range(7)
-PLAIN, COUNTDOWN, MAP, FOLLOWS = range(4)
+PLAIN, COUNTDOWN, MAP, FOLLOWS, LEASED = range(5)
 POISON = (SEGV, ABORT)
 ID_BITS = 40  # above them: which run of a task has sent it
 

@@ -24,7 +24,8 @@
 #define MAP_HARVEST 0.2 /* meanwhile items gather, so that some travel together */
 #define LAST 6.0        /* seconds before its end in which it sends nothing that waits long */
 #define LEASED_EACH 10000
-#define LEASED_TOOK 1500000 /* microseconds: more than the workers' --lease, see run.py */
+#define LEASED_TOOK \
+    1500000 /* microseconds: more than the --lease of the worker that they are for */
 
 struct handle {
     struct ctask_result *r;
@@ -106,6 +107,7 @@ static struct record task_of(uint64_t number)
         r.kind = number / p.poison % 2 ? KIND_SEGV : KIND_ABORT;
     } else if (number % LEASED_EACH == LEASED_EACH / 4) {
         r.took = LEASED_TOOK;
+        r.lane = LANE_LEASED;
     } else {
         draw_work(&r, draw);
         draw_way(&r, ledger_mix(draw), (double)(p.end - number) < LAST * p.rate);
@@ -184,7 +186,8 @@ static struct ctask_error send_plain(const struct record *r)
     snprintf(name, sizeof name, "%016" PRIx64, r->id);
     struct ctask_result *sent = ctask_apply(
         p.client,
-        TASK_OPTIONS(.id = name, .no_result = r->no_result, .countdown = (double)r->wait / 1000),
+        TASK_OPTIONS(.id = name, .no_result = r->no_result, .countdown = (double)r->wait / 1000,
+                     .queue = r->lane == LANE_LEASED ? "ctask.leased" : NULL),
         "gauntlet.run", (int64_t)r->id, (int64_t)r->kind, (int64_t)r->took);
     if (ctask_result_state(sent) != CTASK_FAILURE) {
         p.handles[p.count++] = (struct handle){sent, r->id};

@@ -16,7 +16,8 @@ class Promise(Judge):
         self.figure("sent", len(e.sends), "ids sent")
         self.figure("accepted", len(e.accepted), "ids accepted")
         self.figure("starts", e.starts, "starts of tasks")
-        lanes = {"countdowns": ledger.COUNTDOWN, "items of maps": ledger.MAP}
+        lanes = {"countdowns": ledger.COUNTDOWN, "items of maps": ledger.MAP,
+                 "leased": ledger.LEASED}
         mix = {name: sum(s.lane == lane for s in e.sends.values()) for name, lane in lanes.items()}
         mix["retries"] = sum(map(len, e.retried.values()))
         mix["sent by tasks"] = len(e.followers)

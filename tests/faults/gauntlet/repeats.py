@@ -45,7 +45,7 @@ class Repeats(Judge):
         if any(self.at_risk(s.at, s.end, loss, again.at)
                for s in starts[:i] for loss in self.e.losses_of(s)):
             return True
-        return self.sent_twice(again) or self.company_lost(starts, i)
+        return self.sent_twice(again) or self.company_lost(starts, i) or self.leased(again)
 
     def taken_away(self, starts, i):
         """It stood still, or did not notice yet, and another one had its task meanwhile."""
@@ -55,14 +55,14 @@ class Repeats(Judge):
     def sent_twice(self, again):
         sources = self.e.sources_of(again)
         return len(sources) > 1 or self.doubled(again) or any(
-            self.at_risk(sent, sent, loss, again.at)
-            for sent, losses, _ in sources for loss in losses)
+            self.at_risk(sent, kept, loss, again.at, 0)
+            for sent, kept, losses, _ in sources for loss in losses)
 
     def doubled(self, again):
         """A broker that goes down while a message passes from one of its delay queues to the next may
         have it in both afterwards. It marks neither."""
         return any(wait >= IN_BROKER and loss.begin <= again.at and loss.end >= sent
-                   for sent, _, wait in self.e.sources_of(again)
+                   for sent, _, _, wait in self.e.sources_of(again)
                    for loss in self.e.losses["all", None])
 
     def company_lost(self, starts, i):
@@ -73,14 +73,21 @@ class Repeats(Judge):
             return False
         return self.e.worker_losses.touch(sent.at, starts[i].at)
 
-    def at_risk(self, begin, end, loss, again):
+    def leased(self, again):
+        """A lease that is not renewed in time, on a busy machine or because the broker is away, ends."""
+        sent = self.e.sends.get(again.id)
+        return sent and sent.lane == ledger.LEASED
+
+    def at_risk(self, begin, end, loss, again, within=ACK_WITHIN):
         """It had begun, and was not yet settled for sure, when the loss came."""
         if loss.end < begin or loss.begin > again:
             return False
         if end is None or end >= loss.begin:
             return True
-        within = KEPT_WITHIN if loss.what == "all" else ACK_WITHIN
-        return self.e.bad.outside(end, loss.begin) <= within
+        if loss.what == "all":
+            within = KEPT_WITHIN
+        return self.e.bad.outside(end, loss.begin) <= within or \
+            (within > 0 and self.e.settled(end) >= loss.begin - within)
 
     def overtaken(self, starts, i):
         """The first one came late, behind a copy that is marked: the message was sent twice, or its

@@ -30,25 +30,44 @@ RATE = int(os.environ.get("CTASK_GAUNTLET_RATE", "2000"))  # tasks a second, in 
 POISON_EACH = 2000    # every so many tasks one that crashes
 QUEUE = "ctask"       # the policy of broker-config is for this one
 TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
-LEASE = 1             # seconds: a task of 2 s is leased
-GIVE_UP = 60
-# CTASK_GAUNTLET_FAULTS: only some of them.
-FAULTS = "parent,child,cut,stop,broker,restart,alarm,producer"
+LEASED, LEASE = QUEUE + ".leased", 1  # a queue, and a worker, whose tasks are leased after a second
+GIVE_UP = float(os.environ.get("CTASK_GAUNTLET_GIVE_UP", "60"))
+# CTASK_GAUNTLET_FAULTS: only some of them; of those that come at a rate, "cut:0.5" says one each 0.5 s.
+FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,dead,producer"
 PR_SET_CHILD_SUBREAPER = 36
+# A delay queue that was not heard of by the next one, as after a restart, tells it again after three
+# minutes: nothing is lost, but a run would have to wait for it.
+ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
 
 
 def calm_tasks(tasks):
     """How many run before the faults begin."""
-    return max(4000, min(tasks // 10, 40000))
+    return int(os.environ.get("CTASK_GAUNTLET_CALM", max(4000, min(tasks // 10, 40000))))
+
+
+def chosen_faults():
+    """{fault: seconds between two, or None: as it is}."""
+    chosen = [part.partition(":") for part in
+              os.environ.get("CTASK_GAUNTLET_FAULTS", FAULTS).split(",")]
+    return {name: float(every) if every else None for name, _, every in chosen}
+
+
+def first_argument(message):
+    """Of a task's message; 0, which is no task's id, if it has none."""
+    try:
+        return int(json.loads(message.body)[0][0])
+    except (ValueError, TypeError, LookupError):
+        return 0
 
 
 class Run:
     def __init__(self, directory, tasks, seed, queue_type):
         self.dir, self.tasks, self.seed, self.queue_type = directory, tasks, seed, queue_type
-        self.faults = os.environ.get("CTASK_GAUNTLET_FAULTS", FAULTS).split(",")
+        self.faults = chosen_faults()
+        self.dead = []  # dead letters so far
         self.mark = "GAUNTLET_LEDGER=" + self.path("tasks.ledger")
         self.log = ledger.FaultLog(self.path("faults.jsonl"))
-        self.workers, self.producers = [], []
+        self.workers, self.leaser, self.producers = [], None, []
         self.broken = threading.Event()
 
     def path(self, name):
@@ -73,18 +92,22 @@ class Run:
     # ---- What takes part
 
     def start_workers(self):
-        env = dict(os.environ, CTASK_BROKER_URL=self.broker.url,
+        env = dict(os.environ, CTASK_BROKER_URL=self.urls,
                    GAUNTLET_LEDGER=self.path("tasks.ledger"))
         app = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/gauntlet.so")
         command = [os.path.join(os.environ["CTASK_BIN"], "ctask-worker"), "-c", str(CHILDREN),
-                   "-A", app, "-Q", QUEUE, "--lease=%d" % LEASE]
+                   "-A", app]
         for i in range(WORKERS):
-            self.workers.append(fleet.Keeper("worker", i, command, env, self.dir, self.log))
-        self.until("the workers are there", lambda: self.consumers() == WORKERS)
+            self.workers.append(fleet.Keeper("worker", i, command + ["-Q", QUEUE], env, self.dir,
+                                             self.log))
+        self.leaser = fleet.Keeper(
+            "worker", WORKERS, command + ["-Q", LEASED, "--lease=%d" % LEASE], env, self.dir,
+            self.log)
+        self.until("the workers are there", self.all_consume)
         self.snapshot("fresh")
 
     def start_producers(self):
-        env = dict(os.environ, CTASK_BROKER_URL=self.broker.url, CTASK_QUEUE=QUEUE,
+        env = dict(os.environ, CTASK_BROKER_URL=self.urls, CTASK_QUEUE=QUEUE,
                    GAUNTLET_LEDGER=self.path("tasks.ledger"))
         share = self.tasks // PRODUCERS
         for i in range(PRODUCERS):
@@ -99,10 +122,11 @@ class Run:
     def declare(self):
         """As Celery does, but with the type asked for; workers and producers use what is there."""
         with self.channel() as channel:
-            channel.exchange_declare(QUEUE, "direct", durable=True, auto_delete=False)
-            channel.queue_declare(QUEUE, durable=True, auto_delete=False,
-                                  arguments={"x-queue-type": self.queue_type})
-            channel.queue_bind(QUEUE, QUEUE, QUEUE)
+            for name in QUEUE, LEASED:
+                channel.exchange_declare(name, "direct", durable=True, auto_delete=False)
+                channel.queue_declare(name, durable=True, auto_delete=False,
+                                      arguments={"x-queue-type": self.queue_type})
+                channel.queue_bind(name, name, name)
             channel.queue_declare(QUEUE + ".dead", durable=True, auto_delete=False)
 
     @contextlib.contextmanager
@@ -113,13 +137,13 @@ class Run:
 
     # ---- What can be seen
 
-    def consumers(self):
-        return int(self.evaluate_queue("consumers"))
+    def all_consume(self):
+        return [self.consumers(QUEUE), self.consumers(LEASED)] == [WORKERS, 1]
 
-    def evaluate_queue(self, item):
-        return self.broker.evaluate(
+    def consumers(self, queue):
+        return int(self.broker.evaluate(
             '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
-            '[{_, N}] = rabbit_amqqueue:info(Q, [%s]), N' % (QUEUE, item))
+            '[{_, N}] = rabbit_amqqueue:info(Q, [consumers]), N' % queue))
 
     def queues(self):
         """Messages of each queue, ready or not, by name."""
@@ -127,25 +151,38 @@ class Run:
         rows = [line.split("\t") for line in lines.splitlines() if "\t" in line]
         return {name: int(messages) for name, messages in rows}
 
+    def full_queues(self):
+        """Names of those that are to be empty at the end, and are not."""
+        return re.findall(r'<<"(.*?)">>', self.broker.evaluate(
+            "[N || Q <- rabbit_amqqueue:list(), {resource, _, queue, N} <- [amqqueue:get_name(Q)], "
+            'string:prefix(N, <<"ctask.reply.">>) =:= nomatch, '
+            'string:find(N, <<".dead">>, trailing) =:= nomatch, '
+            "[{messages, M}] <- [rabbit_amqqueue:info(Q, [messages])], M > 0]"))
+
     def snapshot(self, when):
         for w in self.workers:
             if w.pid:
                 self.log.note("resources", when=when, number=w.number, pid=w.pid,
                               **fleet.resources(w.pid))
 
-    def dead_letters(self):
-        """Takes the dead letters out of their queue into a ledger."""
-        found = []
-        with self.channel() as channel:
-            while True:
-                message = channel.basic_get(QUEUE + ".dead", no_ack=True)
-                if not message:
-                    break
-                headers = message.headers
-                found.append(ledger.record(
-                    id=int(headers["id"], 16), at=time.monotonic(), what=ledger.DEAD,
-                    type=headers.get("x-ctask-dead-reason") or "dropped by the broker"))
-        ledger.write(self.path("dead.ledger"), found)
+    def take_dead_letters(self):
+        """Takes them out of their queues, as far as these exist, into memory."""
+        for queue in QUEUE + ".dead", LEASED + ".dead":
+            with contextlib.suppress(amqp.exceptions.NotFound), self.channel() as channel:
+                while message := channel.basic_get(queue, no_ack=True):
+                    self.dead.append(ledger.record(
+                        id=first_argument(message), at=time.monotonic(), what=ledger.DEAD,
+                        type=message.headers.get("x-ctask-dead-type") or "dropped"))
+
+    def delete_dead_queue(self):
+        """If nothing is in it; whoever needs it next declares it again. False if it was not to be."""
+        try:
+            self.take_dead_letters()
+            with self.channel() as channel:
+                channel.queue_delete(QUEUE + ".dead", if_empty=True)
+        except (amqp.exceptions.AMQPError, OSError):
+            return False
+        return True
 
     # ---- The run
 
@@ -169,15 +206,16 @@ class Run:
         faults.end()
 
     def rest(self):
-        self.until("the queue is empty", lambda: self.evaluate_queue("messages") == "0")
-        self.until("all workers are there", lambda: self.consumers() == WORKERS)
+        self.until("the queues are empty", lambda: not self.full_queues())
+        self.until("all workers are there", self.all_consume)
         self.snapshot("end")
         self.log.note("queues", messages=self.queues())
-        self.dead_letters()
-        for w in self.workers:
+        self.take_dead_letters()
+        ledger.write(self.path("dead.ledger"), self.dead)
+        for w in self.workers + [self.leaser]:
             w.keep = False
             w.send_signal(signal.SIGTERM)
-        for w in self.workers:
+        for w in self.workers + [self.leaser]:
             self.log.note("worker-left", number=w.number, status=w.stop())
         self.until("nobody is connected", lambda: self.broker.connections() == 0, 10)
         self.log.note("connections", count=self.broker.connections())
@@ -187,17 +225,18 @@ class Run:
         with open(self.path("run.json"), "w") as f:
             json.dump({"tasks": self.tasks, "seed": self.seed, "queue_type": self.queue_type,
                        "times": self.tasks >= TIMES_TASKS, "workers": WORKERS,
-                       "children": CHILDREN, "rate": RATE, "lease": LEASE}, f)
-        with PrivateBroker() as self.broker:
+                       "children": CHILDREN, "rate": RATE}, f)
+        with PrivateBroker(ADVANCED) as self.broker:
             self.log.note("broker", version=self.broker.evaluate(
                 "{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)").strip('<>"'))
+            self.urls = self.broker.url + ";" + self.broker.second_url()
             self.declare()
-            self.start_workers()
             try:
+                self.start_workers()
                 self.work()
                 self.rest()
             finally:
-                for process in self.producers + self.workers:
+                for process in self.producers + self.workers + [self.leaser]:
                     process.stop(signal.SIGKILL)
         self.log.note("done")
 

@@ -24,10 +24,10 @@ class Times(Judge):
         for starts in e.repeated.values():
             for s, after in zip(starts, starts[1:]):
                 at = kills.get(s.worker)
+                if e.number_of.get(s.worker) == e.run["workers"]:
+                    continue  # it has a queue of its own, and leases
                 if at is None or not s.at <= at <= (s.end or FOR_EVER) or after.at < at:
                     continue
-                if at - s.at >= e.run["lease"]:
-                    continue  # it was leased: that much later it comes home
                 if s.kind in ledger.POISON or any(x.begin <= at for x in e.losses["child", s.pid]):
                     continue  # its child was gone before: a copy of it waits at the queue's end
                 if e.bad.touch(at, at + RESCUE) or e.stopped.touch(at, at + RESCUE):

@@ -1,0 +1,149 @@
+"""Mutants: small faults put into the product, each of which the gauntlet has to see.
+
+    mutants.py check          they all fit the source as it is (a lint)
+    mutants.py run [NAME..]   builds and runs them, prints who was caught and by which rules
+
+A mutant is a file of mutants/: why it is one; `run:` TASKS FAULTS, as short a gauntlet as suffices;
+`rules:` those of check.py that may catch it; then for each edit `--- FILE`, a text that is in it once,
+`+++` and what is there instead. Exit status 1: one survived, or does not fit."""
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.abspath(os.path.join(HERE, "../../.."))
+MUTANTS = os.path.join(HERE, "mutants")
+COPIED = ["CMakeLists.txt", "lib", "worker", "producer", "tasks", "tests", "dev", "broker-config"]
+TARGETS = ["ctask-worker", "gauntlet_producer", "gauntlet.so"]
+TRIES = 2  # chance may spare it once
+GIVE_UP = "12"
+
+Mutant = collections.namedtuple("Mutant", "name why tasks faults rules edits")
+
+
+class Unfit(Exception):
+    pass
+
+
+def read(name):
+    with open(os.path.join(MUTANTS, name + ".mutant")) as f:
+        head, *edits = re.split(r"^--- ", f.read(), flags=re.M)
+    why, run, rules = head.splitlines()[:3]
+    _, tasks, faults = run.split()
+    parts = []
+    for edit in edits:
+        old, new = re.split(r"^\+\+\+\n", edit, flags=re.M)
+        path, old = old.split("\n", 1)
+        parts.append((path, old, new))
+    return Mutant(name, why, tasks, faults, set(rules.split()[1:]), parts)
+
+
+def names():
+    return sorted(f[:-len(".mutant")] for f in os.listdir(MUTANTS) if f.endswith(".mutant"))
+
+
+def mutated(mutant, root):
+    """{path: text} of its files."""
+    files = {}
+    for path, old, new in mutant.edits:
+        text = files.get(path)
+        if text is None:
+            with open(os.path.join(root, path)) as f:
+                text = f.read()
+        if text.count(old) != 1:
+            raise Unfit("%s: %s has %d times, and not once:\n%s" % (
+                mutant.name, path, text.count(old), old))
+        files[path] = text.replace(old, new)
+    return files
+
+
+def check():
+    bad = 0
+    for name in names():
+        try:
+            mutated(read(name), ROOT)
+        except (Unfit, OSError, ValueError) as e:
+            print("mutants/%s.mutant does not fit the source any more: make the edit in it do what "
+                  "its first line says.\n%s" % (name, e))
+            bad = 1
+    return bad
+
+
+# ---- Running them
+
+class Copy:
+    """A copy of the tree, whose times stay: only what a mutant touches is compiled anew."""
+
+    def __init__(self, directory):
+        self.tree, self.build = os.path.join(directory, "tree"), os.path.join(directory, "build")
+        shutil.rmtree(self.tree, ignore_errors=True)
+        os.makedirs(self.tree)
+        for name in COPIED:
+            source, target = os.path.join(ROOT, name), os.path.join(self.tree, name)
+            (shutil.copytree if os.path.isdir(source) else shutil.copy2)(source, target)
+        self.run("cmake", "-S", self.tree, "-B", self.build, "-G", "Ninja", "--log-level=NOTICE")
+
+    def run(self, *command, **more):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", **more)
+        if done.returncode and not more:
+            raise RuntimeError("%s:\n%s" % (" ".join(command), done.stdout))
+        return done
+
+    def compile(self):
+        self.run("cmake", "--build", self.build, "--target", *TARGETS)
+
+    def write(self, files):
+        for path, text in files.items():
+            with open(os.path.join(self.tree, path), "w") as f:
+                f.write(text)
+
+    def gauntlet(self, mutant, seed):
+        """The rules that were broken; None if the run could not be judged."""
+        env = dict(os.environ, CTASK_BUILD=self.build, CTASK_BIN=os.path.join(self.build, "bin"),
+                   CTASK_GAUNTLET_FAULTS=mutant.faults, CTASK_GAUNTLET_GIVE_UP=GIVE_UP,
+                   CTASK_GAUNTLET_CALM="500")
+        env.pop("CTASK_GAUNTLET_REPORT", None)
+        done = self.run("sh", os.path.join(HERE, "gauntlet.sh"),
+                        os.path.join(self.build, "gauntlet"), mutant.tasks, str(seed), env=env)
+        found = set(re.findall(r"^VIOLATION (\w+):", done.stdout, re.M))
+        return found if done.returncode < 2 else None
+
+
+def caught(copy, mutant):
+    """The rules that broke, and whether one of them is its own."""
+    with_fault = mutated(mutant, copy.tree)
+    without = {}
+    for path in with_fault:
+        with open(os.path.join(copy.tree, path)) as f:
+            without[path] = f.read()
+    copy.write(with_fault)
+    try:
+        copy.compile()
+        for seed in range(1, TRIES + 1):
+            broken = copy.gauntlet(mutant, seed)
+            if broken and broken & mutant.rules:
+                return broken, True
+        return broken, False
+    finally:
+        copy.write(without)
+
+
+def run(wanted):
+    copy = Copy(os.path.join(os.environ["CTASK_BUILD"], "mutants"))
+    survived = 0
+    for mutant in map(read, wanted or names()):
+        broken, good = caught(copy, mutant)
+        survived += not good
+        print("%-26s %-9s %s" % (mutant.name, "caught" if good else "SURVIVED",
+                                 "no verdict" if broken is None else ", ".join(sorted(broken))),
+              flush=True)
+    print("mutants: %d survived" % survived)
+    return min(survived, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(check() if sys.argv[1:] == ["check"] else run(sys.argv[2:]))
