@@ -187,15 +187,17 @@ void consumer_due(struct worker *w)
 
 /* ---- The connection -------------------------------------------------------------------------- */
 
-static const enum request_state unstarted[] = {REQUEST_WAITING, REQUEST_READY, REQUEST_BURIAL};
+/* No child has them. */
+static const enum request_state idle[] = {REQUEST_WAITING, REQUEST_READY, REQUEST_BURIAL,
+                                          REQUEST_REFUSED};
 
 /* Those of one source, or of all. */
-static void each_unstarted(struct worker *w, const struct source *of,
-                           void (*f)(struct worker *, struct request *))
+static void each_idle(struct worker *w, const struct source *of,
+                      void (*f)(struct worker *, struct request *))
 {
-    for (size_t i = 0; i < sizeof unstarted / sizeof unstarted[0]; i++) {
+    for (size_t i = 0; i < sizeof idle / sizeof idle[0]; i++) {
         struct request *r;
-        list_each(r, &w->requests[unstarted[i]], struct request, link) {
+        list_each(r, &w->requests[idle[i]], struct request, link) {
             /* One acknowledged early and crashed has nothing to go back to: it is still buried. */
             if (!request_is_acked(r) && (!of || r->source == of)) f(w, r);
         }
@@ -205,14 +207,13 @@ static void each_unstarted(struct worker *w, const struct source *of,
 void consumer_stop(struct worker *w)
 {
     for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
-    each_unstarted(w, NULL, request_give_back);
+    each_idle(w, NULL, request_give_back);
 }
 
-/* The broker hands out again all of it that is not settled; what has not started here is forgotten.
- */
+/* The broker hands out again all of it that is not settled; what no child has is forgotten here. */
 static void lost(struct worker *w, struct source *s)
 {
-    each_unstarted(w, s, request_drop);
+    each_idle(w, s, request_drop);
     for (size_t i = 0; i < REQUEST_STATES; i++) {
         struct request *r;
         list_each(r, &w->requests[i], struct request, link) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REFUSALS_MAX 10
+#define TRIES_MAX 6 /* of a message that the broker refuses: half a minute */
 /* Under way for one task before it is not read from any more. */
 #define FULL 1000
 #define FULL_BYTES ((size_t)16 << 20)
@@ -42,6 +42,13 @@ void finish_repost(struct worker *w, const struct publish *p)
     struct request *r = p->cookie;
     forget_one(w, r, p);
     publish(w, r, p);
+}
+
+void finish_give_up(struct worker *w, const struct publish *p)
+{
+    struct request *r = p->cookie;
+    forget_one(w, r, p);
+    request_settle(w, r);
 }
 
 bool finish_is_full(const struct request *r)
@@ -100,6 +107,7 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
     }
     struct publish p = original(r);
     struct buf flagged = {0};
+    p.kind = (uint8_t)m->kind;
     p.exchange = name_of(m->exchange, exchange);
     p.routing_key = routing_key;
     p.ensure = m->ensure.n ? name_of(m->ensure, ensure) : NULL;
@@ -148,6 +156,8 @@ static void keep_dead(struct worker *w, struct request *r, const struct fault *w
     struct copy how = {
         .dead = why, .dead_by = w->node, .dead_queue = r->source->name, .death = death};
     if (!message_copy(p.props, &how, &props)) abort();
+    p.kind = POSTED_DEAD;
+    p.tries = 0;
     p.exchange = "";
     p.routing_key = p.ensure = r->source->dead;
     p.props = buf_bytes(&props);
@@ -160,7 +170,7 @@ static void keep_dead(struct worker *w, struct request *r, const struct fault *w
 static void settle(struct worker *w, struct request *r)
 {
     r->finished = true;
-    request_move(w, r, REQUEST_SETTLING);
+    request_move(w, r, list_empty(&r->refused) ? REQUEST_SETTLING : REQUEST_REFUSED);
     request_settle(w, r);
 }
 
@@ -249,11 +259,6 @@ void finish_delay(struct worker *w, struct request *r, uint32_t delay)
 
 /* ---- What the broker answered ---------------------------------------------------------------- */
 
-static bool is_result(const struct request *r, const struct publish *p)
-{
-    return p->exchange[0] == 0 && bytes_is(message_peek(r->m->props).reply_to, p->routing_key);
-}
-
 void finish_forget(struct worker *w, struct request *r)
 {
     repost_forget(w, r);
@@ -274,12 +279,12 @@ static bool is_own_copy(const struct request *r, const struct publish *p)
 static bool give_up(struct worker *w, struct request *r, const struct broker_event *ev)
 {
     const struct publish *p = ev->publish;
-    if (strcmp(p->routing_key, r->source->dead) == 0 || ++r->refusals < REFUSALS_MAX) return false;
+    if (p->kind == POSTED_DEAD || p->kind == POSTED_RESULT || p->tries + 1 < TRIES_MAX)
+        return false;
     struct fault why;
     fault_set(&why, "DeliveryError", "to \"%s\": %s", p->routing_key, ev->error.text);
     if (r->finished && is_own_copy(r, p) && !request_is_orphan(r)) {
         r->finished = false;
-        r->refusals = 0;
         request_bury(w, r, STATE_FAILURE, &why);
     } else {
         keep_dead(w, r, &why, NULL, p);
@@ -316,12 +321,11 @@ static void take_outcome(struct worker *w, const struct broker_event *ev)
             send_undelayed(w, r, ev);
             return;
         }
-        if (ev->error.code == CTASK_EROUTE && is_result(r, ev->publish)) {
+        if (ev->error.code == CTASK_EROUTE && ev->publish->kind == POSTED_RESULT) {
             w->counters.results_unroutable++;
             log_debug("task id=%.*s: nobody asks for its result any more", BYTES_ARG(r->id));
         } else if (!give_up(w, r, ev)) {
-            log_warn("task id=%.*s: %s; trying again", BYTES_ARG(r->id), ev->error.text);
-            repost_later(w, ev->publish);
+            repost_later(w, ev->publish, &ev->error);
             return;
         }
     }
@@ -339,7 +343,8 @@ void finish_read(struct worker *w)
             if (!lease_published(w, &ev)) take_outcome(w, &ev);
             break;
         case BROKER_QUEUE:
-            if (!lease_queue_seen(w, &ev)) consumer_dead_queue_seen(w, &ev);
+            if (!repost_queue_seen(w, &ev) && !lease_queue_seen(w, &ev))
+                consumer_dead_queue_seen(w, &ev);
             break;
         case BROKER_DELAYS: delay_seen(w, &ev); break;
         case BROKER_BLOCKED:

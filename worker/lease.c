@@ -230,7 +230,7 @@ static int64_t due_first(const struct worker *w, enum request_state state, int64
  * there is nothing to do. */
 static void requests_check(struct worker *w)
 {
-    static const enum request_state begun[] = {REQUEST_RUNNING, REQUEST_SETTLING};
+    static const enum request_state begun[] = {REQUEST_RUNNING, REQUEST_SETTLING, REQUEST_REFUSED};
     int64_t half = lease_time(w) / 2, at = w->now + half;
     hoarded_give_back(w, REQUEST_WAITING);
     hoarded_give_back(w, REQUEST_READY);

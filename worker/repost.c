@@ -1,18 +1,38 @@
-/* repost.c - messages that the broker did not take: each again in a second. Meanwhile they count as
- * unconfirmed, so what they follow from stays unsettled. */
+/* repost.c - messages that the broker did not take: each is sent again after a while, which doubles
+ * from a second to a minute. Meanwhile they count as unconfirmed, so the delivery that they follow
+ * from stays unsettled; its request is REFUSED, and the window makes up for it.
+ *
+ * A result is not worth that for ever: once it was refused twice while its queue is there, it is
+ * counted and dropped. A caller whose queue is full has more results than it reads. */
+#include "wire/child.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
-#define REPOST_AFTER CLOCK_SECOND
+#define WAIT_FIRST CLOCK_SECOND
+#define WAIT_MOST (60 * CLOCK_SECOND)
+#define RESULT_TRIES 2
 
 struct repost {
-    struct list link;
-    int64_t due;
+    struct heap_node due; /* in worker.reposts */
+    struct list link;     /* of its request */
     struct publish p;
-    struct buf bytes; /* what p points to */
+    struct buf bytes; /* what p points to, but for a body that its request has */
 };
+
+/* Half of the wait is random, so that not all of them come at once. */
+static int64_t wait_after(unsigned tries)
+{
+    uint16_t random = 0;
+    int64_t wait = tries < 7 ? WAIT_FIRST << (tries - 1) : WAIT_MOST;
+    if (wait > WAIT_MOST) wait = WAIT_MOST;
+    (void)!getrandom(&random, sizeof random, 0);
+    return wait / 2 + wait / 2 * random / UINT16_MAX;
+}
+
+/* ---- One of them ----------------------------------------------------------------------------- */
 
 /* Appends n bytes and returns where they will be, as an offset: the buffer may still move. */
 static size_t keep(struct buf *b, const void *p, size_t n)
@@ -27,43 +47,142 @@ static size_t keep_text(struct buf *b, const char *s)
     return s ? keep(b, s, strlen(s) + 1) : 0;
 }
 
-void repost_later(struct worker *w, const struct publish *p)
+/* A dead letter or a copy: its body is the delivery's own. */
+static bool shares_body(const struct publish *p, const struct request *r)
 {
-    struct repost *again = calloc(1, sizeof *again);
-    if (!again) abort();
+    return (p->kind == POSTED_DEAD || p->kind == POSTED_COPY) && bytes_equal(p->body, r->m->body);
+}
+
+static void copy(struct repost *again, const struct publish *p)
+{
+    const struct request *r = p->cookie;
     struct buf *b = &again->bytes;
+    bool shared = shares_body(p, r);
     size_t exchange = keep_text(b, p->exchange), key = keep_text(b, p->routing_key);
     size_t ensure = keep_text(b, p->ensure);
-    size_t props = keep(b, p->props.p, p->props.n), body = keep(b, p->body.p, p->body.n);
+    size_t props = keep(b, p->props.p, p->props.n);
+    size_t body = shared ? 0 : keep(b, p->body.p, p->body.n);
     const uint8_t *at = buf_head(b);
     again->p = *p;
     again->p.exchange = (const char *)at + exchange;
     again->p.routing_key = (const char *)at + key;
     if (p->ensure) again->p.ensure = (const char *)at + ensure;
     again->p.props = bytes_of(at + props, p->props.n);
-    again->p.body = bytes_of(at + body, p->body.n);
-    again->due = w->now + REPOST_AFTER;
-    list_append(&w->reposts, &again->link);
+    again->p.body = shared ? r->m->body : bytes_of(at + body, p->body.n);
+}
+
+static size_t weight(const struct publish *p)
+{
+    return p->props.n + p->body.n;
+}
+
+static struct repost *repost_add(struct worker *w, const struct publish *p)
+{
+    struct request *r = p->cookie;
+    struct repost *again = calloc(1, sizeof *again);
+    if (!again) abort();
+    copy(again, p);
+    if (again->p.tries < UINT8_MAX) again->p.tries++;
+    again->due.at = w->now + wait_after(again->p.tries);
+    if (!heap_add(&w->reposts, &again->due)) abort();
+    list_append(&r->refused, &again->link);
+    w->unconfirmed_bytes -= p->body.n; /* it is not under way: others may leave */
+    w->refused_bytes += weight(p);
+    return again;
+}
+
+/* It waits no more; its bytes live on. */
+static void repost_take(struct worker *w, struct repost *again)
+{
+    heap_remove(&w->reposts, &again->due);
+    list_remove(&again->link);
+    w->refused_bytes -= weight(&again->p);
+    w->unconfirmed_bytes += again->p.body.n;
 }
 
 static void repost_free(struct repost *again)
 {
-    list_remove(&again->link);
     buf_done(&again->bytes);
     free(again);
 }
 
+/* ---- What is said of them -------------------------------------------------------------------- */
+
+/* ", and N others" since the last line about this; or nothing. */
+static const char *others(unsigned n, char out[32])
+{
+    snprintf(out, 32, ", and %u others", n);
+    return n ? out : "";
+}
+
+static void tell_refused(struct worker *w, const struct publish *p, const struct ctask_error *why)
+{
+    const struct request *r = p->cookie;
+    unsigned more;
+    char rest[32];
+    if (throttle_pass(&w->refusals, p->routing_key, w->now, &more))
+        log_warn("task id=%.*s: %s; trying again%s", BYTES_ARG(r->id), why->text,
+                 others(more, rest));
+}
+
+static void tell_full(struct worker *w)
+{
+    unsigned more;
+    if (w->count[REQUEST_REFUSED] < WAITING_MAX && w->refused_bytes < REFUSED_BYTES_MAX) return;
+    if (throttle_pass(&w->refusals, "full", w->now, &more))
+        log_error("%zu tasks wait for messages that the broker does not take (%zu KiB): no more "
+                  "tasks are taken until it does",
+                  w->count[REQUEST_REFUSED], w->refused_bytes >> 10);
+}
+
+static void tell_dropped(struct worker *w, const struct publish *p)
+{
+    const struct request *r = p->cookie;
+    unsigned more;
+    char topic[300], rest[32];
+    snprintf(topic, sizeof topic, "result %s", p->routing_key);
+    if (throttle_pass(&w->refusals, topic, w->now, &more))
+        log_warn("task id=%.*s: its result is dropped: the queue \"%s\" is there and does not take "
+                 "it (is it full?)%s",
+                 BYTES_ARG(r->id), p->routing_key, others(more, rest));
+}
+
+/* ---- All of them ----------------------------------------------------------------------------- */
+
+static bool is_unwanted(const struct publish *p)
+{
+    return p->kind == POSTED_RESULT && p->tries >= RESULT_TRIES;
+}
+
+void repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why)
+{
+    struct request *r = p->cookie;
+    tell_refused(w, p, why);
+    struct repost *again = repost_add(w, p);
+    if (is_unwanted(&again->p) && why->code == CTASK_ENACK &&
+        broker_look(w->out, p->routing_key) == CTASK_ENOMEM)
+        abort();
+    bool done = r->state == REQUEST_SETTLING;
+    if (w->drain > DRAIN_RUN && !request_is_acked(r) && (done || r->state == REQUEST_MOVING)) {
+        request_give_back(w, r);
+    } else if (done) {
+        request_move(w, r, REQUEST_REFUSED);
+        tell_full(w);
+    }
+}
+
 int64_t repost_next(const struct worker *w)
 {
-    return list_empty(&w->reposts) ? CLOCK_NEVER
-                                   : list_first(&w->reposts, struct repost, link)->due;
+    const struct heap_node *n = heap_first(&w->reposts);
+    return n ? n->at : CLOCK_NEVER;
 }
 
 void repost_due(struct worker *w)
 {
-    struct repost *again;
-    list_each(again, &w->reposts, struct repost, link) {
-        if (again->due > w->now) return;
+    struct heap_node *n;
+    while ((n = heap_first(&w->reposts)) && n->at <= w->now) {
+        struct repost *again = container_of(n, struct repost, due);
+        repost_take(w, again);
         finish_repost(w, &again->p);
         repost_free(again);
     }
@@ -72,7 +191,33 @@ void repost_due(struct worker *w)
 void repost_forget(struct worker *w, struct request *r)
 {
     struct repost *again;
-    list_each(again, &w->reposts, struct repost, link) {
-        if (again->p.cookie == r) repost_free(again);
+    list_each(again, &r->refused, struct repost, link) {
+        repost_take(w, again);
+        repost_free(again);
     }
+}
+
+/* A result to that queue that is not to be tried again. NULL: none. */
+static struct repost *unwanted_for(const struct worker *w, const char *queue)
+{
+    for (size_t i = 0; i < w->reposts.count; i++) {
+        struct repost *again = container_of(w->reposts.nodes[i], struct repost, due);
+        if (is_unwanted(&again->p) && strcmp(again->p.routing_key, queue) == 0) return again;
+    }
+    return NULL;
+}
+
+bool repost_queue_seen(struct worker *w, const struct broker_event *ev)
+{
+    if (!ev->foreign) return false;
+    struct repost *again;
+    while (ev->error.code == CTASK_OK && (again = unwanted_for(w, ev->queue))) {
+        tell_dropped(w, &again->p);
+        w->counters.results_dropped++;
+        repost_take(w, again);
+        finish_give_up(w, &again->p);
+        repost_free(again);
+    }
+    broker_forget(w->out, ev->queue);
+    return true;
 }

@@ -10,7 +10,9 @@
  *   RUNNING   a child has it, perhaps behind others; then SETTLING, or MOVING if it is to run
  *             again, or BURIAL if it may not; READY or BURIAL again if the child had not begun it
  *   SETTLING  the messages that follow from it are unconfirmed; then it is acknowledged and freed,
- *             or WAITING if its task is not known here
+ *             or WAITING if its task is not known here, or REFUSED
+ *   REFUSED   the broker did not take one of these messages, which is sent again after a while (see
+ *             repost.c); then as SETTLING. It keeps no child busy, so others are taken meanwhile
  *   MOVING    its copy, to its queue or into the broker's delay queues, is unconfirmed; then
  *             acknowledged and freed, or WAITING if the broker did not take it
  *
@@ -33,6 +35,7 @@ enum request_state {
     REQUEST_BURIAL,
     REQUEST_RUNNING,
     REQUEST_SETTLING,
+    REQUEST_REFUSED,
     REQUEST_MOVING,
     REQUEST_STATES
 };
@@ -76,9 +79,9 @@ struct request {
     int64_t since;        /* when it entered its state */
     unsigned unconfirmed; /* messages under way that must be confirmed first */
     size_t unconfirmed_bytes;
-    unsigned refusals; /* how often the broker did not take one of them */
-    bool finished;     /* its child has said DONE, or none is needed */
-    double expires;    /* wall time after which it must not start; 0: none */
+    struct list refused; /* those of them that the broker did not take, to be sent again */
+    bool finished;       /* its child has said DONE, or none is needed */
+    double expires;      /* wall time after which it must not start; 0: none */
 };
 
 struct worker;

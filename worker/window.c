@@ -8,9 +8,9 @@
  * what was taken before and is not getting its turn goes back.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
- * one is given what is missing now, and enough for itself. What is for later (etas), waiting here
- * or on its way into the broker's delay queues, is not counted: it keeps no child busy and must not
- * starve the pool; WAITING_MAX bounds it. */
+ * one is given what is missing now, and enough for itself. What is for later is not counted: etas,
+ * waiting here or on its way into the broker's delay queues, and tasks with a message that the
+ * broker refuses. They keep no child busy and must not starve the pool; WAITING_MAX bounds them. */
 #include "worker/watch.h"
 #include "worker/worker.h"
 
@@ -69,10 +69,12 @@ static unsigned held(const struct worker *w)
                       w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING]);
 }
 
-/* What only waits for its time, or goes to where it will. */
-static size_t later(const struct worker *w)
+/* What only waits for its time, or goes to where it will, has reached its ceiling. */
+static bool later_full(const struct worker *w)
 {
-    return w->count[REQUEST_WAITING] + w->count[REQUEST_MOVING];
+    return w->count[REQUEST_WAITING] + w->count[REQUEST_MOVING] + w->count[REQUEST_REFUSED] >=
+               WAITING_MAX ||
+           w->refused_bytes >= REFUSED_BYTES_MAX;
 }
 
 /* What the broker may still send. */
@@ -97,7 +99,7 @@ static bool window_fits(const struct worker *w)
     if (want == 0) return open == 0;
     unsigned most = want + (unsigned)w->source_count - 1; /* shares are rounded up */
     if (busy >= want && open == 0) return true;
-    if (later(w) >= WAITING_MAX && is < want) return true;
+    if (later_full(w) && is < want) return true;
     if (tasks_are_long(w) && !w->options->prefetch) return busy < want && is >= want && is <= most;
     return is < want + most && is > want * (w->options->prefetch ? ENOUGH_FIXED : ENOUGH);
 }
@@ -118,7 +120,7 @@ static unsigned missing(const struct worker *w)
  * window. */
 static bool starving(const struct worker *w)
 {
-    return open_slots(w) == 0 && held(w) < limit(w) && later(w) < WAITING_MAX;
+    return open_slots(w) == 0 && held(w) < limit(w) && !later_full(w);
 }
 
 /* When the window may be changed. */

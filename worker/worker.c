@@ -263,7 +263,7 @@ static void print_banner(const struct worker *w)
 static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
-    list_init(&w->reposts);
+    throttle_init(&w->refusals);
     lease_init(w);
     w->pid = getpid();
     w->now = clock_now();
@@ -301,6 +301,8 @@ static void worker_end(struct worker *w)
     spares_done(&w->spares);
     registry_done(&w->registry);
     heap_done(&w->due);
+    heap_done(&w->reposts);
+    throttle_done(&w->refusals);
     for (size_t i = 0; i < w->source_count; i++) {
         free(w->sources[i].name);
         free(w->sources[i].dead);

@@ -23,7 +23,7 @@
  *   death.c     what a dead child means for its task
  *   finish.c    results out, confirmed, then the ack
  *   gather.c    when these leave
- *   repost.c    what the broker did not take, again
+ *   repost.c    what the broker did not take, again after a while
  *   lease.c     jobs that run for longer than a delivery may stay unsettled
  *   drain.c     signals and the way out
  *   resolve.c   host names, in a process of their own
@@ -35,6 +35,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/spares.h"
+#include "base/throttle.h"
 #include "task/registry.h"
 #include "wire/outcome.h"
 #include "worker/lease.h"
@@ -67,7 +68,7 @@ struct source {
 
 struct counters {
     uint64_t received, succeeded, failed, retried, buried, passed_on, given_back,
-        results_unroutable, results_refused, children_lost;
+        results_unroutable, results_refused, results_dropped, children_lost;
 };
 
 struct worker {
@@ -88,7 +89,9 @@ struct worker {
     struct heap due;          /* WAITING, by time */
     struct spares spares;     /* of requests */
     size_t unconfirmed_bytes; /* of all requests */
-    struct list reposts;      /* messages that the broker did not take, for another try */
+    struct heap reposts;  /* messages that the broker did not take, by the time of the next try */
+    size_t refused_bytes; /* of these */
+    struct throttle refusals; /* log lines about them, by destination */
     struct list leases;
     int64_t lease_at;     /* no delivery needs a lease, or is to go back for its age, before */
     double task_cost;     /* moving average of what a task costs its child, in seconds */
@@ -160,12 +163,16 @@ void finish_again(struct worker *w, struct request *r, const struct copy *how);
 void finish_give_back(struct worker *w, struct request *r);
 /* A copy goes back to the queue by way of the broker's delay queues. */
 void finish_delay(struct worker *w, struct request *r, uint32_t delay);
+/* Of struct publish.kind: a dead letter, beside enum posted_kind. */
+#define POSTED_DEAD 0
 /* True while so much of r is unconfirmed that its task is to wait before it sends more. */
 bool finish_is_full(const struct request *r);
 /* No outcome of r's messages is wanted any more. */
 void finish_forget(struct worker *w, struct request *r);
 /* p was not taken before: it is sent again, for the same request. */
 void finish_repost(struct worker *w, const struct publish *p);
+/* p was not taken before and is given up. */
+void finish_give_up(struct worker *w, const struct publish *p);
 
 /* gather.c */
 void gather_turn(struct worker *w);
@@ -187,10 +194,14 @@ bool death_is_own(const struct child *k);
 const char *death_words(const struct child *k, char *out, size_t size);
 
 /* repost.c */
-void repost_later(struct worker *w, const struct publish *p); /* copies it */
+#define REFUSED_BYTES_MAX ((size_t)64 << 20)
+/* The broker did not take p, for this reason: it is copied and sent again after a while. */
+void repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why);
 void repost_due(struct worker *w);
 void repost_forget(struct worker *w, struct request *r);
 int64_t repost_next(const struct worker *w);
+/* `out` has looked at a queue. True if it was for one that takes no results. */
+bool repost_queue_seen(struct worker *w, const struct broker_event *ev);
 
 /* drain.c */
 int drain_signals(void); /* the signals as a descriptor */

@@ -102,15 +102,20 @@ static void queue_unask(struct topology *t, const struct queue *q)
             if (k->queue == q) k->queue = NULL;
 }
 
-void topology_delete(struct topology *t, struct queue *q)
+void topology_forget(struct topology *t, struct queue *q)
 {
     queue_unask(t, q);
-    struct question *k = question_new(ASK_DELETE, q->name, NULL);
-    if (k) list_append(&t->deletes, &k->link);
     map_remove(&t->by_name, &q->node);
     list_remove(&q->link);
     list_remove(&q->consumed);
     free(q);
+}
+
+void topology_delete(struct topology *t, struct queue *q)
+{
+    struct question *k = question_new(ASK_DELETE, q->name, NULL);
+    if (k) list_append(&t->deletes, &k->link);
+    topology_forget(t, q);
 }
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
@@ -316,7 +321,7 @@ static void asker_closed(struct topology *t, struct asker *a, const amqp_channel
     struct queue *q = k ? k->queue : NULL;
     bool look = k && k->what == ASK_LOOK;
     if (k) question_free(k);
-    if (q && look && close->reply_code == AMQP_NOT_FOUND) {
+    if (q && look && close->reply_code == AMQP_NOT_FOUND && q->kind != QUEUE_FOREIGN) {
         queue_move(t, q, QUEUE_MISSING);
     } else if (q) {
         queue_refuse(t, q, bytes_amqp(close->reply_text), now);

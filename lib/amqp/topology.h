@@ -66,6 +66,8 @@ struct queue *topology_add_lease(struct topology *t, const char *name, const cha
 void topology_doubt(struct topology *t, struct queue *q);
 /* Forgets it and has it deleted; best effort. Nothing waits for it any more. */
 void topology_delete(struct topology *t, struct queue *q);
+/* Forgets it; the broker is not told. Nothing waits for it any more. */
+void topology_forget(struct topology *t, struct queue *q);
 
 /* There is something to ask now. */
 bool topology_pending(const struct topology *t, int64_t now);

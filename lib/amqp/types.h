@@ -14,6 +14,7 @@ enum queue_kind {
                     then says that it was lost */
     QUEUE_LEASE, /* ours: declared durable, with a time to live after which what it holds goes to
                     its home queue; expires when long unused. See worker/lease.h */
+    QUEUE_FOREIGN, /* somebody else's: looked at passively, never declared */
 };
 
 /* What every queue is declared as when it is missing; one that exists is used as it is. The delay
@@ -57,7 +58,9 @@ struct publish {
     uint32_t delay; /* > 0: reach the queue `ensure`, which is the routing key too, after so many
                        seconds, at most 2^28 - 1, by way of the broker's delay queues. What
                        becomes of it there is between broker and queue */
-    void *cookie;   /* comes back with the outcome, exactly once */
+    void *cookie;   /* comes back with the outcome, exactly once; so do: */
+    uint8_t kind;   /* what it is to its owner */
+    uint8_t tries;  /* how often its owner has sent it before */
 };
 
 #endif

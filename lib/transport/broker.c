@@ -206,6 +206,19 @@ int broker_lease(struct broker *b, const char *name, const char *home, unsigned 
     return CTASK_OK;
 }
 
+int broker_look(struct broker *b, const char *name)
+{
+    if (!name_valid(name)) return CTASK_EINVAL;
+    struct queue *q = topology_find(&b->topology, name);
+    if (q)
+        topology_doubt(&b->topology, q);
+    else
+        q = topology_add(&b->topology, name, QUEUE_FOREIGN);
+    if (!q) return CTASK_ENOMEM;
+    q->wanted = true;
+    return CTASK_OK;
+}
+
 static void news_forget(struct broker *b, const struct queue *q)
 {
     struct news *n;
@@ -214,6 +227,14 @@ static void news_forget(struct broker *b, const struct queue *q)
         list_remove(&n->link);
         free(n);
     }
+}
+
+void broker_forget(struct broker *b, const char *name)
+{
+    struct queue *q = topology_find(&b->topology, name);
+    if (!q || q->kind != QUEUE_FOREIGN || !list_empty(&q->waiting)) return;
+    news_forget(b, q);
+    topology_forget(&b->topology, q);
 }
 
 void broker_delete_queue(struct broker *b, const char *name)
@@ -319,7 +340,7 @@ static void event_begin(struct broker_event *ev, enum broker_event_kind kind)
     ev->cookie = NULL;
     ev->publish = NULL;
     ev->queue = NULL;
-    ev->created = ev->refused = false;
+    ev->created = ev->refused = ev->foreign = false;
     ev->messages = ev->consumers = 0;
 }
 

@@ -103,6 +103,11 @@ int broker_lease(struct broker *b, const char *name, const char *home, unsigned 
 bool broker_delays(struct broker *b, const char *queue, bool bind_only);
 /* NULL, or why no message can be delayed to a queue of this name; static. */
 const char *broker_undelayable(const char *queue);
+/* Looks at a queue that is somebody else's, and never declares it. Outcome: BROKER_QUEUE, which is
+ * `foreign`; then forget it. */
+int broker_look(struct broker *b, const char *name);
+/* What broker_look has asked for is not wanted any more. */
+void broker_forget(struct broker *b, const char *name);
 /* Deletes a queue that is ours and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 
@@ -163,7 +168,7 @@ struct broker_event {
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
                                       published again; valid until the next broker_next */
     const char *queue;             /* valid until the queue is deleted */
-    bool created, refused;
+    bool created, refused, foreign;
     uint32_t messages, consumers;
 };
 

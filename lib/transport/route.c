@@ -49,6 +49,7 @@ void route_verdict(struct broker *b, struct queue *q)
         error_set(&ev->error, CTASK_EREFUSED, "the broker refused queue \"%s\": %s", q->name,
                   q->why);
     ev->created = q->created;
+    ev->foreign = q->kind == QUEUE_FOREIGN;
     ev->messages = q->messages;
     ev->consumers = q->consumers;
 }

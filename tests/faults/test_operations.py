@@ -185,18 +185,113 @@ class Queues(Operations):
         self.assertEqual(worker.stop(), 0)
         self.bus.delete(neighbour)
 
-    def test_a_reply_queue_that_is_full_holds_the_result_up(self):
-        """The broker refuses it (nack): the task is settled when the caller has read and it fits."""
-        worker = self.worker()
-        full = "ctask.reply." + unique()
-        self.bus.channel.queue_declare(full, durable=True, auto_delete=False,
-                                       arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-        tasks = {self.bus.send(self.queue, reply_to=full) for _ in range(3)}
-        worker.expect("did not accept.*trying again")
-        self.assertGreater(broker.depth(self.queue)[1], 0)
-        seen = {self.bus.take(full).properties["correlation_id"] for _ in range(3)}
-        self.assertEqual(seen, tasks)
+
+class Refused(Operations):
+    """The broker does not take what follows from a task. That is no matter of other tasks."""
+    BAD = 8  # more than two children and their window hold
+
+    def setUp(self):
+        super().setUp()
+        self.dead = self.queue + ".dead"
+
+    def full(self, queue):
+        """From now on the queue takes nothing, until room()."""
+        self.bus.channel.queue_declare(queue, durable=True, auto_delete=False)
+        broker.ctl("set_policy", self.queue, "^%s$" % queue, '{"max-length": 0, "overflow": "reject-publish"}')
+
+    def room(self):
+        broker.ctl("clear_policy", self.queue)
+
+    def send_bad(self, n=BAD):
+        return {self.bus.send(self.queue, args=["x"]) for _ in range(n)}
+
+    def refused(self, worker):
+        """All bad messages are held; the worker's children have nothing to do with them."""
+        until("all have come", lambda: broker.depth(self.queue) == (0, self.BAD))
+        worker.expect("trying again")
+
+    def assert_others_are_answered(self, worker):
+        results = self.bus.results(*[self.bus.send(self.queue) for _ in range(20)])
+        self.assertEqual([r["result"] for r in results.values()], [True] * 20)
+        self.assertEqual(worker.log().count("trying again"), 1)  # a minute
+
+    def assert_all_are_kept(self, sent):
+        kept = [self.bus.take(self.dead) for _ in sent]
+        self.assertEqual({m.headers["id"] for m in kept}, sent)
         until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
+        self.assertEqual(self.bus.depth(self.dead), 0)
+
+    def test_a_dead_queue_that_is_full_holds_no_other_task_up(self):
+        self.full(self.dead)
+        worker = self.worker("-c", "2")
+        sent = self.send_bad()
+        self.refused(worker)
+        self.assert_others_are_answered(worker)
+        self.room()
+        self.assert_all_are_kept(sent)
+
+    def test_a_dead_queue_that_may_not_be_declared_holds_no_other_task_up(self):
+        erlang("rabbit_auth_backend_internal", "add_user", self.user, "secret", "test")
+        self.addCleanup(erlang, "rabbit_auth_backend_internal", "delete_user", self.user, "test")
+        erlang("rabbit_auth_backend_internal", "set_permissions", self.user, "/", "^$", ".*", ".*", "test")
+        self.bus.declare(self.queue)
+        worker = self.worker("-c", "2", url="amqp://%s:secret@127.0.0.1:%d" % (self.user, broker.port))
+        sent = self.send_bad()
+        self.refused(worker)
+        self.assert_others_are_answered(worker)
+        self.bus.channel.queue_declare(self.dead, durable=True, auto_delete=False)
+        self.assert_all_are_kept(sent)
+
+    def test_a_lost_connection_doubles_no_dead_letter(self):
+        self.full(self.dead)
+        worker = self.worker("-c", "2")
+        sent = self.send_bad()
+        self.refused(worker)
+        broker.close_connections()
+        self.bus = Bus(url=broker.url)
+        worker.expect("connected again")
+        until("all are back", lambda: broker.depth(self.queue) == (0, self.BAD))
+        self.room()
+        self.assert_all_are_kept(sent)
+
+    def test_who_leaves_gives_back_what_is_refused(self):
+        self.full(self.dead)
+        worker = self.worker("-c", "2")
+        sent = self.send_bad()
+        self.refused(worker)
+        self.assertEqual(worker.stop(), 0)
+        self.assertNotIn("asked to stop", worker.log())  # which it does at the end of --grace
+        self.assertEqual(broker.depth(self.queue), (self.BAD, 0))
+        self.room()
+        self.worker("-c", "2")
+        self.assert_all_are_kept(sent)
+
+    def test_what_is_refused_has_a_ceiling_and_none_is_lost(self):
+        self.full(self.dead)
+        worker = self.worker("-c", "2", "--prefetch=10")
+        sent = self.send_bad(1100)
+        worker.expect("ERROR .*1000 tasks wait .* no more tasks are taken")
+        self.assertGreater(broker.depth(self.queue)[0], 0)
+        self.room()
+        self.assert_all_are_kept(sent)
+        self.works()
+
+    def test_a_reply_queue_that_is_full_costs_its_own_results_only(self):
+        """The broker refuses them (nack). Twice, then they are counted and dropped; they are no dead letters."""
+        full = "ctask.reply." + unique()
+        self.full(full)
+        worker = self.worker("-c", "2")
+        for _ in range(self.BAD):
+            self.bus.send(self.queue, reply_to=full)
+        worker.expect("did not accept.*trying again")
+        self.assert_others_are_answered(worker)
+        until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
+        worker.expect("WARN .*its result is dropped: .*%s" % full)
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("results nobody asked for 0, results dropped %d," % self.BAD, worker.log())
+        self.assertEqual(worker.log().count("is dropped"), 1)
+        self.assertEqual(self.bus.depth(self.dead), 0)
+        self.room()
         self.bus.channel.queue_delete(full)
 
 

@@ -7,6 +7,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/throttle.h"
 #include "base/utf8.h"
 
 #include <check.h>
@@ -355,6 +356,40 @@ START_TEST(text_has_no_control_characters_and_is_utf8)
 }
 END_TEST
 
+START_TEST(a_topic_passes_once_a_minute_and_counts_what_did_not)
+{
+    struct throttle t;
+    unsigned left_out = 7;
+    int64_t minute = 60 * CLOCK_SECOND, now = CLOCK_SECOND;
+    throttle_init(&t);
+    ck_assert(throttle_pass(&t, "a", now, &left_out));
+    ck_assert_uint_eq(left_out, 0);
+    for (int i = 0; i < 5; i++) ck_assert(!throttle_pass(&t, "a", now + i, &left_out));
+    ck_assert(throttle_pass(&t, "b", now, &left_out));
+    ck_assert_uint_eq(left_out, 0);
+    ck_assert(throttle_pass(&t, "a", now + minute, &left_out));
+    ck_assert_uint_eq(left_out, 5);
+    ck_assert(!throttle_pass(&t, "a", now + 2 * minute - 1, &left_out));
+    throttle_done(&t);
+}
+END_TEST
+
+START_TEST(topics_without_end_share_one_line_a_minute)
+{
+    struct throttle t;
+    unsigned left_out, passed = 0;
+    char name[16];
+    throttle_init(&t);
+    for (int i = 0; i < 10000; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        passed += throttle_pass(&t, name, CLOCK_SECOND, &left_out);
+    }
+    ck_assert_uint_le(passed, 101);
+    ck_assert_uint_le(t.count, 101);
+    throttle_done(&t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("base");
@@ -374,6 +409,8 @@ int main(void)
     tcase_add_test(t, fd_reads_all_or_tells_a_clean_end_from_a_torn_one);
     tcase_add_test(t, fd_spool_leaves_no_name_behind);
     tcase_add_test(t, text_has_no_control_characters_and_is_utf8);
+    tcase_add_test(t, a_topic_passes_once_a_minute_and_counts_what_did_not);
+    tcase_add_test(t, topics_without_end_share_one_line_a_minute);
     Suite *s = suite_create("base");
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -145,6 +145,24 @@ static void declared(void)
     ck_assert_ptr_null(answer(AMQP_QUEUE_BIND_OK_METHOD, NULL));
 }
 
+START_TEST(a_queue_of_somebody_else_is_looked_at_and_never_declared)
+{
+    struct queue *q = topology_add(&t, "theirs", QUEUE_FOREIGN);
+    ck_assert_str_eq(ask(T0), "look theirs(0); ");
+    there(1);
+    ck_assert_ptr_eq(verdict, q);
+    topology_doubt(&t, q);
+    ck_assert_str_eq(ask(T0), "look theirs(0); ");
+    closed(404, "NOT_FOUND");
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_REFUSED);
+    ck_assert_str_eq(ask(T0), "");
+    topology_forget(&t, q);
+    ck_assert_ptr_null(topology_find(&t, "theirs"));
+    ck_assert_str_eq(ask(T0 + 60 * CLOCK_SECOND), "");
+}
+END_TEST
+
 START_TEST(a_missing_one_is_declared_as_celery_does)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_TASK);
@@ -539,6 +557,7 @@ int main(void)
     tcase_add_checked_fixture(k, setup, teardown);
     tcase_add_test(k, a_queue_that_exists_is_used_as_it_is);
     tcase_add_test(k, a_missing_one_is_declared_as_celery_does);
+    tcase_add_test(k, a_queue_of_somebody_else_is_looked_at_and_never_declared);
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
     tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
     tcase_add_test(k, a_task_queue_is_declared_as_asked_for_and_only_then);

@@ -1,0 +1,21 @@
+/* throttle.h - log lines about one thing at most once a minute: what repeats is counted meanwhile,
+ * so that the next line can say how often it was. */
+#ifndef BASE_THROTTLE_H
+#define BASE_THROTTLE_H
+
+#include "base/list.h"
+
+#include <stdint.h>
+
+struct throttle {
+    struct list topics; /* the one that was passed last is at the end */
+    unsigned count;
+};
+
+void throttle_init(struct throttle *t);
+void throttle_done(struct throttle *t);
+/* True if a line about this topic may be written now. *left_out: how many were not since the last
+ * one. Topics have a ceiling in number; those beyond share one. */
+bool throttle_pass(struct throttle *t, const char *topic, int64_t now, unsigned *left_out);
+
+#endif
