@@ -43,6 +43,17 @@ static void held_move(struct worker *w, const struct source *s)
     }
 }
 
+/* The queue is shared by all who delay. Its growth is logged, each time that it has doubled. */
+static void undelivered_tell(struct worker *w, uint32_t messages)
+{
+    bool doubled = messages > 0 && messages / 2 >= w->undelivered;
+    if (doubled)
+        log_warn("queue %s holds %u tasks that came due after their queue had been deleted: look "
+                 "at them, and purge it or run them with a worker of queue %s (-Q)",
+                 QUEUE_UNDELIVERED, messages, QUEUE_UNDELIVERED);
+    if (doubled || messages < w->undelivered) w->undelivered = messages;
+}
+
 void delay_seen(struct worker *w, const struct broker_event *ev)
 {
     struct source *s = consumer_source(w, ev->queue);
@@ -52,6 +63,8 @@ void delay_seen(struct worker *w, const struct broker_event *ev)
         return;
     }
     s->held_told = false;
+    undelivered_tell(w, ev->messages);
+    policy_look(w);
     held_move(w, s);
 }
 

@@ -340,7 +340,7 @@ void finish_read(struct worker *w)
     while (broker_next(w->out, &ev)) {
         switch (ev.kind) {
         case BROKER_PUBLISHED:
-            if (!lease_published(w, &ev)) take_outcome(w, &ev);
+            if (!lease_published(w, &ev) && !policy_seen(w, &ev)) take_outcome(w, &ev);
             break;
         case BROKER_QUEUE:
             if (!repost_queue_seen(w, &ev) && !lease_queue_seen(w, &ev))

@@ -99,11 +99,13 @@ struct worker {
     int64_t window_since; /* when the window was last changed */
 
     enum drain drain;
-    int64_t drain_until; /* the next step */
-    int signals;         /* signalfd */
-    bool was_up;         /* there was a connection */
-    bool undelayed_told; /* that messages leave without their delay has been logged */
-    bool announced;      /* "ready" has been logged */
+    int64_t drain_until;  /* the next step */
+    int signals;          /* signalfd */
+    bool was_up;          /* there was a connection */
+    uint32_t undelivered; /* messages in QUEUE_UNDELIVERED, as last logged */
+    bool policy_asked;    /* whether the broker has one: see policy.c */
+    bool undelayed_told;  /* that messages leave without their delay has been logged */
+    bool announced;       /* "ready" has been logged */
     int exit_status;
     int64_t now;          /* read once a turn, when poll returns */
     int64_t cpu, cpu_at;  /* what this process had used up, and when that was */
@@ -139,6 +141,11 @@ void delay_until(struct worker *w, struct request *r, double seconds);
 void delay_seen(struct worker *w, const struct broker_event *ev); /* BROKER_DELAYS */
 /* The broker did not take the copy of finish_delay: r waits here after all. */
 void delay_failed(struct worker *w, struct request *r, const struct ctask_error *why);
+
+/* policy.c */
+void policy_look(struct worker *w);
+/* True if ev is what came of policy_look. */
+bool policy_seen(const struct worker *w, const struct broker_event *ev);
 
 /* window.c */
 #define WAITING_MAX 1000

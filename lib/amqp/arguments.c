@@ -2,10 +2,6 @@
 #include "amqp/arguments.h"
 
 #define REPLY_EXPIRES_MS (30 * 60 * 1000)
-/* Of a quorum queue that is read without being emptied, or by a client that loses its connection
- * again and again. From 4.0 on the broker drops a message at its 21st hand-out by itself; -1 is no
- * way to say "never", since 3.10 then drops it at the first. */
-#define DELIVERY_LIMIT 1000000000
 /* A lease queue that nobody looks after goes, but long after its message has gone home: the
  * broker's message would go with it. */
 #define LEASE_EXPIRES_MS(ttl_ms) (2 * (ttl_ms) + 60 * 1000)

@@ -7,6 +7,11 @@
 
 #define ARGUMENTS_MAX 7
 
+/* Of a quorum queue that is read without being emptied, or by a client that loses its connection
+ * again and again. From 4.0 on the broker drops a message at its 21st hand-out by itself; -1 is no
+ * way to say "never", since 3.10 then drops it at the first. */
+#define DELIVERY_LIMIT 1000000000
+
 /* One argument: a number, or text. They borrow. */
 amqp_table_entry_t argument_number(const char *key, int64_t n);
 amqp_table_entry_t argument_text(const char *key, const char *text);

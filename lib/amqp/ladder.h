@@ -4,9 +4,16 @@
  * Level L of 27 to 0 is an exchange and a queue. The exchange leads a key whose bit L is 1 into the
  * queue, where the message stays for 2^L seconds, and one whose bit is 0 on to the exchange below;
  * so does the queue's dead-letter exchange afterwards. Below level 0 stands
- * celery_delayed_delivery, to which the queue that is meant is bound with "*." 28 times and its
- * name: the queue itself, never its exchange, and never with "#.", which would also catch queues
- * whose name only ends like that.
+ * celery_delayed_delivery. It leads to ctask.due, and that to the queue that is meant: both by "*."
+ * 28 times and the queue's name, never "#.", which would also catch queues whose name only ends
+ * like that.
+ *
+ * ctask.due is there for queues that are gone when a message comes due. A level's queue holds on to
+ * messages that find no queue, and with 32 of these it moves no others (RabbitMQ's dead-lettering
+ * at least once). A queue that is deleted loses its binding, but that of ctask.due stays, and what
+ * ctask.due cannot deliver it gives to its alternate exchange, ctask.due.unrouted, and so to the
+ * queue ctask.undelivered, where it is kept. celery_delayed_delivery itself cannot be given an
+ * alternate exchange, since Celery declares it without.
  *
  * Questions go over a channel of their own, since declaring 28 quorum queues takes a second. The
  * ladder is looked at passively, once a connection and when somebody needs it. What is missing is
@@ -16,24 +23,9 @@
 #ifndef AMQP_LADDER_H
 #define AMQP_LADDER_H
 
-#include "amqp/frame.h"
-#include "amqp/types.h"
+#include "amqp/walk.h"
 #include "base/list.h"
 #include "base/map.h"
-
-#define LADDER_LEVELS 28
-#define LADDER_DELAY_MAX ((UINT32_C(1) << LADDER_LEVELS) - 1) /* seconds */
-#define LADDER_NAME_MAX (NAME_MAX_BYTES - 2 * LADDER_LEVELS)  /* bytes of a queue's name */
-#define LADDER_EXCHANGE_SIZE 32
-
-/* NULL, or why no message can be delayed to a queue of this name; static. */
-const char *ladder_unfit(const char *queue);
-/* The exchange to publish to for so many seconds: that of their highest bit. Celery enters at the
- * top, whose exchange leads there too, over one exchange for each bit that is 0; each costs the
- * broker 0.1 ms of a message's way (RabbitMQ 3.10), which is ten times the rest. Returns out. */
-const char *ladder_entry(uint32_t seconds, char out[LADDER_EXCHANGE_SIZE]);
-/* The routing key that takes so many seconds to this queue, which is not unfit. Returns out. */
-const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BYTES + 1]);
 
 enum ladder_state {
     LADDER_UNKNOWN, /* to be looked at when needed */
@@ -45,14 +37,15 @@ enum ladder_state {
 /* Where a message stands that is to be delayed. */
 enum ladder_verdict { LADDER_WAIT, LADDER_READY, LADDER_NO };
 
-/* A queue and its binding at the ladder's foot. */
+/* A queue and its bindings at the ladder's foot. */
 struct tie {
     struct map_node node;
-    struct list link;         /* of all */
-    struct list todo;         /* to be bound */
-    struct list waiting;      /* of its owner: what waits for it */
-    bool wanted;              /* its owner wants to hear of it */
-    enum ladder_verdict told; /* of its owner: what was heard last */
+    struct list link;          /* of all */
+    struct list todo;          /* to be bound */
+    struct list waiting;       /* of its owner: what waits for it */
+    bool wanted;               /* its owner wants to hear of it */
+    enum ladder_verdict told;  /* of its owner: what was heard last, */
+    uint32_t told_undelivered; /* and of how many undelivered messages */
     bool known, refused;
     unsigned refusals;
     int64_t retry_at;
@@ -60,20 +53,18 @@ struct tie {
     char name[];
 };
 
-/* What is under way: one walk at a time, all its questions at once. */
-enum ladder_walk { WALK_NONE, WALK_LOOK, WALK_BUILD, WALK_BIND, WALK_BIND_ANEW };
-
 struct ladder {
     enum ladder_state state;
     bool needed; /* somebody has asked for all of it */
     unsigned refusals;
     int64_t retry_at;
-    char why[256]; /* refused */
-    enum ladder_walk walk;
-    unsigned step;    /* of the walk: the first without an answer */
-    bool asked;       /* from there on all are written */
-    int64_t deadline; /* of the next answer */
-    struct tie *tie;  /* the one that WALK_BIND is for */
+    char why[256];         /* refused */
+    uint32_t undelivered;  /* messages that came due for queues that were gone, as last looked at */
+    enum ladder_walk walk; /* what is under way: one at a time, all its questions at once */
+    unsigned step;         /* of the walk: the first without an answer */
+    bool asked;            /* from there on all are written */
+    int64_t deadline;      /* of the next answer */
+    struct tie *tie;       /* the one that WALK_BIND is for */
     struct list ties, todo;
     struct map by_name;
 };
@@ -94,7 +85,8 @@ bool ladder_pending(const struct ladder *l);
 /* Asks it. False when memory is short. */
 bool ladder_ask(struct ladder *l, struct buf *out, uint16_t channel, int64_t now);
 /* An answer. NULL, or what is wrong with it; static. */
-const char *ladder_answer(struct ladder *l, amqp_method_number_t id, int64_t now);
+const char *ladder_answer(struct ladder *l, amqp_method_number_t id, const void *method,
+                          int64_t now);
 /* The broker closed the channel; what is left is asked again over a new one. */
 void ladder_closed(struct ladder *l, unsigned code, struct bytes text, int64_t now);
 /* When the broker's time for an answer is up; CLOCK_NEVER: it owes none. */

@@ -17,6 +17,9 @@ enum queue_kind {
     QUEUE_FOREIGN, /* somebody else's: looked at passively, never declared */
 };
 
+/* Keeps delayed messages whose queue is gone when they come due; see ladder.h. */
+#define QUEUE_UNDELIVERED "ctask.undelivered"
+
 /* What every queue is declared as when it is missing; one that exists is used as it is. The delay
  * queues are always Celery's, which are quorum queues. */
 enum queue_type { QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM };

@@ -148,8 +148,8 @@ enum broker_event_kind {
                          CTASK_ENACK; CTASK_EREFUSED: may not publish there */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` before us) or
                          was refused (`error`) and is tried again later */
-    BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK) or cannot (`error`); of queues that
-                         broker_delays was asked for */
+    BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK; `messages` in QUEUE_UNDELIVERED) or
+                         cannot (`error`); of queues that broker_delays was asked for */
     BROKER_CONSUMING, /* `queue`: consume-ok */
     BROKER_CANCELLED, /* `queue`: the broker ended our consumer (queue deleted); it is declared and
                          consumed again by itself */

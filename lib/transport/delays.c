@@ -52,6 +52,11 @@ void delays_doubt(struct broker *b, const struct post *p)
     if (t) ladder_doubt(&b->ladder, t);
 }
 
+static bool tie_news(const struct tie *t, enum ladder_verdict said, uint32_t undelivered)
+{
+    return said != t->told || (said == LADDER_READY && undelivered != t->told_undelivered);
+}
+
 /* Something was answered: brings it to the messages that wait, and to the owner. */
 static void delays_tell(struct broker *b)
 {
@@ -61,11 +66,13 @@ static void delays_tell(struct broker *b)
         struct post *p;
         enum ladder_verdict said = ladder_says(&b->ladder, t, &why);
         list_each(p, &t->waiting, struct post, link) post_place(b, t, p, said, why);
-        if (!t->wanted || said == t->told) continue;
+        if (!t->wanted || !tie_news(t, said, b->ladder.undelivered)) continue;
         t->told = said;
+        t->told_undelivered = b->ladder.undelivered;
         struct broker_event *ev = said == LADDER_WAIT ? NULL : news_add(b, BROKER_DELAYS, NULL);
         if (!ev) continue;
         ev->queue = t->name;
+        ev->messages = b->ladder.undelivered;
         if (said == LADDER_NO)
             error_set(&ev->error, CTASK_EREFUSED, "the broker cannot delay tasks for queue %s: %s",
                       t->name, why);
@@ -128,7 +135,7 @@ const char *delays_method(struct broker *b, amqp_method_number_t id, const void 
         ladder_closed(&b->ladder, close->reply_code, bytes_amqp(close->reply_text), now);
         b->delays.retry_at = 0; /* each close answers one question */
     } else {
-        wrong = ladder_answer(&b->ladder, id, now);
+        wrong = ladder_answer(&b->ladder, id, m, now);
     }
     delays_tell(b);
     return wrong;

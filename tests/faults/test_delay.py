@@ -11,17 +11,19 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from bench import FaultProxy, PrivateBroker  # noqa: E402
-from harness import BIN, Bus, Worker, main, unique, until  # noqa: E402
+from harness import BIN, GIVE_UP, Bus, Worker, main, unique, until  # noqa: E402
 
 import amqp  # noqa: E402
 
 LEVELS = ["celery_delayed_%d" % level for level in range(28)]
 DELIVERY = "celery_delayed_delivery"
+UNDELIVERED = "ctask.undelivered"
+POLICY = "ctask-undelivered"
+MANY = 60  # a quorum queue that cannot hand on 32 messages hands on no others
+CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../broker-config")
 LATER = os.path.join(os.path.dirname(BIN), "tests", "later")
 MOVED = 1500
 TASKS = int(os.environ.get("CTASK_TEST_TASKS", 20000))
-TOTAL = ("{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"%s\">>)), "
-         "[{_, N}] = rabbit_amqqueue:info(Q, [messages]), N")
 broker = PrivateBroker()
 
 
@@ -270,9 +272,6 @@ class Ladders(DelayTest):
     def setUp(self):
         super().setUp()
         self.ladder_delete()
-        # How soon a quorum queue tries again to dead-letter what found no way; 3 minutes otherwise.
-        broker.evaluate("application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, "
-                        "1000)")
 
     def tearDown(self):
         super().tearDown()
@@ -281,14 +280,11 @@ class Ladders(DelayTest):
         bus.close()
 
     def check_as_found(self, kind, gaps=()):
-        """Used as found, by C and Python, for a classic and a quorum queue. Returns the caller of a
-        task whose queue is not there at the end of its delay."""
+        """Used as found, by C and Python, for a classic and a quorum queue."""
         self.ladder_declare(kind)
         for level in gaps:
             self.bus.channel.queue_delete(LEVELS[level])
             self.bus.channel.exchange_delete(LEVELS[level])
-        self.lost = self.queue + ".lost"
-        lost = self.call("--countdown", "8s", "demo.echo", "2", queue=self.lost)
         other = self.queue + ".quorum"
         self.bus.declare(self.queue)
         self.bus.channel.queue_declare(other, durable=True, auto_delete=False,
@@ -298,29 +294,18 @@ class Ladders(DelayTest):
                    for q in (self.queue, other)]
         tasks = [self.bus.send(q, "demo.echo", [1], headers={"eta": in_seconds(10.5)})
                  for q in (self.queue, other)]
-        until("all wait in the broker", lambda: self.depths() == {LEVELS[3]: 5})
-        self.bus.channel.queue_delete(self.lost)
+        until("all wait in the broker", lambda: self.depths() == {LEVELS[3]: 4})
         self.assertEqual([c.communicate()[0] for c in callers], ["1\n", "1\n"])
         self.assertEqual({r["status"] for r in self.bus.results(*tasks).values()}, {"SUCCESS"})
         if not gaps:
             self.ladder_declare(kind)  # refused if anything in it is another now
         self.bus.delete(other)
-        return lost
 
-    def test_classic_levels_are_used_as_found_and_drop_what_finds_no_queue_at_the_end(self):
-        lost = self.check_as_found("classic", gaps=(2, 7))
-        self.assertEqual(broker.evaluate(TOTAL % LEVELS[3]), "0")
-        self.worker(queue=self.lost)
-        self.assertEqual(self.bus.result(self.bus.send(self.lost))["status"], "SUCCESS")
-        self.assertIsNone(lost.poll())
-        self.bus.delete(self.lost)
+    def test_classic_levels_are_used_as_found(self):
+        self.check_as_found("classic", gaps=(2, 7))
 
-    def test_quorum_levels_are_used_as_found_and_keep_it_until_there_is_one(self):
-        lost = self.check_as_found("quorum")
-        until("it is kept", lambda: broker.evaluate(TOTAL % LEVELS[3]) == "1")
-        self.worker(queue=self.lost)
-        self.assertEqual(lost.communicate()[0], "2\n")
-        self.bus.delete(self.lost)
+    def test_quorum_levels_are_used_as_found(self):
+        self.check_as_found("quorum")
 
     def test_what_a_level_does_not_take_waits_in_a_worker(self):
         """What was to be moved there stays where it is; what a task sends goes to its queue at once."""
@@ -351,6 +336,98 @@ class Ladders(DelayTest):
             self.assertEqual(worker.wait(), 0)
         self.assertNotIn("id=%s moving -> waiting" % task, worker.log())
         self.assertEqual(broker.depth(self.queue), (1, 0))
+
+
+class Gone(DelayTest):
+    """Queues that are gone when their tasks come due."""
+
+    def setUp(self):
+        super().setUp()
+        self.gone = self.queue + ".gone"
+
+    def tearDown(self):
+        super().tearDown()
+        bus = Bus(url=broker.url)
+        for queue in (UNDELIVERED, UNDELIVERED + ".dead"):
+            bus.channel.queue_delete(queue)  # the next who needs it declares it again
+        bus.close()
+
+    def without_policy(self):
+        broker.ctl("clear_policy", POLICY)
+        with open(os.path.join(CONFIG, "definitions.json")) as f:
+            policy = next(p for p in json.load(f)["policies"] if p["name"] == POLICY)
+        self.addCleanup(broker.ctl, "set_policy", "--apply-to", policy["apply-to"], POLICY,
+                        policy["pattern"], json.dumps(policy["definition"]))
+
+    def test_their_tasks_stop_no_others_and_are_kept(self):
+        self.without_policy()
+        subprocess.run([LATER, self.gone, "8", str(MANY)], check=True,
+                       env=dict(os.environ, CTASK_BROKER_URL=broker.url))
+        self.bus.channel.queue_delete(self.gone)
+        self.worker()
+        caller = self.call("--countdown", "8s", "demo.echo", "1")
+        self.assertEqual(caller.communicate(timeout=GIVE_UP)[0], "1\n")
+        until("all are kept", lambda: self.bus.depth(UNDELIVERED) == MANY)
+        self.assertEqual(self.depths(), {})
+        other = self.worker(queue=UNDELIVERED)
+        until("all have run", lambda: broker.depth(UNDELIVERED) == (0, 0))
+        self.assertEqual(other.stop(), 0)
+        self.assertEqual(self.bus.depth(UNDELIVERED + ".dead"), 0)
+
+    def test_what_is_kept_is_said(self):
+        caller = self.call("--countdown", "4s", "demo.echo", "1", queue=self.gone)
+        until("it waits", self.depths)
+        self.bus.channel.queue_delete(self.gone)
+        until("it is kept", lambda: self.bus.depth(UNDELIVERED) == 1)
+        worker = self.worker()
+        self.bus.send(self.queue, headers={"eta": in_seconds(4)})
+        worker.expect("WARN.* queue %s holds 1 task" % UNDELIVERED)
+        self.worker(queue=UNDELIVERED)
+        self.assertEqual(caller.communicate()[0], "1\n")
+
+    def bind_as_celery(self, queue):
+        channel = self.bus.channel
+        channel.exchange_declare(queue, "topic", durable=True, auto_delete=False)
+        channel.queue_declare(queue, durable=True, auto_delete=False)
+        for key in (queue, "#." + queue):
+            channel.queue_bind(queue, queue, key)
+        channel.exchange_bind(queue, DELIVERY, "#." + queue)
+
+    def test_one_that_celery_has_bound_too_gets_one_copy(self):
+        if not self.ladder_exists():
+            self.ladder_declare("quorum")
+        self.bind_as_celery(self.queue)
+        self.bus.channel.queue_bind(self.queue, DELIVERY, "*." * 28 + self.queue)  # ctask of old
+        self.call("--countdown", "4s", "demo.echo", "1")
+        until("it has come", lambda: self.bus.depth(self.queue) > 0)
+        self.assertEqual(self.bus.depth(self.queue), 1)
+
+    def test_those_that_only_celery_has_bound_are_covered_by_the_policy(self):
+        self.call("--countdown", "1h", "demo.echo", "1")
+        until("there is a ladder", self.depths)
+        self.bind_as_celery(self.gone)
+        for _ in range(MANY):
+            self.bus.channel.basic_publish(amqp.Message("{}"), LEVELS[3],
+                                           "0." * 24 + "1.0.0.0." + self.gone)
+        until("they wait", lambda: (self.depths() or {}).get(LEVELS[3]) == MANY)
+        self.bus.delete(self.gone)
+        until("they are kept", lambda: self.bus.depth(UNDELIVERED) == MANY)
+        self.bus.channel.queue_purge(LEVELS[11])
+
+    def test_a_missing_policy_is_said_where_queues_are_quorum_queues(self):
+        said = "WARN.*no policy \"%s\"" % POLICY
+        quiet = self.worker("--queue-type=quorum")
+        task = self.bus.send(self.queue, headers={"eta": in_seconds(3.5)})
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.without_policy()
+        self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
+        self.assertEqual(quiet.stop(), 0)
+        self.assertNotRegex(quiet.log(), said)
+        worker = self.worker("--queue-type=quorum")
+        self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
+        worker.expect(said)
+        until("all is moved", lambda: broker.depth(self.queue) == (0, 0))
+        self.bus.channel.queue_purge(LEVELS[11])
 
 
 class Many(DelayTest):

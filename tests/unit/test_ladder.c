@@ -9,8 +9,10 @@
 
 #define T0 (1000 * CLOCK_SECOND)
 #define CHANNEL 256
-#define LOOK (1 + 2 * LADDER_LEVELS)
-#define BUILD (1 + 4 * LADDER_LEVELS)
+#define LOOK (4 + 2 * LADDER_LEVELS)
+#define BUILD (5 + 4 * LADDER_LEVELS)
+#define BIND 2
+#define UNDELIVERED 7 /* messages */
 #define STARS "*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*."
 
 static struct ladder l;
@@ -64,10 +66,13 @@ static void say(amqp_method_number_t id, const void *m, char *to, size_t room)
         say_arguments(&queue->arguments, to, room);
         break;
     case AMQP_EXCHANGE_DECLARE_METHOD:
-        ck_assert(bytes_is(bytes_amqp(exchange->type), "topic") && exchange->durable);
-        ck_assert(!exchange->auto_delete && !exchange->internal);
-        snprintf(to, room, "%s %.*s", exchange->passive ? "look exchange" : "exchange",
+        ck_assert(exchange->durable && !exchange->auto_delete && !exchange->internal);
+        snprintf(to, room, "%s %.*s",
+                 exchange->passive                               ? "look exchange"
+                 : bytes_is(bytes_amqp(exchange->type), "topic") ? "exchange"
+                                                                 : "fanout exchange",
                  BYTES_ARG(bytes_amqp(exchange->exchange)));
+        say_arguments(&exchange->arguments, to, room);
         break;
     case AMQP_QUEUE_BIND_METHOD:
         snprintf(to, room, "%.*s <- %.*s %.*s", BYTES_ARG(bytes_amqp(bind->queue)),
@@ -106,8 +111,9 @@ static unsigned ask(int64_t now)
 /* Answers the questions [from, to) of the last ask() with what they hope for. */
 static void yes(unsigned from, unsigned to)
 {
-    for (unsigned i = from; i < to; i++)
-        ck_assert_ptr_null(ladder_answer(&l, ids[i] | 1, T0)); /* declare 10, its ok 11 and so on */
+    amqp_queue_declare_ok_t declared = {.message_count = UNDELIVERED};
+    for (unsigned i = from; i < to; i++) /* declare 10, its ok 11 and so on */
+        ck_assert_ptr_null(ladder_answer(&l, ids[i] | 1, &declared, T0));
 }
 
 static enum ladder_verdict says(const struct tie *t)
@@ -166,17 +172,20 @@ START_TEST(a_ladder_that_exists_is_used_as_it_is)
     ck_assert(ladder_pending(&l));
     ck_assert_uint_eq(ask(T0), LOOK);
     ck_assert_str_eq(questions[0], "look exchange celery_delayed_delivery");
-    ck_assert_str_eq(questions[1], "look queue celery_delayed_0");
+    ck_assert_str_eq(questions[1], "look exchange ctask.due");
+    ck_assert_str_eq(questions[2], "look exchange ctask.due.unrouted");
+    ck_assert_str_eq(questions[3], "look queue ctask.undelivered");
+    ck_assert_str_eq(questions[4], "look queue celery_delayed_0");
     ck_assert_str_eq(questions[LOOK - 1], "look exchange celery_delayed_27");
     ck_assert(!ladder_pending(&l));
     ck_assert_uint_eq(ask(T0), 0);
-    ladder_answer(&l, AMQP_EXCHANGE_DECLARE_OK_METHOD, T0);
-    yes(1, LOOK);
+    yes(0, LOOK);
+    ck_assert_uint_eq(l.undelivered, UNDELIVERED);
     ck_assert_int_eq(says(t), LADDER_WAIT); /* not bound yet */
-    count = ask(T0);
-    ck_assert_uint_eq(count, 1);
-    ck_assert_str_eq(questions[0], "q <- celery_delayed_delivery " STARS "q");
-    yes(0, 1);
+    ck_assert_uint_eq(ask(T0), BIND);
+    ck_assert_str_eq(questions[0], "q <- ctask.due " STARS "q");
+    ck_assert_str_eq(questions[1], "ctask.due <= celery_delayed_delivery " STARS "q");
+    yes(0, BIND);
     ck_assert_int_eq(says(t), LADDER_READY);
     ck_assert(!ladder_pending(&l));
     ck_assert_ptr_eq(ladder_want(&l, "q", true, T0), t); /* once a connection */
@@ -198,15 +207,20 @@ static struct tie *missing(unsigned from)
 START_TEST(a_missing_one_is_declared_from_the_bottom_up_as_celery_does)
 {
     struct tie *t = missing(0);
-    ck_assert_str_eq(questions[0], "exchange celery_delayed_delivery");
-    ck_assert_str_eq(questions[1], "queue celery_delayed_0 x-queue-type=quorum "
+    ck_assert_str_eq(questions[0], "fanout exchange ctask.due.unrouted");
+    ck_assert_str_eq(questions[1],
+                     "queue ctask.undelivered x-queue-type=quorum x-delivery-limit=1000000000");
+    ck_assert_str_eq(questions[2], "ctask.undelivered <- ctask.due.unrouted ");
+    ck_assert_str_eq(questions[3], "exchange ctask.due alternate-exchange=ctask.due.unrouted");
+    ck_assert_str_eq(questions[4], "exchange celery_delayed_delivery");
+    ck_assert_str_eq(questions[5], "queue celery_delayed_0 x-queue-type=quorum "
                                    "x-overflow=reject-publish x-dead-letter-strategy=at-least-once "
                                    "x-dead-letter-exchange=celery_delayed_delivery "
                                    "x-message-ttl=1000");
-    ck_assert_str_eq(questions[2], "exchange celery_delayed_0");
-    ck_assert_str_eq(questions[3], "celery_delayed_0 <- celery_delayed_0 "
+    ck_assert_str_eq(questions[6], "exchange celery_delayed_0");
+    ck_assert_str_eq(questions[7], "celery_delayed_0 <- celery_delayed_0 "
                                    "*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.1.#");
-    ck_assert_str_eq(questions[4], "celery_delayed_delivery <= celery_delayed_0 "
+    ck_assert_str_eq(questions[8], "celery_delayed_delivery <= celery_delayed_0 "
                                    "*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.0.#");
     ck_assert_str_eq(questions[BUILD - 4],
                      "queue celery_delayed_27 x-queue-type=quorum "
@@ -216,8 +230,8 @@ START_TEST(a_missing_one_is_declared_from_the_bottom_up_as_celery_does)
     ck_assert_str_eq(questions[BUILD - 2], "celery_delayed_27 <- celery_delayed_27 1.#");
     ck_assert_str_eq(questions[BUILD - 1], "celery_delayed_26 <= celery_delayed_27 0.#");
     yes(0, BUILD);
-    ck_assert_uint_eq(ask(T0), 1);
-    yes(0, 1);
+    ck_assert_uint_eq(ask(T0), BIND);
+    yes(0, BIND);
     ck_assert_int_eq(says(t), LADDER_READY);
 }
 END_TEST
@@ -225,13 +239,13 @@ END_TEST
 START_TEST(levels_of_another_type_are_used_in_a_ladder_with_gaps)
 {
     struct tie *t = missing(20);
-    yes(0, 1);
+    yes(0, 5);
     closed(AMQP_PRECONDITION_FAILED, "inequivalent arg 'x-queue-type'");
-    ck_assert_uint_eq(ask(T0), BUILD - 2); /* what has an answer is not asked again */
+    ck_assert_uint_eq(ask(T0), BUILD - 6); /* what has an answer is not asked again */
     ck_assert_str_eq(questions[0], "exchange celery_delayed_0");
-    yes(0, BUILD - 2);
+    yes(0, BUILD - 6);
     ask(T0);
-    yes(0, 1);
+    yes(0, BIND);
     ck_assert_int_eq(says(t), LADDER_READY);
 }
 END_TEST
@@ -266,12 +280,12 @@ END_TEST
 START_TEST(a_worker_binds_its_queue_without_the_ladder)
 {
     struct tie *t = ladder_want(&l, "q", false, T0);
-    ck_assert_uint_eq(ask(T0), 1);
+    ck_assert_uint_eq(ask(T0), BIND);
     closed(AMQP_NOT_FOUND, "NOT_FOUND - no exchange 'celery_delayed_delivery'");
-    ck_assert_uint_eq(ask(T0), 2);
-    ck_assert_str_eq(questions[0], "exchange celery_delayed_delivery");
-    ck_assert_str_eq(questions[1], "q <- celery_delayed_delivery " STARS "q");
-    yes(0, 2);
+    ck_assert_uint_eq(ask(T0), 5 + BIND);
+    ck_assert_str_eq(questions[3], "exchange ctask.due alternate-exchange=ctask.due.unrouted");
+    ck_assert_str_eq(questions[5], "q <- ctask.due " STARS "q");
+    yes(0, 5 + BIND);
     ck_assert(!ladder_pending(&l));
     ck_assert_int_eq(says(t), LADDER_WAIT);
 }
@@ -285,12 +299,12 @@ START_TEST(a_binding_that_is_refused_is_its_queues_own)
     ask(T0);
     closed(AMQP_NOT_FOUND, "NOT_FOUND");
     ask(T0);
-    yes(0, 1);
+    yes(0, 5);
     closed(AMQP_NOT_FOUND, "NOT_FOUND - no queue 'a'");
     ck_assert_int_eq(says(a), LADDER_NO);
     ask(T0);
-    ck_assert_str_eq(questions[0], "b <- celery_delayed_delivery " STARS "b");
-    yes(0, 1);
+    ck_assert_str_eq(questions[0], "b <- ctask.due " STARS "b");
+    yes(0, BIND);
     ck_assert_int_eq(says(b), LADDER_READY);
 }
 END_TEST
@@ -300,13 +314,13 @@ START_TEST(what_is_doubted_is_declared_again)
     struct tie *t = missing(0);
     yes(0, BUILD);
     ask(T0);
-    yes(0, 1);
+    yes(0, BIND);
     ladder_doubt(&l, t);
     ck_assert_int_eq(says(t), LADDER_WAIT);
     ck_assert_uint_eq(ask(T0), BUILD);
     yes(0, BUILD);
-    ck_assert_uint_eq(ask(T0), 1);
-    yes(0, 1);
+    ck_assert_uint_eq(ask(T0), BIND);
+    yes(0, BIND);
     ck_assert_int_eq(says(t), LADDER_READY);
 }
 END_TEST
@@ -332,9 +346,9 @@ START_TEST(after_a_loss_all_is_asked_again_when_needed)
     yes(0, BUILD);
     ladder_reset(&l);
     ck_assert_int_eq(says(used), LADDER_WAIT);
-    ck_assert_uint_eq(ask(T0), 1);
-    ck_assert_str_eq(questions[0], "w <- celery_delayed_delivery " STARS "w");
-    yes(0, 1);
+    ck_assert_uint_eq(ask(T0), BIND);
+    ck_assert_str_eq(questions[0], "w <- ctask.due " STARS "w");
+    yes(0, BIND);
     ck_assert(!ladder_pending(&l));
     ladder_want(&l, "q", true, T0);
     ck_assert_uint_eq(ask(T0), LOOK);
@@ -343,12 +357,12 @@ END_TEST
 
 START_TEST(answers_out_of_turn_are_refused)
 {
-    ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_QUEUE_BIND_OK_METHOD, T0));
+    ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_QUEUE_BIND_OK_METHOD, NULL, T0));
     ladder_want(&l, "q", true, T0);
     ask(T0);
-    ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_QUEUE_BIND_OK_METHOD, T0));
+    ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_QUEUE_BIND_OK_METHOD, NULL, T0));
     closed(AMQP_NOT_FOUND, "NOT_FOUND");
-    ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_EXCHANGE_DECLARE_OK_METHOD, T0));
+    ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_EXCHANGE_DECLARE_OK_METHOD, NULL, T0));
     closed(AMQP_NOT_FOUND, "NOT_FOUND"); /* nothing was asked: nothing is refused */
     ck_assert(ladder_pending(&l));
 }
