@@ -248,6 +248,10 @@ class PrivateBroker:
         self.second = True
         return self.url.replace(":%d" % self.port, ":%d" % (self.port + 2))
 
+    def urls(self, number):
+        """What process `number` is to connect to."""
+        return self.url + ";" + self.second_url()
+
     def _listen(self, port):
         self.evaluate('rabbit_networking:start_tcp_listener({"127.0.0.1", %d}, 10)' % port)
 

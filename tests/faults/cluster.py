@@ -73,13 +73,17 @@ class Cluster:
 
     def __enter__(self):
         try:
-            self.url = self.do("start").strip()
+            self.do("start")
             self._enter_network()
             self.nodes = {n: ClusterNode(self, n) for n in NODES}
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    @property
+    def url(self):
+        return ";".join(node.url for node in self.nodes.values())
 
     def __exit__(self, *_):
         forget(self.__exit__)

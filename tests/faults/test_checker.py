@@ -137,10 +137,10 @@ class Story:
             if event["what"] == kind:
                 event.update(more)
 
-    def write(self, directory, tasks=TASKS, times=True):
+    def write(self, directory, tasks=TASKS, times=True, cluster=False):
         with open(os.path.join(directory, "run.json"), "w") as f:
             json.dump({"tasks": tasks, "seed": 1, "queue_type": "classic", "workers": 2,
-                       "children": 1, "rate": RATE, "times": times}, f)
+                       "children": 1, "rate": RATE, "times": times, "cluster": cluster}, f)
         with open(os.path.join(directory, "faults.jsonl"), "w") as f:
             f.writelines(json.dumps(event) + "\n" for event in self.events)
         self.tasks.sort(key=lambda r: r.at)
@@ -485,6 +485,15 @@ class Checker(unittest.TestCase):
             setattr(story, name, [r for r in getattr(story, name) if r.id not in late])
         self.assertEqual(self.verdict(story, tasks=1000), (1, ["speed"]))
         self.assertEqual(self.verdict(story, tasks=1000, times=False), (0, []))
+
+    def test_no_progress_on_a_cluster_unless_the_broker_itself_stood_still(self):
+        """The broker is down for five seconds, and no task ends meanwhile."""
+        for stood, keys in ((None, ["gaps"]), (1.0, []), (0.001, ["gaps"])):
+            with self.subTest(stood):
+                story = self.story()
+                if stood:
+                    story.event(PORT, "standstill", begin=DOWN, end=DOWN + stood)
+                self.assertEqual(self.verdict(story, cluster=True)[1], keys)
 
     def test_a_machine_that_is_too_slow(self):
         story = self.story()

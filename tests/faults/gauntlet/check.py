@@ -9,24 +9,25 @@ import sys
 
 from evidence import Evidence
 from failures import Failures
+from gaps import Gaps
 from promise import Promise
 from remains import Remains
 from repeats import Repeats
 from times import Times
 
 
-class Check(Promise, Failures, Repeats, Times, Remains):
+class Check(Promise, Failures, Repeats, Times, Gaps, Remains):
     def all(self):
         for check in (self.work, self.lost, self.hung, self.answers, self.failures, self.calls,
                       self.duplicates, self.flags, self.delays, self.poison, self.rescue,
-                      self.consuming, self.speed, self.end):
+                      self.consuming, self.speed, self.gaps, self.end):
             check()
         return not self.violations
 
 
 def faults(evidence):
     """How often each happened."""
-    kinds = ["parent-kill", "child-kill", "cut", "stop", "broker-down", "alarm", "listener-down",
+    kinds = ["parent-kill", "child-kill", "cut", "stop", "broker-down", "node-down", "alarm", "listener-down",
              "dead-queue", "producer-kill"]
     return {kind: len(evidence.all(kind)) for kind in kinds}
 

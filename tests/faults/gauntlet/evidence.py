@@ -139,12 +139,19 @@ class Evidence:
             yield Loss(e["who"], who, e["at"] - SLACK, e["at"] + SLACK)
         elif e["what"] == "broker-down":
             yield Loss("all", None, e["at"], self.back(e["at"]))
+        elif e["what"] == "node-down":
+            yield Loss("all", None, e["at"], self.node_back(e))
+        elif e["what"] == "worker-roll":
+            yield Loss("worker", e["pid"], e["at"], self.gone.get(e["pid"], e["at"]) + SLACK)
         elif e["what"] == "listener-down":
             yield Loss("all", None, e["at"], e["at"] + e["took"] + SLACK)
 
     def back(self, at):
         """When the broker that went at that time took connections again."""
         return next((e["at"] for e in self.all("broker-port") if e["at"] >= at), FOR_EVER)
+
+    def node_back(self, down):
+        return next((e["at"] for e in self.all("node-up") if e["at"] >= down["at"]), FOR_EVER)
 
     def losses_of(self, start):
         """What could take this start's delivery away."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# gauntlet.sh DIRECTORY [TASKS] [SEED] [classic|quorum] - one run, and its verdict as exit status.
+# gauntlet.sh DIRECTORY [TASKS] [SEED] [classic|quorum|cluster] - one run, and its verdict as exit status.
 #
 # DIRECTORY is replaced: it gets ledgers, fault log, the processes' logs and report.json. The line of
 # JSON is also appended to $CTASK_GAUNTLET_REPORT. Wants CTASK_BIN and CTASK_BUILD.
@@ -14,7 +14,7 @@ python() {
     /usr/bin/python3 -W ignore -B "$here/$1" "$dir" "$2" ${3:+"$3" "$4"}
 }
 
-echo "gauntlet: $tasks tasks, seed $seed, $type queue, in $dir"
+echo "gauntlet: $tasks tasks, seed $seed, $type, in $dir"
 rm -rf "$dir"
 python run.py "$tasks" "$seed" "$type"
 python check.py "$dir/report.json"

@@ -1,6 +1,6 @@
 """One gauntlet: tasks, workers, producers and a broker, and everything that can go wrong with them.
 
-    run.py DIRECTORY TASKS SEED classic|quorum
+    run.py DIRECTORY TASKS SEED classic|quorum|cluster
 
 Leaves ledgers, fault log and the processes' own logs in DIRECTORY; check.py reads them and judges.
 First some of the tasks without any fault, so that the speed under faults can be compared; then all
@@ -23,6 +23,7 @@ import fleet  # noqa: E402
 import ledger  # noqa: E402
 from bench import PrivateBroker  # noqa: E402
 from faults import Faults  # noqa: E402
+from nodes import ClusterBroker, NodeFaults  # noqa: E402
 
 WORKERS, CHILDREN = 4, 2
 PRODUCERS = 4
@@ -34,10 +35,14 @@ LEASED, LEASE = QUEUE + ".leased", 1  # a queue, and a worker, whose tasks are l
 GIVE_UP = float(os.environ.get("CTASK_GAUNTLET_GIVE_UP", "60"))
 # CTASK_GAUNTLET_FAULTS: only some of them; of those that come at a rate, "cut:0.5" says one each 0.5 s.
 FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,dead,producer"
+# On a cluster: what happens to its nodes.
+CLUSTER_FAULTS = "child:2," + ",".join(NodeFaults.KINDS)
 PR_SET_CHILD_SUBREAPER = 36
 # A delay queue that was not heard of by the next one, as after a restart, tells it again after three
 # minutes: nothing is lost, but a run would have to wait for it.
 ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
+
+DEAD_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 10 ** 9}
 
 
 def calm_tasks(tasks):
@@ -45,10 +50,10 @@ def calm_tasks(tasks):
     return int(os.environ.get("CTASK_GAUNTLET_CALM", max(4000, min(tasks // 10, 40000))))
 
 
-def chosen_faults():
+def chosen_faults(default):
     """{fault: seconds between two, or None: as it is}."""
     chosen = [part.partition(":") for part in
-              os.environ.get("CTASK_GAUNTLET_FAULTS", FAULTS).split(",")]
+              os.environ.get("CTASK_GAUNTLET_FAULTS", default).split(",")]
     return {name: float(every) if every else None for name, _, every in chosen}
 
 
@@ -62,8 +67,10 @@ def first_argument(message):
 
 class Run:
     def __init__(self, directory, tasks, seed, queue_type):
-        self.dir, self.tasks, self.seed, self.queue_type = directory, tasks, seed, queue_type
-        self.faults = chosen_faults()
+        self.dir, self.tasks, self.seed = directory, tasks, seed
+        self.cluster = queue_type == "cluster"
+        self.queue_type = "quorum" if self.cluster else queue_type
+        self.faults = chosen_faults(CLUSTER_FAULTS if self.cluster else FAULTS)
         self.dead = []  # dead letters so far
         self.mark = "GAUNTLET_LEDGER=" + self.path("tasks.ledger")
         self.log = ledger.FaultLog(self.path("faults.jsonl"))
@@ -91,24 +98,25 @@ class Run:
 
     # ---- What takes part
 
-    def start_workers(self):
-        env = dict(os.environ, CTASK_BROKER_URL=self.urls,
+    def env(self, number):
+        env = dict(os.environ, CTASK_BROKER_URL=self.broker.urls(number), CTASK_QUEUE=QUEUE,
                    GAUNTLET_LEDGER=self.path("tasks.ledger"))
+        return dict(env, CTASK_QUEUE_TYPE="quorum") if self.cluster else env
+
+    def start_workers(self):
         app = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/gauntlet.so")
         command = [os.path.join(os.environ["CTASK_BIN"], "ctask-worker"), "-c", str(CHILDREN),
                    "-A", app]
         for i in range(WORKERS):
-            self.workers.append(fleet.Keeper("worker", i, command + ["-Q", QUEUE], env, self.dir,
-                                             self.log))
+            self.workers.append(fleet.Keeper("worker", i, command + ["-Q", QUEUE],
+                                             self.env(i), self.dir, self.log))
         self.leaser = fleet.Keeper(
-            "worker", WORKERS, command + ["-Q", LEASED, "--lease=%d" % LEASE], env, self.dir,
-            self.log)
+            "worker", WORKERS, command + ["-Q", LEASED, "--lease=%d" % LEASE],
+            self.env(WORKERS), self.dir, self.log)
         self.until("the workers are there", self.all_consume)
         self.snapshot("fresh")
 
     def start_producers(self):
-        env = dict(os.environ, CTASK_BROKER_URL=self.urls, CTASK_QUEUE=QUEUE,
-                   GAUNTLET_LEDGER=self.path("tasks.ledger"))
         share = self.tasks // PRODUCERS
         for i in range(PRODUCERS):
             count = share if i else self.tasks - share * (PRODUCERS - 1)
@@ -116,8 +124,8 @@ class Run:
             args = [self.written(i), i, first, count, RATE / PRODUCERS, self.seed, POISON_EACH,
                     GIVE_UP]
             command = [os.path.join(os.environ["CTASK_BUILD"], "tests/gauntlet-producer")]
-            self.producers.append(fleet.Keeper("producer", i, command + [str(a) for a in args], env,
-                                               self.dir, self.log))
+            self.producers.append(fleet.Keeper("producer", i, command + [str(a) for a in args],
+                                               self.env(i), self.dir, self.log))
 
     def declare(self):
         """As Celery does, but with the type asked for; workers and producers use what is there."""
@@ -127,7 +135,10 @@ class Run:
                 channel.queue_declare(name, durable=True, auto_delete=False,
                                       arguments={"x-queue-type": self.queue_type})
                 channel.queue_bind(name, name, name)
-            channel.queue_declare(QUEUE + ".dead", durable=True, auto_delete=False)
+            if self.cluster:  # the one of broker-config lives on one node
+                channel.queue_delete(QUEUE + ".dead")
+            channel.queue_declare(QUEUE + ".dead", durable=True, auto_delete=False,
+                                  arguments=DEAD_ARGUMENTS if self.cluster else None)
 
     @contextlib.contextmanager
     def channel(self):
@@ -192,7 +203,7 @@ class Run:
         calm = calm_tasks(self.tasks) / self.tasks
         self.until("the calm part", lambda: self.progress() >= calm,
                    calm * self.tasks / RATE * 5 + GIVE_UP)
-        faults = Faults(self)
+        faults = (NodeFaults if self.cluster else Faults)(self)
         faults.begin()
         last, moved = -1, time.monotonic()
         while not all(p.done.is_set() for p in self.producers) and not self.broken.is_set():
@@ -224,12 +235,12 @@ class Run:
     def all(self):
         with open(self.path("run.json"), "w") as f:
             json.dump({"tasks": self.tasks, "seed": self.seed, "queue_type": self.queue_type,
-                       "times": self.tasks >= TIMES_TASKS, "workers": WORKERS,
+                       "cluster": self.cluster,
+                       "times": self.tasks >= TIMES_TASKS and not self.cluster, "workers": WORKERS,
                        "children": CHILDREN, "rate": RATE}, f)
-        with PrivateBroker(ADVANCED) as self.broker:
+        with ClusterBroker() if self.cluster else PrivateBroker(ADVANCED) as self.broker:
             self.log.note("broker", version=self.broker.evaluate(
                 "{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)").strip('<>"'))
-            self.urls = self.broker.url + ";" + self.broker.second_url()
             self.declare()
             try:
                 self.start_workers()

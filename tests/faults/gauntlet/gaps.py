@@ -1,0 +1,29 @@
+"""On a cluster: how long no task at all ended, beside how long the broker itself stood still for a
+probe that is not ctask."""
+from evidence import Times as Spans
+from judge import Judge
+
+GAP = 5.0      # seconds
+BEFORE = 10.0  # a gap begins at most so long after its fault
+
+
+class Gaps(Judge):
+    def gaps(self):
+        e = self.e
+        if not e.run.get("cluster"):
+            return
+        stood = Spans((x["begin"], x["end"]) for x in e.all("standstill"))
+        ends = sorted(t for t in e.first_ends.values() if e.faulty_from <= t < e.sent_until)
+        gaps = [(begin, end) for begin, end in zip(ends, ends[1:]) if end - begin > GAP]
+        own = [gap for gap in gaps if stood.outside(*gap) > GAP]
+        self.figure("gap", max((b - a for a, b in zip(ends, ends[1:])), default=0.0),
+                    "longest time in which no task ended, s")
+        self.figure("broker_gaps", len(gaps) - len(own),
+                    "gaps over %g s in which the broker itself stood still" % GAP)
+        self.none_of("gaps", ["%.1f s, %s" % (end - begin, self.cause(begin))
+                              for begin, end in own], "gaps over %g s of our own" % GAP)
+
+    def cause(self, at):
+        before = [x for x in self.e.all("node-down", "alarm") if at - BEFORE <= x["at"] <= at]
+        return "%.1f s after %s" % (at - before[-1]["at"], before[-1].get("how", "alarm")) \
+            if before else "without a fault"

@@ -1,0 +1,208 @@
+"""The gauntlet on a cluster of three: its broker, what happens to its nodes, and a probe that tells
+when the broker itself stood still.
+
+One node fault at a time, in an order that the seed gives, again and again until the work is done. The
+next one comes when all nodes are back and some seconds have passed."""
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+
+import amqp  # Debian: python3-amqp
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, ".."))
+from cluster import Cluster  # noqa: E402
+from faults import Faults  # noqa: E402
+
+CALM_FOR = 8.0       # seconds between two node faults
+DOWN_FOR = 10.0
+CUT_FOR = 40.0
+FREEZE_FOR = 20.0
+ALARM_FOR = 10.0
+PROBE_EVERY = 0.1
+PROBE_TIMEOUT = 2.0
+STANDSTILL = 1.0     # a longer one of a probe is written down
+
+
+class ClusterBroker(Cluster):
+    """As a PrivateBroker, for who does not ask which node it is."""
+
+    def __enter__(self):
+        super().__enter__()
+        self.urls_of_nodes = [node.url for node in self.nodes.values()]
+        return self
+
+    def urls(self, number):
+        """All nodes; each process begins with another one."""
+        first = number % len(self.urls_of_nodes)
+        return ";".join(self.urls_of_nodes[first:] + self.urls_of_nodes[:first])
+
+    def running(self):
+        return [node for node in self.nodes.values() if node.pid() and not node.is_paused()]
+
+    @property
+    def url(self):
+        return self.running()[0].url
+
+    def evaluate(self, expression):
+        """By the first node that answers."""
+        for node in self.running():
+            with contextlib.suppress(RuntimeError):
+                return node.evaluate(expression)
+            node._shell_end()
+        raise RuntimeError("no node answers " + expression)
+
+    def ctl(self, *args):
+        return self.running()[0].ctl(*args)
+
+    def connections(self):
+        return sum(node.connections() for node in self.nodes.values())
+
+    def is_whole(self):
+        """All nodes see each other, and each quorum queue has all of its members."""
+        try:
+            return "true" == self.evaluate(
+                "length(rabbit_mnesia:cluster_nodes(running)) =:= 3 andalso lists:all(fun(Q) -> "
+                "case amqqueue:get_type(Q) of rabbit_quorum_queue -> "
+                "[{online, N}] = rabbit_quorum_queue:info(Q, [online]), length(N) =:= 3; "
+                "_ -> true end end, rabbit_amqqueue:list())")
+        except RuntimeError:
+            return False
+
+
+class Probe:
+    """Sends a message to a quorum queue of its own and takes it out again, without ctask, from
+    whichever node answers. One that begins at each node has its queue's leader there."""
+
+    def __init__(self, broker, number, log):
+        self.nodes = itertools.cycle(list(broker.nodes.values())[number:] +
+                                     list(broker.nodes.values())[:number])
+        self.queue, self.number, self.log = "probe-%d" % number, number, log
+        self.over = threading.Event()
+        self.last = time.monotonic()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.over.is_set():
+            with contextlib.suppress(amqp.exceptions.AMQPError, OSError):
+                self.speak_to(next(self.nodes))
+            self.over.wait(PROBE_EVERY)
+
+    def speak_to(self, node):
+        with amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=0,
+                             connect_timeout=PROBE_TIMEOUT, read_timeout=PROBE_TIMEOUT,
+                             write_timeout=PROBE_TIMEOUT, confirm_publish=True) as connection:
+            channel = connection.channel()
+            channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                  arguments={"x-queue-type": "quorum"})
+            while not self.over.wait(PROBE_EVERY):
+                channel.basic_publish(amqp.Message("?", delivery_mode=2), "", self.queue,
+                                      timeout=PROBE_TIMEOUT)
+                while message := channel.basic_get(self.queue):
+                    channel.basic_ack(message.delivery_tag)
+                self.moved()
+
+    def moved(self):
+        now = time.monotonic()
+        if now - self.last > STANDSTILL:
+            self.log.note("standstill", number=self.number, begin=self.last, end=now)
+        self.last = now
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+        self.moved()
+
+
+class NodeFaults(Faults):
+    KINDS = ("node-kill", "node-stop", "node-cut", "node-freeze", "roll", "leader", "disk")
+
+    def begin(self):
+        super().begin()
+        self.probes = [Probe(self.broker, number, self.log) for number in range(3)]
+        chosen = [kind for kind in self.KINDS if kind in self.run.faults]
+        if chosen:
+            self._thread(chosen[0], self.node_faults, chosen)
+
+    def end(self):
+        super().end()
+        for probe in self.probes:
+            probe.end()
+
+    def node_faults(self, draw, kinds):
+        while not self.over.is_set():
+            draw.shuffle(kinds)
+            for kind in kinds:
+                self.over.wait(CALM_FOR)
+                if self.over.is_set():
+                    return
+                getattr(self, kind.replace("-", "_"))(draw)
+                self.run.until("the cluster is whole after " + kind, self.broker.is_whole)
+
+    @contextlib.contextmanager
+    def noted(self, kind, node):
+        self.log.note("node-down", how=kind, node=node)
+        yield
+        self.log.note("node-up", how=kind, node=node)
+
+    def any_node(self, draw):
+        return draw.choice(list(self.broker.nodes.values()))
+
+    def node_kill(self, draw):
+        node = self.any_node(draw)
+        with self.noted("kill", node.number):
+            node.kill()
+            time.sleep(DOWN_FOR)
+            node.start()
+
+    def node_stop(self, draw):
+        node = self.any_node(draw)
+        with self.noted("stop", node.number):
+            node.stop()
+            time.sleep(DOWN_FOR)
+            node.start()
+
+    def node_cut(self, draw):
+        node = self.any_node(draw)
+        with self.noted("cut", node.number):
+            node.cut()
+            time.sleep(CUT_FOR)
+            self.broker.heal()
+
+    def node_freeze(self, draw):
+        node = self.any_node(draw)
+        with self.noted("freeze", node.number):
+            node.pause()
+            time.sleep(FREEZE_FOR)
+            node.resume()
+
+    def roll(self, draw):
+        """As an upgrade does: one node after the other, and a worker with each of them."""
+        for node, worker in zip(self.broker.nodes.values(), self.workers[1:]):
+            with self.noted("roll", node.number):
+                worker.send_signal(signal.SIGTERM, "worker-roll")
+                node.stop()
+                node.start()
+            self.run.until("the cluster is whole while it rolls", self.broker.is_whole)
+
+    def leader(self, draw):
+        """The leaders of all quorum queues move on by one node."""
+        with self.noted("leader", 0):
+            self.broker.evaluate(
+                "[begin {_, L} = amqqueue:get_pid(Q), Others = amqqueue:get_nodes(Q) -- [L], "
+                "rabbit_quorum_queue:transfer_leadership(Q, hd(Others)) end || "
+                "Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok")
+
+    def disk(self, draw):
+        node = self.any_node(draw)
+        with self.noted("disk", node.number):
+            self.log.note("alarm", of="disk")
+            node.evaluate("rabbit_alarm:set_alarm({{resource_limit, disk, node()}, []})")
+            time.sleep(ALARM_FOR)
+            node.evaluate("rabbit_alarm:clear_alarm({resource_limit, disk, node()})")
+            self.log.note("alarm-over")
