@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNKNOWN_MAX 10     /* how often a task that no worker knows goes round */
-#define SKIPPED_WAIT 1     /* seconds before a message that could not be spooled goes back */
-#define HAND_OUTS_MAX 10   /* of a quorum queue's delivery limit of 20 */
-#define DEAD_WARNING 10000 /* messages in <queue>.dead */
+#define UNKNOWN_MAX 10            /* how often a task that no worker knows goes round */
+#define SKIPPED_WAIT CLOCK_SECOND /* for a skipped message that was given back to come again */
+#define HAND_OUTS_MAX 10          /* of a quorum queue's delivery limit of 20 */
+#define DEAD_WARNING 10000        /* messages in <queue>.dead */
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
 
@@ -93,6 +93,49 @@ void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev)
     queue_seen(w, ev, true);
 }
 
+/* ---- Large bodies ---------------------------------------------------------------------------- */
+
+static bool is_large(const struct worker *w, const struct request *r)
+{
+    return r->m->body_size > w->options->body_max;
+}
+
+/* A quorum queue drops a message that was handed out too often; its copy starts a new count. */
+static bool handed_out_too_often(const struct message *m)
+{
+    return m->delivery_count >= HAND_OUTS_MAX;
+}
+
+/* Where there is no file on disk for large bodies: once, not for each. */
+static void spool_tell(struct worker *w, const struct envelope *e)
+{
+    if (e->spool_error && !w->spool_told)
+        log_warn("bodies over --body-limit cannot be written to a file in TMPDIR (or /tmp): %s; up "
+                 "to %d MiB they are held in memory, one at a time, and larger ones are dropped",
+                 strerror(e->spool_error), (int)(SPOOL_MEMORY_MAX >> 20));
+    w->spool_told = e->spool_error != 0;
+}
+
+/* Its body was read past since another one had the spool: it can come again. */
+static bool is_skipped(struct worker *w, struct request *r, const struct message *m)
+{
+    const struct envelope *e = r->m;
+    if (!is_large(w, r)) return false;
+    if (e->spool < 0 && !e->spool_error) return !handed_out_too_often(m);
+    spool_tell(w, e);
+    return false;
+}
+
+static bool too_large(const struct worker *w, const struct request *r, struct fault *why)
+{
+    const struct envelope *e = r->m;
+    const char *lost = e->spool_error ? strerror(e->spool_error) : "it never had the spool";
+    return fault_set(why, "MessageTooLarge",
+                     "the message is %llu bytes long, this worker takes %llu (--body-limit)%s%s",
+                     (unsigned long long)e->body_size, (unsigned long long)w->options->body_max,
+                     e->spool < 0 ? "; its body is not kept: " : "", e->spool < 0 ? lost : "");
+}
+
 /* ---- A delivery ------------------------------------------------------------------------------ */
 
 int64_t consumer_unknown_delay(const struct request *r)
@@ -116,18 +159,8 @@ static bool head_sound(const struct worker *w, const struct request *r, struct m
                        struct fault *why)
 {
     if (!message_read(r->m->props, m, why)) return false;
-    if (r->m->body_size > w->options->body_max)
-        return fault_set(why, "MessageTooLarge",
-                         "the message is %llu bytes long, this worker takes %llu (--body-limit)",
-                         (unsigned long long)r->m->body_size,
-                         (unsigned long long)w->options->body_max);
+    if (is_large(w, r)) return too_large(w, r, why);
     return true;
-}
-
-/* A quorum queue drops a message that was handed out too often; its copy starts a new count. */
-static bool handed_out_too_often(const struct message *m)
-{
-    return m->delivery_count >= HAND_OUTS_MAX;
 }
 
 bool consumer_expired(struct worker *w, struct request *r)
@@ -155,8 +188,8 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     double now = clock_wall();
     if (w->drain > DRAIN_RUN) {
         request_give_back(w, r);
-    } else if (e->body_size > w->options->body_max && e->spool < 0) {
-        request_wait(w, r, w->now + SKIPPED_WAIT * CLOCK_SECOND, THEN_GIVE_BACK);
+    } else if (is_skipped(w, r, &m)) {
+        request_move(w, r, REQUEST_SKIPPED);
     } else if (!sound) {
         request_bury(w, r, STATE_FAILURE, &why);
     } else if (consumer_expired(w, r)) {
@@ -180,16 +213,35 @@ void consumer_due(struct worker *w)
         switch (r->then) {
         case THEN_RUN: request_move(w, r, REQUEST_READY); break;
         case THEN_PASS_ON: finish_pass_on(w, r); break;
-        case THEN_GIVE_BACK: request_give_back(w, r); break;
         }
     }
+}
+
+/* One at a time, since each hand-out counts against a quorum queue's delivery limit. Its nack is
+ * written before the ack of the message that had the spool, so it is first in the queue when that
+ * ack makes room for a delivery. If another worker takes it, the next one follows a second later.
+ */
+void consumer_skipped(struct worker *w)
+{
+    const struct list *skipped = &w->requests[REQUEST_SKIPPED];
+    if (list_empty(skipped) || w->now < broker_spool_free_at(w->in)) return;
+    broker_spool_keep(w->in, w->now + SKIPPED_WAIT);
+    request_give_back(w, list_first(skipped, struct request, link));
+}
+
+int64_t consumer_next(const struct worker *w)
+{
+    const struct heap_node *due = heap_first(&w->due);
+    bool skipped = !list_empty(&w->requests[REQUEST_SKIPPED]);
+    return clock_earlier(due ? due->at : CLOCK_NEVER,
+                         skipped ? broker_spool_free_at(w->in) : CLOCK_NEVER);
 }
 
 /* ---- The connection -------------------------------------------------------------------------- */
 
 /* No child has them. */
-static const enum request_state idle[] = {REQUEST_WAITING, REQUEST_READY, REQUEST_BURIAL,
-                                          REQUEST_REFUSED};
+static const enum request_state idle[] = {REQUEST_WAITING, REQUEST_SKIPPED, REQUEST_READY,
+                                          REQUEST_BURIAL, REQUEST_REFUSED};
 
 /* Those of one source, or of all. */
 static void each_idle(struct worker *w, const struct source *of,

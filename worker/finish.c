@@ -153,8 +153,11 @@ static void keep_dead(struct worker *w, struct request *r, const struct fault *w
     w->counters.buried++;
     log_warn("task id=%.*s is kept in %s: %s: %s", BYTES_ARG(r->id), r->source->dead, why->type,
              why->text);
-    struct copy how = {
-        .dead = why, .dead_by = w->node, .dead_queue = r->source->name, .death = death};
+    struct copy how = {.dead = why,
+                       .dead_by = w->node,
+                       .dead_queue = r->source->name,
+                       .body_dropped = p.spool < 0 && p.body.n == 0 && p.spool_size > 0,
+                       .death = death};
     if (!message_copy(p.props, &how, &props)) abort();
     p.kind = POSTED_DEAD;
     p.tries = 0;

@@ -233,11 +233,13 @@ static void requests_check(struct worker *w)
     static const enum request_state begun[] = {REQUEST_RUNNING, REQUEST_SETTLING, REQUEST_REFUSED};
     int64_t half = lease_time(w) / 2, at = w->now + half;
     hoarded_give_back(w, REQUEST_WAITING);
+    hoarded_give_back(w, REQUEST_SKIPPED);
     hoarded_give_back(w, REQUEST_READY);
     hoarded_give_back(w, REQUEST_BURIAL);
     at = due_first(w, REQUEST_READY, half, at);
     at = due_first(w, REQUEST_BURIAL, half, at);
     at = due_first(w, REQUEST_WAITING, half, at);
+    at = due_first(w, REQUEST_SKIPPED, half, at);
     for (size_t i = 0; i < sizeof begun / sizeof begun[0]; i++) {
         if (can_publish(w)) overdue_take(w, begun[i]);
         at = due_first(w, begun[i], 2 * half, at);

@@ -75,7 +75,9 @@ static const struct argp_option table[] = {
      "(delay, default), or fails and is kept at once (dead)",
      2},
     {"body-limit", KEY_BODY, "BYTES", 0,
-     "Larger messages are not run but kept in QUEUE.dead (default 4194304)", 2},
+     "Larger messages are not run but kept in QUEUE.dead, by way of a file in $TMPDIR (default "
+     "4194304)",
+     2},
     {"reply-pattern", KEY_REPLY, "GLOB", 0,
      "Also send results to reply addresses that match, beside those of ctask and Celery", 2},
     {0},

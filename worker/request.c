@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 static const char *const state_names[REQUEST_STATES] = {
-    [REQUEST_NEW] = "new",         [REQUEST_WAITING] = "waiting", [REQUEST_READY] = "ready",
-    [REQUEST_BURIAL] = "burial",   [REQUEST_RUNNING] = "running", [REQUEST_SETTLING] = "settling",
-    [REQUEST_REFUSED] = "refused", [REQUEST_MOVING] = "moving",
+    [REQUEST_NEW] = "new",           [REQUEST_WAITING] = "waiting", [REQUEST_SKIPPED] = "skipped",
+    [REQUEST_READY] = "ready",       [REQUEST_BURIAL] = "burial",   [REQUEST_RUNNING] = "running",
+    [REQUEST_SETTLING] = "settling", [REQUEST_REFUSED] = "refused", [REQUEST_MOVING] = "moving",
 };
 
 struct request *request_new(struct worker *w, struct envelope *m, struct source *s)

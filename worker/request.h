@@ -5,6 +5,8 @@
  *
  *   NEW       being looked at; to any other but RUNNING
  *   WAITING   for its time; then READY, or MOVING if a copy goes back or once it can be
+ *   SKIPPED   its body was too large for memory while another one had the spool; given back when
+ *             the spool is free, one at a time
  *   READY     for a child; then RUNNING, or BURIAL if it has expired
  *   BURIAL    for an idle child that builds the last result of what will not run; then RUNNING
  *   RUNNING   a child has it, perhaps behind others; then SETTLING, or MOVING if it is to run
@@ -31,6 +33,7 @@
 enum request_state {
     REQUEST_NEW,
     REQUEST_WAITING,
+    REQUEST_SKIPPED,
     REQUEST_READY,
     REQUEST_BURIAL,
     REQUEST_RUNNING,
@@ -42,9 +45,8 @@ enum request_state {
 
 /* What a WAITING request does when its time has come. */
 enum request_then {
-    THEN_RUN,       /* an eta */
-    THEN_PASS_ON,   /* an unknown task: a copy goes back to the queue, for a worker that knows it */
-    THEN_GIVE_BACK, /* it could not be taken at the time */
+    THEN_RUN,     /* an eta */
+    THEN_PASS_ON, /* an unknown task: a copy goes back to the queue, for a worker that knows it */
 };
 
 /* Why a message will not run. */

@@ -72,8 +72,12 @@ static unsigned held(const struct worker *w)
 /* What only waits for its time, or goes to where it will, has reached its ceiling. */
 static bool later_full(const struct worker *w)
 {
-    return w->count[REQUEST_WAITING] + w->count[REQUEST_MOVING] + w->count[REQUEST_REFUSED] >=
-               WAITING_MAX ||
+    const size_t *n = w->count;
+    size_t later = n[REQUEST_WAITING] + n[REQUEST_SKIPPED] + n[REQUEST_MOVING] + n[REQUEST_REFUSED];
+    /* A skipped body has to come again, so few of them are taken. While the spool is free, one that
+     * was given back is on its way. */
+    bool spooling = broker_spool_free_at(w->in) == CLOCK_NEVER;
+    return later >= WAITING_MAX || (spooling && n[REQUEST_SKIPPED] >= SKIPPED_MAX) ||
            w->refused_bytes >= REFUSED_BYTES_MAX;
 }
 

@@ -66,9 +66,7 @@ static int64_t next_wake(struct worker *w)
 {
     struct child *k;
     if (next_job(w, &k)) return w->now; /* a child was born or results were confirmed since */
-    const struct heap_node *due = heap_first(&w->due);
-    int64_t at = due ? due->at : CLOCK_NEVER;
-    at = clock_earlier(at, pool_next(&w->pool));
+    int64_t at = clock_earlier(consumer_next(w), pool_next(&w->pool));
     at = clock_earlier(at, jobs_next(w));
     at = clock_earlier(at, limits_next(w));
     at = clock_earlier(at, watch_next(w));
@@ -159,6 +157,7 @@ int worker_run(struct worker *w)
         gather_turn(w);
         broker_turn(w->out, w->now);
         finish_read(w);
+        consumer_skipped(w);
         check_children(w);
         pool_spawn(w);
         window_adjust(w);
@@ -316,6 +315,7 @@ static void worker_end(struct worker *w)
 static void keep_standard_descriptors(void)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a spooled body over RLIMIT_FSIZE is an error of write(2) */
     int fd;
     do fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     while (fd >= 0 && fd <= STDERR_FILENO);

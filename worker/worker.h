@@ -105,6 +105,7 @@ struct worker {
     uint32_t undelivered; /* messages in QUEUE_UNDELIVERED, as last logged */
     bool policy_asked;    /* whether the broker has one: see policy.c */
     bool undelayed_told;  /* that messages leave without their delay has been logged */
+    bool spool_told;      /* the same: that there is no file for large bodies */
     bool announced;       /* "ready" has been logged */
     int exit_status;
     int64_t now;          /* read once a turn, when poll returns */
@@ -124,6 +125,10 @@ int worker_run(struct worker *w);
 void consumer_start(struct worker *w);
 void consumer_read(struct worker *w); /* what `in` has to say */
 void consumer_due(struct worker *w);  /* what has waited long enough */
+int64_t consumer_next(const struct worker *w);
+/* The spool may be free since: the oldest SKIPPED message goes back, so that its body comes again.
+ */
+void consumer_skipped(struct worker *w);
 void consumer_stop(struct worker *w); /* no new deliveries; back with what has not started */
 /* True if r, which was to run, has expired: it is buried instead. */
 bool consumer_expired(struct worker *w, struct request *r);
@@ -149,6 +154,7 @@ bool policy_seen(const struct worker *w, const struct broker_event *ev);
 
 /* window.c */
 #define WAITING_MAX 1000
+#define SKIPPED_MAX 100
 void window_adjust(struct worker *w);
 void window_set(struct worker *w, struct source *s, unsigned prefetch);
 void window_cost(struct worker *w, double seconds);    /* a task cost its child so much */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 struct parcel {
@@ -93,6 +94,58 @@ static struct parcel *parcel_new(const struct inbox *in, size_t size)
     return p;
 }
 
+/* ---- The spool ------------------------------------------------------------------------------- */
+
+static void spool_open(struct envelope *m)
+{
+    m->spool = fd_spool();
+    if (m->spool >= 0) return;
+    m->spool_error = errno;
+    if (m->body_size <= SPOOL_MEMORY_MAX) m->spool = fd_memory();
+}
+
+static bool spool_write(int fd, struct bytes part)
+{
+    while (part.n > 0) {
+        ssize_t n = write(fd, part.p, part.n);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        part = bytes_of(part.p + n, part.n - (size_t)n);
+    }
+    return true;
+}
+
+/* All of one file, whose size is n, at the start of another. */
+static bool spool_copy(int to, int from, size_t n)
+{
+    off_t at = 0;
+    while ((size_t)at < n)
+        if (sendfile(to, from, &at, n - (size_t)at) <= 0 && errno != EINTR) return false;
+    return true;
+}
+
+/* The disk is full or broken: what is written of m moves into memory. */
+static bool spool_move(struct envelope *m, size_t written)
+{
+    int disk = m->spool;
+    if (m->spool_error) return false; /* it is in memory already */
+    m->spool_error = errno;
+    m->spool = m->body_size <= SPOOL_MEMORY_MAX ? fd_memory() : -1;
+    bool ok = m->spool >= 0 && spool_copy(m->spool, disk, written);
+    close(disk);
+    return ok;
+}
+
+static void spool_append(struct envelope *m, struct bytes part, size_t written)
+{
+    if (m->spool < 0 || spool_write(m->spool, part)) return;
+    if (spool_move(m, written) && spool_write(m->spool, part)) return;
+    if (m->spool >= 0) close(m->spool);
+    m->spool = -1;
+}
+
+/* ---- Contents -------------------------------------------------------------------------------- */
+
 static struct envelope *envelope_new(const struct inbox *in, struct bytes props, uint64_t body_size)
 {
     size_t held = body_size > in->body_max ? 0 : (size_t)body_size;
@@ -112,7 +165,7 @@ static struct envelope *envelope_new(const struct inbox *in, struct bytes props,
     m->queue = m->routing_key + in->head.key_size;
     memcpy(p->bytes, in->head.names, names);
     if (props.n) memcpy(p->bytes + names, props.p, props.n);
-    if (body_size > in->body_max && in->head.spool) m->spool = fd_spool();
+    if (body_size > in->body_max && in->head.spool) spool_open(m);
     return m;
 }
 
@@ -128,21 +181,6 @@ static const char *header_take(struct inbox *in, const struct frame *f)
     return NULL;
 }
 
-/* A disk that is full turns a spooled message into a skipped one. */
-static void spool_append(struct envelope *m, struct bytes part)
-{
-    while (part.n > 0 && m->spool >= 0) {
-        ssize_t n = write(m->spool, part.p, part.n);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            close(m->spool);
-            m->spool = -1;
-            return;
-        }
-        part = bytes_of(part.p + n, part.n - (size_t)n);
-    }
-}
-
 static const char *body_take(struct inbox *in, struct bytes part)
 {
     struct envelope *m = in->message;
@@ -151,7 +189,7 @@ static const char *body_take(struct inbox *in, struct bytes part)
         memcpy((uint8_t *)(uintptr_t)m->body.p + m->body.n, part.p, part.n);
         m->body.n += part.n;
     } else {
-        spool_append(m, part);
+        spool_append(m, part, (size_t)(m->body_size - in->missing));
     }
     in->missing -= part.n;
     return NULL;

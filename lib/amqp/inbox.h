@@ -2,8 +2,9 @@
  *
  * A message is one allocation, made when its header says how large it is, or one used again. A body
  * over body_max goes to an unlinked file if the caller allows it, else it is read past: body_size
- * tells, `body` is empty. Frames in any other order than the protocol's are refused and end the
- * connection. */
+ * tells, `body` is empty. Where no file can be had or the disk is full the file is one in memory,
+ * if the body has at most SPOOL_MEMORY_MAX bytes. Frames in any other order than the protocol's are
+ * refused and end the connection. */
 #ifndef AMQP_INBOX_H
 #define AMQP_INBOX_H
 

@@ -32,6 +32,8 @@ struct delivery {
     uint32_t generation; /* 0: none */
 };
 
+#define SPOOL_MEMORY_MAX ((uint64_t)64 << 20) /* bytes of a body that is spooled in memory */
+
 /* One message as it came. One allocation, apart from the spool. */
 struct envelope {
     struct delivery delivery;
@@ -42,9 +44,11 @@ struct envelope {
     struct bytes props; /* property bytes as they came */
     struct bytes body;  /* empty when spooled or skipped */
     uint64_t body_size; /* as the sender said; above body_max the body is in `spool` */
-    int spool;          /* descriptor of an unlinked file, -1: none. body_size > body_max and -1:
-                           skipped, since one is spooled already or no file could be had: give it
-                           back after a while */
+    /* body_size > body_max: the body is in this unlinked file. -1: the body was read past, because
+     * another message has the spool, or for want of a file. */
+    int spool;
+    int spool_error; /* errno: there is no file on disk, so the spool is in memory, or there is none
+                        at all; 0: no trouble */
 };
 void envelope_free(struct envelope *m);
 

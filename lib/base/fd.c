@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -76,4 +77,9 @@ int fd_spool(void)
     if (fd >= 0) unlink(path);
     free(path);
     return fd;
+}
+
+int fd_memory(void)
+{
+    return memfd_create("ctask-spool", MFD_CLOEXEC);
 }

@@ -16,5 +16,7 @@ int fd_write_all(int fd, const void *p, size_t n);
 int fd_read_all(int fd, void *p, size_t n);
 /* An unlinked, empty, unnamed file in $TMPDIR or /tmp. The descriptor or -1 with errno. */
 int fd_spool(void);
+/* The same in memory, for want of a disk. */
+int fd_memory(void);
 
 #endif

@@ -281,6 +281,11 @@ void broker_give_back(struct broker *b, struct delivery d)
         link_fail(&b->link, CTASK_ENOMEM, "out of memory");
 }
 
+void broker_spool_keep(struct broker *b, int64_t until)
+{
+    b->spool_kept = until;
+}
+
 int broker_publish(struct broker *b, const struct publish *what)
 {
     struct post *p;

@@ -127,6 +127,13 @@ void broker_ack(struct broker *b, struct delivery d);
 void broker_recycle(struct broker *b, struct envelope *m);
 /* Back to the queue, at once (basic.nack with requeue). */
 void broker_give_back(struct broker *b, struct delivery d);
+/* One body over body_max is spooled at a time, until its delivery is settled; others are skipped
+ * meanwhile. When (clock.h) one of those can be given back, to be spooled when it comes again;
+ * CLOCK_NEVER while the spool is in use. */
+int64_t broker_spool_free_at(const struct broker *b);
+/* Until then a free spool is for a delivery that was handed out before: one was given back for it.
+ */
+void broker_spool_keep(struct broker *b, int64_t until);
 
 /* ---- Messages out ---------------------------------------------------------------------------- */
 

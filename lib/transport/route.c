@@ -190,7 +190,12 @@ static bool spool_free(const struct broker *b)
     return !in || !settle_is_open(&in->settle, b->spooled);
 }
 
-static const char *delivered(struct broker *b, struct intake *in, struct bytes payload)
+int64_t broker_spool_free_at(const struct broker *b)
+{
+    return spool_free(b) ? b->spool_kept : CLOCK_NEVER;
+}
+
+static const char *delivered(struct broker *b, struct intake *in, struct bytes payload, int64_t now)
 {
     uint32_t window;
     struct deliver d;
@@ -202,7 +207,7 @@ static const char *delivered(struct broker *b, struct intake *in, struct bytes p
     struct inbox_head head = {
         .delivery = {d.tag, in->settle.generation},
         .redelivered = d.redelivered,
-        .spool = spool_free(b),
+        .spool = spool_free(b) && (d.redelivered || now >= b->spool_kept),
         .window = window,
         .exchange = d.exchange,
         .routing_key = d.routing_key,
@@ -265,6 +270,7 @@ static const char *delivery_content(struct broker *b, struct intake *in, const s
     const char *wrong = inbox_content(&in->deliveries, f, &m);
     if (!m) return wrong;
     if (m->spool >= 0) b->spooled = m->delivery;
+    if (m->spool >= 0 || m->spool_error) b->spool_kept = 0;
     if (*m->queue) {
         list_append(&b->arrived, envelope_link(m));
         return NULL;
@@ -296,7 +302,7 @@ const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
     if ((publish && inbox_busy(&b->returns)) || (in && inbox_busy(&in->deliveries)))
         return "a message was cut short by a method";
     amqp_method_number_t id = method_number(f->payload);
-    if (in && id == AMQP_BASIC_DELIVER_METHOD) return delivered(b, in, f->payload);
+    if (in && id == AMQP_BASIC_DELIVER_METHOD) return delivered(b, in, f->payload, now);
     if (publish && (id == AMQP_BASIC_ACK_METHOD || id == AMQP_BASIC_NACK_METHOD))
         return confirmed(b, f->payload, id == AMQP_BASIC_ACK_METHOD);
     const void *m = method_read(&b->link.pool, f->payload, &id);

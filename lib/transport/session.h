@@ -95,6 +95,7 @@ struct broker {
     struct list intakes;
     uint32_t generation;     /* the last one given out */
     struct delivery spooled; /* the last one in a file; one at a time is unsettled */
+    int64_t spool_kept;      /* see broker_spool_keep */
 
     struct list news, arrived;
     struct spares parcels; /* for what arrives */

@@ -73,6 +73,7 @@ static void dead_append(const struct copy *c, struct buf *out)
     table_put_text(out, "x-ctask-dead-at", bytes_text(date_write(clock_wall(), date)));
     table_put_text(out, "x-ctask-dead-by", bytes_text(c->dead_by));
     table_put_text(out, "x-ctask-dead-queue", bytes_text(c->dead_queue));
+    if (c->body_dropped) table_put_bool(out, "x-ctask-body-dropped", true);
     if (c->death) death_append(c->death, out);
 }
 

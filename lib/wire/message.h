@@ -103,6 +103,7 @@ struct copy {
     const struct fault *dead;  /* a dead letter: why */
     const char *dead_by;       /* node name */
     const char *dead_queue;    /* where it was consumed */
+    bool body_dropped;         /* with dead: nothing is left of its body */
     const struct death *death; /* with dead: the death of its process, NULL if that was not why */
 };
 

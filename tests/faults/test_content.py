@@ -104,6 +104,33 @@ class Bodies(Content):
             self.assertLess(peak, 20 << 10)
         self.assert_alive()
 
+    def large_ones(self, *args, **kwargs):
+        """What becomes of ten large bodies with this worker: their dead letters, and its log."""
+        self.one.stop()
+        self.one = self.worker("-c", "1", "--body-limit=100000", *args, **kwargs)
+        tasks = [self.bus.send(self.queue, body="x" * 200000) for _ in range(10)]
+        for result in self.bus.results(*tasks).values():
+            self.assertEqual(result["result"]["exc_type"], "MessageTooLarge")
+        kept = [self.kept(kind="MessageTooLarge") for _ in tasks]
+        self.assertEqual({m.headers["id"] for m in kept}, set(tasks))
+        self.assert_alive()
+        return kept, self.one.log()
+
+    def test_without_a_directory_for_files_large_bodies_pass_through_memory(self):
+        kept, log = self.large_ones(env={"TMPDIR": "/nonexistent"})
+        self.assertEqual({len(m.body) for m in kept}, {200000})
+        self.assertEqual(log.count("cannot be written to a file in TMPDIR"), 1, log)
+        self.assertIn("No such file or directory", log)
+
+    def test_without_any_file_the_head_of_a_large_message_is_kept(self):
+        """No file on disk or in memory may be as large as the body."""
+        kept, log = self.large_ones(under=("prlimit", "--fsize=150000"))
+        for message in kept:
+            self.assertEqual(len(message.body), 0)
+            self.assertIs(message.headers["x-ctask-body-dropped"], True)
+            self.assertIn("its body is not kept: File too large", message.headers["x-ctask-dead-reason"])
+        self.assertEqual(log.count("its body is not kept: File too large"), 20, log)
+
     def test_any_shape_has_an_outcome(self):
         """Random values where args, kwargs, embed, names and counters belong."""
         rng = random.Random(SEED)

@@ -25,6 +25,8 @@ def setUpModule():
     # As RabbitMQ 4.0 has it by itself.
     broker.ctl("set_policy", "limit", r"^quorum\.\w+$", '{"delivery-limit": %d}' % LIMIT,
                "--apply-to", "queues")
+    broker.ctl("set_policy", "--priority", "1", "low", r"^quorum\.low\.\w+$", '{"delivery-limit": 3}',
+               "--apply-to", "queues")
 
 
 def tearDownModule():
@@ -177,6 +179,24 @@ class Quorum(unittest.TestCase):
         self.assertEqual({again for task, again in left.items() if task != culprit} - {True}, set())
         self.assertEqual(set(runs), set(tasks))
         self.assertEqual({flag for flags in runs.values() for flag in flags}, {True})
+        self.assertEqual(self.bus.depth(self.queue + ".dead"), 0)
+
+    def test_two_hundred_large_bodies_are_all_kept(self):
+        """Over --body-limit they pass through one file, one after the other. Those that wait for it
+        stay with the worker: each hand-out counts against the broker's limit."""
+        self.queue = unique("quorum.low")
+        worker = self.worker("-c", "1", "--body-limit=100000", "--queue-type=quorum")
+        body = "x" * 200000
+        sent = [self.bus.send(self.queue, body=body) for _ in range(200)]
+        small = self.bus.send(self.queue)
+        self.assertIs(self.bus.result(small)["result"], True)
+        self.assertEqual({r["result"]["exc_type"] for r in self.bus.results(*sent).values()},
+                         {"MessageTooLarge"})
+        kept = [self.bus.take(self.queue + ".dead") for _ in sent]
+        self.assertEqual({len(m.body) for m in kept}, {len(body)})
+        self.assertEqual({m.headers["id"] for m in kept}, set(sent))
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.bus.depth(self.queue), 0)
         self.assertEqual(self.bus.depth(self.queue + ".dead"), 0)
 
 

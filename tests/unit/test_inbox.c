@@ -2,6 +2,9 @@
 #include "amqp/inbox.h"
 
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -112,6 +115,53 @@ START_TEST(a_body_over_the_limit_is_a_file_without_a_name)
     ck_assert_uint_eq(st.st_nlink, 0);
     ck_assert_int_eq(pread(m->spool, back, sizeof back, 0), 101);
     ck_assert_mem_eq(text, back, 101);
+}
+END_TEST
+
+/* The body that is spooled now is read from here into `back`. */
+static void spooled_read(char back[101])
+{
+    ck_assert_ptr_nonnull(m);
+    ck_assert_int_ge(m->spool, 0);
+    ck_assert_int_eq(pread(m->spool, back, 101, 0), 101);
+}
+
+START_TEST(a_body_goes_on_in_memory_where_the_disk_takes_no_more)
+{
+    char text[101], back[101], path[64];
+    for (int i = 0; i < 101; i++) text[i] = (char)i;
+    begin();
+    ck_assert_ptr_null(header(101));
+    ck_assert_ptr_null(body(text, 50));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", in.message->spool);
+    int read_only = open(path, O_RDONLY);
+    ck_assert_int_ge(read_only, 0);
+    ck_assert_int_eq(dup2(read_only, in.message->spool), in.message->spool);
+    close(read_only);
+    ck_assert_ptr_null(body(text + 50, 51));
+    spooled_read(back);
+    ck_assert_mem_eq(text, back, 101);
+    ck_assert_int_eq(m->spool_error, EBADF);
+}
+END_TEST
+
+START_TEST(a_body_is_in_memory_where_no_file_can_be_had)
+{
+    char text[101] = "text", back[101];
+    setenv("TMPDIR", "/nonexistent", 1);
+    begin();
+    ck_assert_ptr_null(header(101));
+    ck_assert_ptr_null(body(text, 101));
+    spooled_read(back);
+    ck_assert_mem_eq(text, back, 101);
+    ck_assert_int_eq(m->spool_error, ENOENT);
+    envelope_free(m);
+    /* Too large for that: its head is all that is left. */
+    begin();
+    ck_assert_ptr_null(header(SPOOL_MEMORY_MAX + 1));
+    ck_assert_int_eq(in.message->spool, -1);
+    ck_assert_int_eq(in.message->spool_error, ENOENT);
+    unsetenv("TMPDIR");
 }
 END_TEST
 
@@ -250,6 +300,8 @@ int main(void)
     tcase_add_test(t, an_empty_body_has_no_body_frames);
     tcase_add_test(t, the_limit_itself_is_still_held_in_memory);
     tcase_add_test(t, a_body_over_the_limit_is_a_file_without_a_name);
+    tcase_add_test(t, a_body_goes_on_in_memory_where_the_disk_takes_no_more);
+    tcase_add_test(t, a_body_is_in_memory_where_no_file_can_be_had);
     tcase_add_test(t, without_leave_to_spool_it_is_read_past);
     tcase_add_test(t, a_size_beyond_all_memory_costs_none);
     tcase_add_test(t, more_than_the_header_said_is_refused);
