@@ -20,10 +20,10 @@ class Gaps(Judge):
                     "longest time in which no task ended, s")
         self.figure("broker_gaps", len(gaps) - len(own),
                     "gaps over %g s in which the broker itself stood still" % GAP)
-        self.none_of("gaps", ["%.1f s, %s" % (end - begin, self.cause(begin))
+        self.none_of("gaps", ["%.1f s, %s" % (end - begin, self.gap_after(begin))
                               for begin, end in own], "gaps over %g s of our own" % GAP)
 
-    def cause(self, at):
+    def gap_after(self, at):
         before = [x for x in self.e.all("node-down", "alarm") if at - BEFORE <= x["at"] <= at]
         return "%.1f s after %s" % (at - before[-1]["at"], before[-1].get("how", "alarm")) \
             if before else "without a fault"
