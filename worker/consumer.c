@@ -83,6 +83,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         bool first = s->others < 0 || s->dead_created < 0;
         if (dead && s->dead_created < 0) s->dead_created = ev->created;
         if (!dead && s->others < 0) s->others = (int)ev->consumers;
+        if (!dead) s->shared = ev->consumers > 0;
         if (first && s->others >= 0 && s->dead_created >= 0) warn_of_strangers(s);
     }
     announce(w);
@@ -258,7 +259,7 @@ static void each_idle(struct worker *w, const struct source *of,
 
 void consumer_stop(struct worker *w)
 {
-    for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
+    for (size_t i = 0; i < w->source_count; i++) window_end(w, &w->sources[i], 0, true);
     each_idle(w, NULL, request_give_back);
 }
 
@@ -275,10 +276,9 @@ static void lost(struct worker *w, struct source *s)
                 continue;
             }
             lease_orphan(w, r);
-            r->window = 0;
+            request_leave_window(r);
         }
     }
-    s->taken = 0;
     s->consuming = false;
 }
 

@@ -108,7 +108,7 @@ static void lease_take(struct worker *w, struct request *r)
  * be filled: the job still has its child. */
 static void delivery_settle(struct worker *w, struct request *r)
 {
-    window_set(w, r->source, 0);
+    window_end(w, r->source, r->window, true);
     request_ack(w, r);
     request_leave_window(r);
     log_info("task id=%.*s has run for long: it is leased", BYTES_ARG(r->id));

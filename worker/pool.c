@@ -338,6 +338,16 @@ void pool_kill(struct pool *p, int sig)
     }
 }
 
+unsigned pool_longer(const struct pool *p, double seconds, int64_t now)
+{
+    unsigned n = 0;
+    struct child *k;
+    list_each(k, &p->all, struct child, link) {
+        n += k->state == CHILD_BUSY && clock_seconds(now - k->since) > seconds;
+    }
+    return n;
+}
+
 double pool_oldest(const struct pool *p, int64_t now)
 {
     int64_t oldest = now;

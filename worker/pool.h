@@ -100,6 +100,8 @@ void pool_end(struct pool *p);
 /* Sends all of them a signal. */
 void pool_kill(struct pool *p, int sig);
 int64_t pool_next(const struct pool *p);
+/* How many children have a job that runs for longer than so many seconds. */
+unsigned pool_longer(const struct pool *p, double seconds, int64_t now);
 /* How long the oldest running job runs, in seconds. */
 double pool_oldest(const struct pool *p, int64_t now);
 

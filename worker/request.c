@@ -20,7 +20,8 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     r->m = m;
     r->source = s;
     r->window = m->window;
-    if (r->window == s->windows) s->taken++;
+    struct window *window = window_find(s, r->window);
+    if (window) window->taken++;
     r->arrived = r->since = w->now;
     list_append(&w->requests[REQUEST_NEW], &r->link);
     w->count[REQUEST_NEW]++;
@@ -38,9 +39,23 @@ static void line_up(struct worker *w, struct request *r, bool unbegun)
     list_prepend(at, &r->link);
 }
 
+/* Occupies no child and will not soon. */
+static bool is_for_later(enum request_state state)
+{
+    return state == REQUEST_WAITING || state == REQUEST_MOVING || state == REQUEST_REFUSED;
+}
+
+static void later_count(const struct request *r, enum request_state to)
+{
+    if (is_for_later(to) == is_for_later(r->state)) return;
+    struct window *window = window_find(r->source, r->window);
+    if (window) window->later += is_for_later(to) ? 1 : -1u;
+}
+
 void request_move(struct worker *w, struct request *r, enum request_state to)
 {
     bool unbegun = r->state == REQUEST_RUNNING;
+    later_count(r, to);
     log_debug("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
     heap_remove(&w->due, &r->due);
     list_remove(&r->link);
@@ -82,7 +97,9 @@ void request_bury(struct worker *w, struct request *r, const char *state, const 
 
 void request_leave_window(struct request *r)
 {
-    if (r->window == r->source->windows) r->source->taken--;
+    struct window *window = window_find(r->source, r->window);
+    if (window) window->taken--;
+    if (window && is_for_later(r->state)) window->later--;
     r->window = 0;
 }
 

@@ -79,7 +79,9 @@ static void count_the_living(struct worker *w)
         p->barren_since = w->now;
     p->barren = p->barren_since != 0 && w->now - p->barren_since >= BARREN;
     if (p->barren && !was)
-        log_error("no child can take a job: tasks go back, and none are taken until one can");
+        log_error(
+            "no child can take a job: none are taken from the queue until one can, and what was "
+            "taken goes back when another worker is there");
     else if (was && !p->barren)
         log_info("a child can take jobs again");
 }

@@ -8,8 +8,8 @@
  * too. So is a child that was told to leave and does not.
  *
  * When for a second no child can take a job (none can be started, or they die at once, or all of
- * them get nowhere), this worker takes no more tasks, and those that have not started go back for
- * others to run; it goes on trying, and consumes again when a child lives. */
+ * them get nowhere), this worker takes no more tasks, and those that have not started go back if
+ * others consume their queue; it goes on trying, and consumes again when a child lives. */
 #ifndef WORKER_WATCH_H
 #define WORKER_WATCH_H
 

@@ -4,13 +4,20 @@
  * keeps under way, confirms to come and deliveries that follow an ack. At least one that waits for
  * each child while tasks take under half a second; one in all up to a second, since of more some
  * would wait so long that they go back. Not more, because what is held here no idle worker
- * elsewhere can take. While tasks take longer than a second nothing is held beyond what runs, and
- * what was taken before and is not getting its turn goes back.
+ * elsewhere can take. A child whose task runs for over a second counts for one, and while all do
+ * nothing is held beyond what runs.
  *
- * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only, so a new
- * one is given what is missing now, and enough for itself. What is for later is not counted: etas,
- * waiting here or on its way into the broker's delay queues, and tasks with a message that the
- * broker refuses. They keep no child busy and must not starve the pool; WAITING_MAX bounds them. */
+ * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only. To hold
+ * more, a further consumer is opened. One is cancelled only when much too much is held, or when
+ * there are WINDOWS_MAX: on a quorum queue what is on its way to a cancelled consumer comes again
+ * as redelivered, and its task would be told that it may have been started before.
+ *
+ * What is for later is not counted: etas, waiting here or on their way into the broker's delay
+ * queues, and tasks with a message that the broker refuses. They keep no child busy and must not
+ * starve the pool; WAITING_MAX bounds them.
+ *
+ * What is not getting its turn for a second goes back, so that others run it; while nobody else
+ * consumes its queue it stays. */
 #include "worker/watch.h"
 #include "worker/worker.h"
 
@@ -20,13 +27,24 @@
 #define LONG 1.0    /* seconds: a long task */
 #define HELD_MAX 1000
 #define ENOUGH 0.75               /* of what should be held: no reason for a change, */
-#define ENOUGH_FIXED 0.5          /* nor of what the user said */
+#define ENOUGH_FIXED 0.5          /* nor of what the user said, */
+#define TOO_MUCH 2                /* up to so many times as much */
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
+/* A mean over less would be that of the few tasks that happened to come last, and the window would
+ * follow each of their whims; over more it would be late where tasks become long. */
+#define MEAN_SECONDS 0.5 /* of all children's work */
+#define MEAN_COUNT 1000  /* tasks */
 
 void window_cost(struct worker *w, double seconds)
 {
-    w->task_cost += (seconds - w->task_cost) / 20;
+    double children = w->pool.size ? w->pool.size : 1;
+    double fade = seconds / (children * MEAN_SECONDS);
+    if (fade < 1.0 / MEAN_COUNT) fade = 1.0 / MEAN_COUNT;
+    if (fade > 1) fade = 1;
+    w->cost_sum += seconds - w->cost_sum * fade;
+    w->cost_count += 1 - w->cost_count * fade;
+    w->task_cost = w->cost_sum / w->cost_count;
 }
 
 void window_settled(struct worker *w, double seconds)
@@ -34,32 +52,74 @@ void window_settled(struct worker *w, double seconds)
     w->settle_time += ((seconds < SETTLE_MAX ? seconds : SETTLE_MAX) - w->settle_time) / 20;
 }
 
-void window_set(struct worker *w, struct source *s, unsigned prefetch)
+/* ---- A source's consumers -------------------------------------------------------------------- */
+
+struct window *window_find(struct source *s, uint32_t number)
 {
-    if (prefetch == 0 && s->window == 0) return;
-    if (broker_consume(w->in, s->name, prefetch) == CTASK_ENOMEM) abort();
-    s->windows++;
-    s->window = prefetch;
-    s->taken = 0;
+    for (unsigned i = 0; i < s->window_count; i++)
+        if (s->windows[i].number == number) return &s->windows[i];
+    return NULL;
+}
+
+void window_open(struct worker *w, struct source *s, unsigned prefetch)
+{
+    if (broker_consume(w->in, s->name, prefetch) != CTASK_OK) abort();
+    s->windows[s->window_count++] =
+        (struct window){.number = ++s->window_last, .prefetch = prefetch};
     w->window_since = w->now;
 }
 
-static bool tasks_are_long(const struct worker *w)
+void window_end(struct worker *w, struct source *s, uint32_t number, bool at_once)
 {
-    return w->task_cost > LONG || pool_oldest(&w->pool, w->now) > LONG;
+    unsigned left = 0;
+    for (unsigned i = 0; i < s->window_count; i++)
+        if (number != 0 && s->windows[i].number != number) s->windows[left++] = s->windows[i];
+    if (left == s->window_count && !at_once) return; /* it may be one that is ending */
+    s->window_count = left;
+    broker_cancel(w->in, s->name, number, at_once);
+    w->window_since = w->now;
 }
 
-static unsigned limit(const struct worker *w)
+static void end_all(struct worker *w)
 {
-    if (watch_is_barren(w)) return 0;
-    if (w->options->prefetch) return w->options->prefetch;
-    unsigned children = w->pool.size ? w->pool.size : 1;
-    if (tasks_are_long(w)) return children;
-    double hold = HORIZON + 2 * w->settle_time;
-    double more = children * hold / (w->task_cost > 1e-6 ? w->task_cost : 1e-6);
-    if (more > HELD_MAX) return children + HELD_MAX;
-    unsigned least = w->task_cost < LONG / 2 ? children : 1;
-    return children + (more < least ? least : (unsigned)more);
+    for (size_t i = 0; i < w->source_count; i++) window_end(w, &w->sources[i], 0, true);
+}
+
+/* The one with the largest or the smallest prefetch. */
+static uint32_t extreme(const struct source *s, bool largest)
+{
+    const struct window *found = &s->windows[0];
+    for (unsigned i = 1; i < s->window_count; i++)
+        if ((s->windows[i].prefetch > found->prefetch) == largest) found = &s->windows[i];
+    return found->number;
+}
+
+/* How much of what its consumers may bring can keep children busy. */
+static unsigned room(const struct source *s)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->window_count; i++)
+        n += s->windows[i].prefetch - s->windows[i].later;
+    return n;
+}
+
+/* ---- All of them ----------------------------------------------------------------------------- */
+
+static unsigned room_of_all(const struct worker *w)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < w->source_count; i++) n += room(&w->sources[i]);
+    return n;
+}
+
+/* What the broker may still send. */
+static unsigned open_slots(const struct worker *w)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < w->source_count; i++)
+        for (unsigned k = 0; k < w->sources[i].window_count; k++)
+            n += w->sources[i].windows[k].prefetch - w->sources[i].windows[k].taken;
+    return n;
 }
 
 /* What occupies or will occupy a child, or waits for confirms. */
@@ -81,14 +141,43 @@ static bool later_full(const struct worker *w)
            w->refused_bytes >= REFUSED_BYTES_MAX;
 }
 
-/* What the broker may still send. */
-static unsigned open_slots(const struct worker *w)
+/* ---- What should be held --------------------------------------------------------------------- */
+
+struct aim {
+    unsigned want;
+    bool exact; /* more would only wait here */
+};
+
+static struct aim aim(const struct worker *w)
 {
-    unsigned n = 0;
-    for (size_t i = 0; i < w->source_count; i++)
-        if (w->sources[i].window > w->sources[i].taken)
-            n += w->sources[i].window - w->sources[i].taken;
-    return n;
+    if (watch_is_barren(w)) return (struct aim){0};
+    if (w->options->prefetch) return (struct aim){w->options->prefetch, false};
+    unsigned children = w->pool.size ? w->pool.size : 1, most = children + HELD_MAX;
+    unsigned engaged = pool_longer(&w->pool, LONG, w->now);
+    if (w->task_cost > LONG || engaged >= children) return (struct aim){children, true};
+    unsigned others = children - engaged;
+    double cost = w->task_cost > 1e-6 ? w->task_cost : 1e-6;
+    double more = others * (HORIZON + 2 * w->settle_time) / cost;
+    unsigned least = cost < LONG / 2 ? others : 1;
+    if (more > HELD_MAX) return (struct aim){most, false};
+    return (struct aim){children + (more < least ? least : (unsigned)more), false};
+}
+
+/* How much more is to be opened. What consumers that were cancelled have brought settles soon and
+ * is then missing; where a number is meant to be exact it counts until then. */
+static unsigned missing(const struct worker *w, struct aim a)
+{
+    unsigned is = a.exact || w->options->prefetch ? open_slots(w) + held(w) : room_of_all(w);
+    unsigned enough = a.exact                ? a.want
+                      : w->options->prefetch ? (unsigned)(a.want * ENOUGH_FIXED) + 1
+                                             : (unsigned)(a.want * ENOUGH) + 1;
+    return is >= enough || later_full(w) ? 0 : a.want - is;
+}
+
+static bool too_much(const struct worker *w, struct aim a)
+{
+    unsigned most = a.exact ? a.want : TOO_MUCH * a.want;
+    return room_of_all(w) >= most + w->source_count; /* shares are rounded up */
 }
 
 static bool may_adjust(const struct worker *w)
@@ -96,35 +185,18 @@ static bool may_adjust(const struct worker *w)
     return w->drain == DRAIN_RUN && broker_state(w->in) == BROKER_IS_UP;
 }
 
-/* True for all that window_adjust can bring about, or it would never come to rest. */
 static bool window_fits(const struct worker *w)
 {
-    unsigned open = open_slots(w), busy = held(w), is = open + busy, want = limit(w);
-    if (want == 0) return open == 0;
-    unsigned most = want + (unsigned)w->source_count - 1; /* shares are rounded up */
-    if (busy >= want && open == 0) return true;
-    if (later_full(w) && is < want) return true;
-    if (tasks_are_long(w) && !w->options->prefetch) return busy < want && is >= want && is <= most;
-    return is < want + most && is > want * (w->options->prefetch ? ENOUGH_FIXED : ENOUGH);
-}
-
-/* What a new consumer is given. */
-static unsigned missing(const struct worker *w)
-{
-    unsigned want = limit(w), have = held(w);
-    if (have >= want) return 0;
-    if (w->options->prefetch || tasks_are_long(w)) return want - have;
-    /* What is held is another consumer's, and with each ack there is less of it: without enough of
-     * its own the next change would be near. */
-    unsigned least = (unsigned)(want * ENOUGH) + 1;
-    return want - have > least ? want - have : least;
+    struct aim a = aim(w);
+    if (a.want == 0) return room_of_all(w) == 0;
+    return !too_much(w, a) && missing(w, a) == 0;
 }
 
 /* A child has nothing to do and the broker may send nothing: waiting requests have used up the
  * window. */
 static bool starving(const struct worker *w)
 {
-    return open_slots(w) == 0 && held(w) < limit(w) && !later_full(w);
+    return open_slots(w) == 0 && held(w) < aim(w).want && !later_full(w);
 }
 
 /* When the window may be changed. */
@@ -133,50 +205,102 @@ static int64_t change_at(const struct worker *w)
     return starving(w) ? w->window_since : w->window_since + PAUSE;
 }
 
-/* The oldest that is READY, if others may have it when it has waited for as long as a long task. */
-static struct request *unserved(struct worker *w)
+static unsigned share(const struct worker *w, unsigned n)
+{
+    return (unsigned)((n + w->source_count - 1) / w->source_count);
+}
+
+static void fit(struct worker *w)
+{
+    struct aim a = aim(w);
+    if (a.want == 0) {
+        end_all(w);
+        return;
+    }
+    bool narrow = too_much(w, a);
+    for (size_t i = 0; i < w->source_count; i++) {
+        struct source *s = &w->sources[i];
+        while (narrow && room(s) > share(w, a.want)) window_end(w, s, extreme(s, true), false);
+        if (s->window_count == WINDOWS_MAX) window_end(w, s, extreme(s, false), false);
+    }
+    unsigned more = share(w, missing(w, a));
+    for (size_t i = 0; i < w->source_count && more > 0; i++) window_open(w, &w->sources[i], more);
+}
+
+/* ---- What goes back -------------------------------------------------------------------------- */
+
+static bool is_shared(const struct worker *w)
+{
+    for (size_t i = 0; i < w->source_count; i++)
+        if (w->sources[i].shared) return true;
+    return false;
+}
+
+/* The first of those for a child, if it can have to wait for as long as a long task takes. */
+static const struct request *unserved(struct worker *w)
 {
     bool kept = pool_idle(&w->pool) || w->options->prefetch;
     if (list_empty(&w->requests[REQUEST_READY]) || (kept && !watch_is_barren(w))) return NULL;
     return list_first(&w->requests[REQUEST_READY], struct request, link);
 }
 
-static struct request *overdue(struct worker *w)
+/* When that one has waited for too long. */
+static int64_t overdue_at(struct worker *w)
 {
-    struct request *r = unserved(w);
-    return r && w->now > clock_after(r->since, LONG) ? r : NULL;
+    const struct request *r = unserved(w);
+    return r ? clock_after(r->since, LONG) + CLOCK_MS : CLOCK_NEVER;
 }
 
-static bool open_window(const struct worker *w)
+/* When the queues are to be looked at again for who else consumes them. */
+static int64_t look_at(const struct worker *w)
 {
-    for (size_t i = 0; i < w->source_count; i++)
-        if (w->sources[i].window > 0) return true;
-    return false;
+    return clock_after(w->window_looked, LONG);
+}
+
+static void look(struct worker *w)
+{
+    w->window_looked = w->now;
+    for (size_t i = 0; i < w->source_count; i++) {
+        w->sources[i].shared = false; /* until the broker has answered */
+        broker_look(w->in, w->sources[i].name);
+    }
+}
+
+/* Of a queue that others consume: first no more, and back with them in the next turn, when the
+ * broker has been told. The other way round they would come here again. */
+static void give_back(struct worker *w)
+{
+    bool closed = true;
+    struct request *r;
+    for (size_t i = 0; i < w->source_count; i++) {
+        struct source *s = &w->sources[i];
+        if (!s->shared || s->window_count == 0) continue;
+        window_end(w, s, 0, true);
+        closed = false;
+    }
+    if (!closed) return;
+    list_each(r, &w->requests[REQUEST_READY], struct request, link)
+        if (r->source->shared && w->now > clock_after(r->since, LONG)) request_give_back(w, r);
 }
 
 void window_adjust(struct worker *w)
 {
     if (!may_adjust(w)) return;
-    bool hoarding = overdue(w) != NULL;
-    if (!hoarding && (window_fits(w) || w->now < change_at(w))) return;
-    if (hoarding && open_window(w)) {
-        /* First no more, and back with them in the next turn, when the broker has been told: the
-         * other way round they would come here again. */
-        for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], 0);
-        return;
-    }
-    for (struct request *r; (r = overdue(w));) request_give_back(w, r);
-    unsigned share = (unsigned)((missing(w) + w->source_count - 1) / w->source_count);
-    for (size_t i = 0; i < w->source_count; i++) window_set(w, &w->sources[i], share);
+    bool hoarding = w->now >= overdue_at(w);
+    if (hoarding && w->now >= look_at(w)) look(w);
+    if (hoarding && is_shared(w))
+        give_back(w);
+    else if (!window_fits(w) && w->now >= change_at(w))
+        fit(w);
 }
 
 int64_t window_next(struct worker *w)
 {
     if (!may_adjust(w)) return CLOCK_NEVER;
-    int64_t at = CLOCK_NEVER;
+    int64_t at = CLOCK_NEVER, overdue = overdue_at(w);
     if (!window_fits(w)) at = change_at(w);
-    const struct request *r = unserved(w);
-    if (r) at = clock_earlier(at, clock_after(r->since, LONG) + CLOCK_MS);
+    if (overdue != CLOCK_NEVER && !is_shared(w) && look_at(w) > overdue) overdue = look_at(w);
+    at = clock_earlier(at, overdue);
     double oldest = pool_oldest(&w->pool, w->now);
     if (oldest > 0 && oldest <= LONG)
         at = clock_earlier(at, clock_after(w->now, LONG - oldest) + CLOCK_MS);

@@ -267,7 +267,7 @@ static void worker_start(struct worker *w)
     w->pid = getpid();
     w->now = clock_now();
     w->spares = (struct spares){.size = sizeof(struct request), .most = SPARES_MAX};
-    w->task_cost = 0.1; /* until tasks have shown theirs */
+    window_cost(w, 0.1); /* until tasks have shown theirs */
     name_node(w);
     log_open(STDERR_FILENO, w->options->level, w->node);
     print_banner(w);
@@ -285,8 +285,8 @@ static void worker_start(struct worker *w)
     w->out = connect_as(w, "out", w->in);
     consumer_start(w);
     for (size_t i = 0; i < w->source_count; i++)
-        window_set(w, &w->sources[i],
-                   w->options->prefetch ? w->options->prefetch : 2 * w->options->children);
+        window_open(w, &w->sources[i],
+                    w->options->prefetch ? w->options->prefetch : 2 * w->options->children);
 }
 
 static void worker_end(struct worker *w)

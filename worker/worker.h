@@ -54,14 +54,25 @@ enum drain {
     DRAIN_DONE,
 };
 
+/* A consumer of a queue. */
+struct window {
+    uint32_t number; /* as in envelope.window */
+    unsigned prefetch;
+    unsigned taken; /* its unsettled deliveries, */
+    unsigned later; /* and how many of them wait for their time or are on their way out */
+};
+
+#define WINDOWS_MAX 8
+
 /* A queue that is consumed. */
 struct source {
     char *name, *dead; /* dead: <name>.dead */
-    uint32_t windows;  /* how many there have been: the number of the current one */
-    unsigned window;   /* the prefetch of the current one; 0: none */
-    unsigned taken;    /* unsettled deliveries of the current one */
-    bool consuming;    /* consume-ok seen */
-    bool held_told;    /* that its tasks cannot be delayed has been logged */
+    struct window windows[WINDOWS_MAX];
+    unsigned window_count;
+    uint32_t window_last; /* the number of the newest */
+    bool shared;          /* others consume it too, as far as was asked lately */
+    bool consuming;       /* consume-ok seen */
+    bool held_told;       /* that its tasks cannot be delayed has been logged */
     /* For the warning about strangers; -1: not known yet. */
     int others, dead_created;
 };
@@ -93,10 +104,12 @@ struct worker {
     size_t refused_bytes; /* of these */
     struct throttle refusals; /* log lines about them, by destination */
     struct list leases;
-    int64_t lease_at;     /* no delivery needs a lease, or is to go back for its age, before */
-    double task_cost;     /* moving average of what a task costs its child, in seconds */
-    double settle_time;   /* of the time from its end to the ack of a task, in seconds */
-    int64_t window_since; /* when the window was last changed */
+    int64_t lease_at; /* no delivery needs a lease, or is to go back for its age, before */
+    double task_cost; /* what a task costs its child, in seconds: the mean of the last ones, */
+    double cost_sum, cost_count; /* which are these, the older ones fading */
+    double settle_time;          /* of the time from its end to the ack of a task, in seconds */
+    int64_t window_since;        /* when the window was last changed, */
+    int64_t window_looked;       /* and the queues asked about who consumes them */
 
     enum drain drain;
     int64_t drain_until;  /* the next step */
@@ -156,7 +169,11 @@ bool policy_seen(const struct worker *w, const struct broker_event *ev);
 #define WAITING_MAX 1000
 #define SKIPPED_MAX 100
 void window_adjust(struct worker *w);
-void window_set(struct worker *w, struct source *s, unsigned prefetch);
+void window_open(struct worker *w, struct source *s, unsigned prefetch); /* a further consumer */
+/* Cancels the consumer of this number; 0: all of the source's. */
+void window_end(struct worker *w, struct source *s, uint32_t number, bool at_once);
+/* NULL: it is not open any more. */
+struct window *window_find(struct source *s, uint32_t number);
 void window_cost(struct worker *w, double seconds);    /* a task cost its child so much */
 void window_settled(struct worker *w, double seconds); /* and so long its confirms */
 int64_t window_next(struct worker *w);

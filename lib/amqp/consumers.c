@@ -9,16 +9,18 @@
 struct consumer {
     struct list link;
     struct queue *queue; /* NULL: deleted since */
-    uint32_t window;     /* the number of the queue's window that it was started for */
-    enum { STARTING, RUNNING, ENDING } state;
+    uint32_t window;     /* its number among the queue's */
+    unsigned prefetch;
+    enum { WANTED, STARTING, RUNNING, ENDING } state;
+    bool cancelled; /* by its owner, whatever the broker knows of it yet: */
+    int64_t end_at; /* it hears of it then */
     char tag[24];
 };
 
 void consumers_init(struct consumers *c)
 {
     *c = (struct consumers){0};
-    list_init(&c->running);
-    list_init(&c->wanted);
+    list_init(&c->all);
 }
 
 static void consumer_free(struct consumer *k)
@@ -30,69 +32,85 @@ static void consumer_free(struct consumer *k)
 void consumers_done(struct consumers *c)
 {
     struct consumer *k;
-    list_each(k, &c->running, struct consumer, link) consumer_free(k);
+    list_each(k, &c->all, struct consumer, link) consumer_free(k);
 }
 
-void consumers_want(struct consumers *c, struct queue *q, unsigned prefetch)
+bool consumers_add(struct consumers *c, struct queue *q, unsigned prefetch)
 {
-    q->prefetch = prefetch;
-    q->window++;
+    struct consumer *k = calloc(1, sizeof *k);
+    if (!k) return false;
+    k->queue = q;
+    k->window = ++q->window;
+    k->prefetch = prefetch;
     q->consume_at = 0;
-    list_remove(&q->consumed);
-    list_append(&c->wanted, &q->consumed);
+    list_append(&c->all, &k->link);
+    return true;
+}
+
+static void consumer_cancel(struct consumer *k, int64_t at)
+{
+    if (!k->cancelled || at < k->end_at) k->end_at = at;
+    k->cancelled = true;
+    if (k->state == WANTED) consumer_free(k);
+}
+
+void consumers_cancel(struct consumers *c, const struct queue *q, uint32_t window, int64_t at)
+{
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link)
+        if (k->queue == q && (window == 0 || k->window == window)) consumer_cancel(k, at);
+}
+
+bool consumers_hold_acks(const struct consumers *c, int64_t now)
+{
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link)
+        if (k->cancelled && k->state == RUNNING && now < k->end_at) return true;
+    return false;
 }
 
 void consumers_forget(struct consumers *c, struct queue *q)
 {
     struct consumer *k;
-    list_remove(&q->consumed);
-    list_each(k, &c->running, struct consumer, link)
-        if (k->queue == q) k->queue = NULL;
-}
-
-/* The newest that is not ending; the older ones only wait to be cancelled. */
-static struct consumer *newest(const struct consumers *c, const struct queue *q)
-{
-    struct consumer *k, *found = NULL;
-    list_each(k, &c->running, struct consumer, link) {
-        if (k->queue == q && k->state != ENDING) found = k;
+    list_each(k, &c->all, struct consumer, link) {
+        if (k->queue != q) continue;
+        k->queue = NULL;
+        consumer_cancel(k, 0);
     }
-    return found;
 }
 
-static bool start_due(const struct consumers *c, const struct queue *q)
+unsigned consumers_count(const struct consumers *c, const struct queue *q)
 {
-    if (q->prefetch == 0 || q->state != QUEUE_KNOWN) return false;
-    const struct consumer *k = newest(c, q);
-    return !k || (k->state == RUNNING && k->window != q->window);
+    unsigned n = 0;
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link) n += k->queue == q && k->state != WANTED;
+    return n;
 }
 
-/* One that runs is to end when its queue is not wanted any more or a newer one runs. */
-static bool end_due(const struct consumers *c, const struct consumer *k)
+static bool start_due(const struct consumer *k)
 {
-    if (k->state != RUNNING) return false;
-    if (!k->queue || k->queue->prefetch == 0) return true;
-    const struct consumer *last = newest(c, k->queue);
-    return last != k && last->state == RUNNING;
+    return k->state == WANTED && k->queue->state == QUEUE_KNOWN;
+}
+
+static bool end_due(const struct consumer *k, int64_t now)
+{
+    return k->cancelled && k->state == RUNNING && now >= k->end_at;
 }
 
 bool consumers_pending(const struct consumers *c, int64_t now)
 {
-    struct queue *q;
     struct consumer *k;
-    list_each(q, &c->wanted, struct queue, consumed)
-        if (start_due(c, q) && q->consume_at <= now) return true;
-    list_each(k, &c->running, struct consumer, link)
-        if (end_due(c, k)) return true;
+    list_each(k, &c->all, struct consumer, link)
+        if (end_due(k, now) || (start_due(k) && k->queue->consume_at <= now)) return true;
     return false;
 }
 
 bool consumers_awaited(const struct consumers *c, int64_t now)
 {
-    struct queue *q;
-    list_each(q, &c->wanted, struct queue, consumed)
-        if (q->kind == QUEUE_REPLY && q->prefetch > 0 && q->state != QUEUE_REFUSED &&
-            q->consume_at <= now && !newest(c, q))
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link)
+        if (k->state == WANTED && k->queue->kind == QUEUE_REPLY &&
+            k->queue->state != QUEUE_REFUSED && k->queue->consume_at <= now)
             return true;
     return false;
 }
@@ -100,21 +118,20 @@ bool consumers_awaited(const struct consumers *c, int64_t now)
 int64_t consumers_wake(const struct consumers *c)
 {
     int64_t at = CLOCK_NEVER;
-    struct queue *q;
-    list_each(q, &c->wanted, struct queue, consumed)
-        if (start_due(c, q) && q->consume_at < at) at = q->consume_at;
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link) {
+        if (start_due(k) && k->queue->consume_at < at) at = k->queue->consume_at;
+        if (k->cancelled && k->state == RUNNING && k->end_at < at) at = k->end_at;
+    }
     return at;
 }
 
-static bool start(struct consumers *c, struct queue *q, struct buf *out, uint16_t channel)
+static bool start(struct consumers *c, struct consumer *k, struct buf *out, uint16_t channel)
 {
-    struct consumer *k = calloc(1, sizeof *k);
-    if (!k) return false;
-    k->queue = q;
-    k->window = q->window;
+    const struct queue *q = k->queue;
+    k->state = STARTING;
     snprintf(k->tag, sizeof k->tag, "ctask.%" PRIu32, ++c->serial);
-    list_append(&c->running, &k->link);
-    amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)q->prefetch};
+    amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)k->prefetch};
     /* A consumer of a connection that we know to be gone, and the broker does not yet, must not get
      * replies any more: the newest goes first. */
     amqp_table_entry_t priority = {
@@ -126,19 +143,20 @@ static bool start(struct consumers *c, struct queue *q, struct buf *out, uint16_
            frame_method(out, channel, AMQP_BASIC_CONSUME_METHOD, &consume);
 }
 
+static bool end(struct consumer *k, struct buf *out, uint16_t channel)
+{
+    amqp_basic_cancel_t cancel = {.consumer_tag = amqp_text(k->tag)};
+    k->state = ENDING;
+    return frame_method(out, channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
+}
+
 bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64_t now)
 {
-    struct queue *q;
     struct consumer *k;
     bool ok = true;
-    list_each(q, &c->wanted, struct queue, consumed) {
-        if (ok && start_due(c, q) && q->consume_at <= now) ok = start(c, q, out, channel);
-    }
-    list_each(k, &c->running, struct consumer, link) {
-        if (!ok || !end_due(c, k)) continue;
-        amqp_basic_cancel_t cancel = {.consumer_tag = amqp_text(k->tag)};
-        ok = frame_method(out, channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
-        k->state = ENDING;
+    list_each(k, &c->all, struct consumer, link) {
+        if (ok && start_due(k) && k->queue->consume_at <= now) ok = start(c, k, out, channel);
+        if (ok && end_due(k, now)) ok = end(k, out, channel);
     }
     return ok;
 }
@@ -146,8 +164,8 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
 static struct consumer *consumer_find(const struct consumers *c, struct bytes tag)
 {
     struct consumer *k;
-    list_each(k, &c->running, struct consumer, link)
-        if (bytes_is(tag, k->tag)) return k;
+    list_each(k, &c->all, struct consumer, link)
+        if (k->state != WANTED && bytes_is(tag, k->tag)) return k;
     return NULL;
 }
 
@@ -167,12 +185,21 @@ struct queue *consumers_started(struct consumers *c, struct bytes tag)
     return k->queue;
 }
 
+/* The broker knows nothing of it any more. */
+static void consumer_ended(struct consumer *k)
+{
+    if (k->cancelled)
+        consumer_free(k);
+    else
+        k->state = WANTED;
+}
+
 struct queue *consumers_ended(struct consumers *c, struct bytes tag)
 {
     struct consumer *k = consumer_find(c, tag);
     if (!k) return NULL;
     struct queue *q = k->state == ENDING ? NULL : k->queue;
-    consumer_free(k);
+    consumer_ended(k);
     return q;
 }
 
@@ -180,9 +207,9 @@ struct queue *consumers_reset(struct consumers *c, bool refused, int64_t now)
 {
     struct queue *culprit = NULL;
     struct consumer *k;
-    list_each(k, &c->running, struct consumer, link) {
+    list_each(k, &c->all, struct consumer, link) {
         if (refused && !culprit && k->state == STARTING) culprit = k->queue;
-        consumer_free(k);
+        consumer_ended(k);
     }
     if (culprit) {
         unsigned n = culprit->consume_refusals++;

@@ -1,27 +1,33 @@
 /* consumers.h - who consumes what on one channel.
  *
- * What is wanted is in the queues (struct queue.prefetch); consumers_turn makes the broker's side
- * follow. A window is fixed at basic.consume, so a new one means a second consumer, and the first
- * is cancelled when the second runs: the queue is never without
- * (https://www.rabbitmq.com/docs/consumer-prefetch). */
+ * A queue may have several consumers, each with a prefetch of its own, which is fixed at
+ * basic.consume (https://www.rabbitmq.com/docs/consumer-prefetch). To receive more, a further
+ * consumer is opened and none is cancelled: at basic.cancel RabbitMQ takes back what is on its way
+ * from a quorum queue, and delivers it again as redelivered. */
 #ifndef AMQP_CONSUMERS_H
 #define AMQP_CONSUMERS_H
 
 #include "amqp/topology.h"
 
 struct consumers {
-    struct list running; /* all of this channel, oldest first */
-    struct list wanted;  /* queues, by their `consumed` */
+    struct list all; /* of this channel, oldest first */
     uint32_t serial;
 };
 
 void consumers_init(struct consumers *c);
 void consumers_done(struct consumers *c);
 
-/* Gives q a window of its own, the next by number, even if it is as large as the last; 0 stops. */
-void consumers_want(struct consumers *c, struct queue *q, unsigned prefetch);
+/* A further consumer of q, the next by number. False when out of memory. */
+bool consumers_add(struct consumers *c, struct queue *q, unsigned prefetch);
+/* Cancels q's consumer of this number, but not before `at`; 0: all of them. */
+void consumers_cancel(struct consumers *c, const struct queue *q, uint32_t window, int64_t at);
+/* True while acks are to be held back so that one that is to be cancelled gets no more: when what
+ * was on its way has come there is nothing that the broker could take back. */
+bool consumers_hold_acks(const struct consumers *c, int64_t now);
 /* q is about to be deleted. */
 void consumers_forget(struct consumers *c, struct queue *q);
+/* How many of q's the broker may have now. */
+unsigned consumers_count(const struct consumers *c, const struct queue *q);
 
 /* There is something to ask now; when next. */
 bool consumers_pending(const struct consumers *c, int64_t now);
@@ -33,15 +39,15 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
  * broker takes it for alive. */
 bool consumers_awaited(const struct consumers *c, int64_t now);
 
-/* The queue that a delivery with this tag belongs to, and the number of its window. NULL: nobody's;
- * with a window: of a queue that was deleted meanwhile. */
+/* The queue that a delivery with this tag belongs to, and the number of its consumer. NULL:
+ * nobody's; with a number: of a queue that was deleted meanwhile. */
 struct queue *consumers_find(const struct consumers *c, struct bytes tag, uint32_t *window);
 /* consume-ok: its queue, or NULL. */
 struct queue *consumers_started(struct consumers *c, struct bytes tag);
 /* cancel-ok, or the broker's cancel: its queue if it was not we who asked, else NULL. */
 struct queue *consumers_ended(struct consumers *c, struct bytes tag);
-/* The channel is gone, and with it all consumers. refused: because of a basic.consume, which is
- * tried again after 1 to 60 s; its queue, or NULL. */
+/* The channel is gone: all that are not cancelled are to be started again. refused: because of a
+ * basic.consume, which is tried again after 1 to 60 s; its queue, or NULL. */
 struct queue *consumers_reset(struct consumers *c, bool refused, int64_t now);
 
 #endif

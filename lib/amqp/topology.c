@@ -65,7 +65,6 @@ static struct queue *queue_add(struct topology *t, const char *name, enum queue_
     q->type = t->type;
     list_init(&q->link);
     list_init(&q->waiting);
-    list_init(&q->consumed);
     if (!map_add(&t->by_name, &q->node)) {
         free(q);
         return NULL;
@@ -107,7 +106,6 @@ void topology_forget(struct topology *t, struct queue *q)
     queue_unask(t, q);
     map_remove(&t->by_name, &q->node);
     list_remove(&q->link);
-    list_remove(&q->consumed);
     free(q);
 }
 

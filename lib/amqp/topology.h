@@ -34,9 +34,7 @@ struct queue {
     uint32_t messages, consumers; /* as last looked at */
     unsigned refusals;
     int64_t retry_at;
-    unsigned prefetch; /* consumed with this window; 0: not. See consumers.h */
-    uint32_t window;   /* its number */
-    struct list consumed;
+    uint32_t window; /* the number of its newest consumer, see consumers.h */
     int64_t consume_at;
     unsigned consume_refusals;
     char why[256];    /* refused */

@@ -40,7 +40,7 @@ struct envelope {
     bool redelivered;
     const char *exchange, *routing_key;
     const char *queue;  /* the queue consumed from, never the routing key */
-    uint32_t window;    /* which broker_consume of that queue brought it, from 1 */
+    uint32_t window;    /* which consumer of that queue brought it, from 1 */
     struct bytes props; /* property bytes as they came */
     struct bytes body;  /* empty when spooled or skipped */
     uint64_t body_size; /* as the sender said; above body_max the body is in `spool` */

@@ -10,6 +10,7 @@
 #define WINDOW_BYTES ((size_t)64 << 20)
 #define BODY_MAX ((uint64_t)4 << 20)
 #define PARCELS_KEPT 1024
+#define CANCEL_AFTER (20 * CLOCK_MS)
 
 struct broker *broker_new(const struct broker_config *cfg)
 {
@@ -252,12 +253,24 @@ void broker_delete_queue(struct broker *b, const char *name)
 int broker_consume(struct broker *b, const char *queue, unsigned prefetch)
 {
     struct queue *q = name_valid(queue) ? topology_find(&b->topology, queue) : NULL;
-    if (!q || prefetch > UINT16_MAX) return CTASK_EINVAL;
+    if (!q || prefetch == 0 || prefetch > UINT16_MAX) return CTASK_EINVAL;
     struct intake *in = intake_for(b, q);
-    if (!in) return CTASK_ENOMEM;
-    consumers_want(&in->consumers, q, prefetch);
-    session_consume(b, in, clock_now()); /* a stop goes before what is given back after it */
+    if (!in || !consumers_add(&in->consumers, q, prefetch)) return CTASK_ENOMEM;
+    session_consume(b, in, clock_now());
     return CTASK_OK;
+}
+
+void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at_once)
+{
+    struct queue *q = topology_find(&b->topology, queue);
+    struct intake *in;
+    int64_t now = clock_now(), at = at_once ? now : now + CANCEL_AFTER + 2 * b->stream.rtt;
+    if (!q) return;
+    list_each(in, &b->intakes, struct intake, link) {
+        if (strcmp(in->queue, queue) != 0) continue;
+        consumers_cancel(&in->consumers, q, window, at);
+        session_consume(b, in, now); /* before what is acked or given back next */
+    }
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */

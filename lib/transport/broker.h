@@ -103,19 +103,23 @@ int broker_lease(struct broker *b, const char *name, const char *home, unsigned 
 bool broker_delays(struct broker *b, const char *queue, bool bind_only);
 /* NULL, or why no message can be delayed to a queue of this name; static. */
 const char *broker_undelayable(const char *queue);
-/* Looks at a queue that is somebody else's, and never declares it. Outcome: BROKER_QUEUE, which is
- * `foreign`; then forget it. */
+/* Looks at a queue: anew at one that broker_queue was asked for, else at one that is somebody
+ * else's, and never declares that. Outcome: BROKER_QUEUE, `foreign` for the latter; then forget it.
+ */
 int broker_look(struct broker *b, const char *name);
 /* What broker_look has asked for is not wanted any more. */
 void broker_forget(struct broker *b, const char *name);
 /* Deletes a queue that is ours and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 
-/* Consumes from a queue that broker_queue was asked for, with a window of `prefetch` unsettled
- * deliveries (1 to 65,535). On a queue consumed already the new window applies from the next
- * delivery on: a second consumer starts, then the first is cancelled, because per-consumer
- * prefetch is fixed at basic.consume (https://www.rabbitmq.com/docs/consumer-prefetch). 0 stops. */
+/* Opens a consumer of a queue that broker_queue was asked for, with `prefetch` unsettled deliveries
+ * (1 to 65,535): a further one if the queue is consumed already. They are numbered from 1, and each
+ * is started again after a loss. */
 int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
+/* Cancels the queue's consumer of this number, or all of them (0). What is on its way to it from a
+ * quorum queue comes again as redelivered, unless it may come first: then acks are held back for
+ * some 20 ms. What a consumer has brought stays here until it is settled. */
+void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at_once);
 
 /* ---- Messages in ----------------------------------------------------------------------------- */
 
@@ -153,8 +157,8 @@ enum broker_event_kind {
     BROKER_MESSAGE,   /* `message`, yours: envelope_free or broker_recycle */
     BROKER_PUBLISHED, /* `cookie`, `error`: CTASK_OK confirmed; CTASK_EROUTE came back unroutable;
                          CTASK_ENACK; CTASK_EREFUSED: may not publish there */
-    BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` before us) or
-                         was refused (`error`) and is tried again later */
+    BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours)
+                         or was refused (`error`) and is tried again later */
     BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK; `messages` in QUEUE_UNDELIVERED) or
                          cannot (`error`); of queues that broker_delays was asked for */
     BROKER_CONSUMING, /* `queue`: consume-ok */

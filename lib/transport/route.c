@@ -32,6 +32,14 @@ static void post_ready(struct broker *b, struct post *p)
         outbox_ready(&b->out, p);
 }
 
+static unsigned consumers_of(const struct broker *b, const struct queue *q)
+{
+    unsigned n = 0;
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) n += consumers_count(&in->consumers, q);
+    return n;
+}
+
 void route_verdict(struct broker *b, struct queue *q)
 {
     if (!q) return;
@@ -51,7 +59,8 @@ void route_verdict(struct broker *b, struct queue *q)
     ev->created = q->created;
     ev->foreign = q->kind == QUEUE_FOREIGN;
     ev->messages = q->messages;
-    ev->consumers = q->consumers;
+    unsigned ours = consumers_of(b, q);
+    ev->consumers = q->consumers > ours ? q->consumers - ours : 0;
 }
 
 bool route_post(struct broker *b, struct post *p)

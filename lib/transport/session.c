@@ -175,11 +175,16 @@ static bool consumers_due(const struct intake *in, int64_t now)
     return lane_usable(&in->lane, now) && consumers_pending(&in->consumers, now);
 }
 
+static bool acks_due(const struct intake *in, int64_t now)
+{
+    return in->settle.acked > 0 && !consumers_hold_acks(&in->consumers, now);
+}
+
 static bool intakes_due(const struct broker *b, int64_t now)
 {
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
-        if (in->settle.acked > 0 || consumers_due(in, now)) return true;
+        if (acks_due(in, now) || consumers_due(in, now)) return true;
     return false;
 }
 
@@ -210,15 +215,16 @@ void session_consume(struct broker *b, struct intake *in, int64_t now)
         link_fail(&b->link, CTASK_ENOMEM, "out of memory");
 }
 
-/* Acks go first: they free the broker's memory. */
+/* First of all, since acks free the broker's memory. A cancel goes before the acks that it held
+ * back: they let the consumer have more. */
 static bool intakes_write(struct broker *b, int64_t now)
 {
     struct intake *in;
     bool ok = true;
     list_each(in, &b->intakes, struct intake, link)
-        ok = ok && settle_flush(&in->settle, &b->link.out, in->lane.number);
-    list_each(in, &b->intakes, struct intake, link)
         if (ok && consumers_due(in, now)) ok = consumers_write(b, in, now);
+    list_each(in, &b->intakes, struct intake, link)
+        if (ok && acks_due(in, now)) ok = settle_flush(&in->settle, &b->link.out, in->lane.number);
     return ok;
 }
 

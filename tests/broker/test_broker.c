@@ -282,11 +282,11 @@ START_TEST(a_window_may_change_and_stop_while_messages_come)
     peer_wait_outcomes(p, 20);
     broker_consume(p->b, queue, 1);
     peer_wait_messages(p, 1);
-    broker_consume(p->b, queue, 5);
+    broker_consume(p->b, queue, 5); /* a further one */
     peer_wait_messages(p, 6);
     ck_assert_uint_ne(p->messages[0]->window, p->messages[5]->window);
     ck_assert_uint_eq(p->seen[BROKER_CANCELLED], 0);
-    broker_consume(p->b, queue, 0);
+    broker_cancel(p->b, queue, 0, true);
     for (size_t i = 0; i < 6; i++) broker_give_back(p->b, p->messages[i]->delivery);
     peer_publish(p, queue, 20);
     peer_wait_outcomes(p, 21);

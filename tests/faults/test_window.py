@@ -1,7 +1,9 @@
 """A broker that is far away or slow costs time, not throughput: a worker holds as much more as is under
 way to it and back."""
 import os
+import random
 import re
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
@@ -10,6 +12,7 @@ from harness import URL, BrokerTest, ctl, main, until  # noqa: E402
 
 TASKS = 500
 LONG, MIDDLING = 1.2, 0.25
+MANY = 5000
 
 
 class Window(BrokerTest):
@@ -39,9 +42,45 @@ class Window(BrokerTest):
             self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [0.01])
                                for _ in range(tasks)])
         listed = ctl("list_consumers", "queue_name", "consumer_tag")
-        number, = re.findall(r"^%s\s+ctask\.(\d+)$" % self.queue, listed, re.M)
-        self.assertLess(int(number), 25, "consumers so far")
+        numbers = re.findall(r"^%s\s+ctask\.(\d+)$" % self.queue, listed, re.M)
+        self.assertLess(max(map(int, numbers)), 25, "consumers so far")
         self.assertEqual(worker.stop(), 0)
+
+    def test_on_a_calm_quorum_queue_no_task_hears_that_it_may_have_been_started(self):
+        """Tasks of all lengths, so that there is always a reason to hold more or less."""
+        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                       arguments={"x-queue-type": "quorum"})
+        lengths = random.Random(1)
+
+        def seconds():
+            return lengths.uniform(0, lengths.choices((0.3, 0.05, 0), (1, 9, 90))[0])
+        ids = [self.bus.send(self.queue, "demo.sleep", [seconds()]) for _ in range(MANY)]
+        workers = [self.worker("-c", "4") for _ in range(2)]
+        flagged = [i for i, r in self.bus.results(*ids).items() if r.get("redelivered")]
+        for worker in workers:
+            self.assertEqual(worker.stop(), 0)
+            self.assertRegex(worker.log(), "given back 0")
+        print("%d of %d" % (len(flagged), MANY))
+        self.assertLess(len(flagged), MANY * 0.005)
+
+    def test_alone_on_its_queue_it_gives_nothing_back(self):
+        """Whatever has to wait here, nobody else would run it."""
+        self.bus.declare(self.queue)
+        worker = self.worker("-c", "1")
+        self.bus.results(*[self.bus.send(self.queue) for _ in range(400)])  # it holds many now
+        self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [0.1]) for _ in range(40)])
+        self.assertEqual(worker.stop(), 0)
+        self.assertRegex(worker.log(), "given back 0")
+
+    def test_what_waits_behind_a_long_one_goes_back_once_there_is_somebody_else(self):
+        self.bus.declare(self.queue)
+        first = self.worker("-c", "1", "-l", "debug")
+        stuck = [self.bus.send(self.queue, "demo.sleep", [600]) for _ in range(2)]
+        first.expect("new -> ready", 2)
+        second = self.worker("-c", "1", "-l", "debug")
+        second.expect("id=(%s) ready -> running" % "|".join(stuck))
+        for worker in first, second:
+            worker.signal(signal.SIGQUIT)
 
     def held(self, worker):
         """The most tasks that it had at a time, running or for a child."""

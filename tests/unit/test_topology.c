@@ -457,7 +457,7 @@ static const char *consume(int64_t now)
 START_TEST(consuming_waits_for_the_queue)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_TASK);
-    consumers_want(&c, q, 7);
+    consumers_add(&c, q, 7);
     ck_assert(!consumers_pending(&c, T0));
     ck_assert_str_eq(consume(T0), "");
     ask(T0);
@@ -469,47 +469,72 @@ START_TEST(consuming_waits_for_the_queue)
 }
 END_TEST
 
-START_TEST(a_new_window_starts_a_second_consumer_before_the_first_ends)
+START_TEST(a_further_consumer_is_opened_and_none_is_cancelled)
 {
     uint32_t window;
     struct queue *q = known("q");
-    consumers_want(&c, q, 7);
+    ck_assert(consumers_add(&c, q, 7));
     consume(T0);
-    consumers_started(&c, bytes_text("ctask.1"));
-    consumers_want(&c, q, 9);
+    ck_assert(consumers_add(&c, q, 9));
     ck_assert_str_eq(consume(T0), "qos 9; consume q ctask.2; ");
-    ck_assert_str_eq(consume(T0), "");
+    consumers_started(&c, bytes_text("ctask.1"));
     ck_assert_ptr_eq(consumers_started(&c, bytes_text("ctask.2")), q);
-    ck_assert_str_eq(consume(T0), "cancel ctask.1; ");
-    ck_assert_ptr_eq(consumers_find(&c, bytes_text("ctask.1"), &window), q); /* still under way */
-    ck_assert_ptr_null(consumers_ended(&c, bytes_text("ctask.1")));          /* as we asked */
-    ck_assert_ptr_null(consumers_find(&c, bytes_text("ctask.1"), &window));
-    ck_assert_uint_eq(window, 0);
+    ck_assert_str_eq(consume(T0), "");
+    ck_assert_uint_eq(consumers_count(&c, q), 2);
+    for (uint32_t n = 1; n <= 2; n++) {
+        ck_assert_ptr_eq(consumers_find(&c, bytes_text(n == 1 ? "ctask.1" : "ctask.2"), &window),
+                         q);
+        ck_assert_uint_eq(window, n);
+    }
 }
 END_TEST
 
-START_TEST(windows_that_change_faster_than_answers_come_end_with_the_last)
+START_TEST(one_of_several_is_cancelled_by_its_number)
+{
+    uint32_t window;
+    struct queue *q = known("q");
+    for (unsigned n = 1; n <= 3; n++) consumers_add(&c, q, n);
+    consume(T0);
+    consumers_cancel(&c, q, 2, T0 + 1);
+    consumers_started(&c, bytes_text("ctask.2"));
+    ck_assert_str_eq(consume(T0), ""); /* its time has not come: */
+    ck_assert(consumers_hold_acks(&c, T0));
+    ck_assert_int_eq(consumers_wake(&c), T0 + 1);
+    ck_assert(!consumers_hold_acks(&c, T0 + 1));
+    ck_assert(consumers_pending(&c, T0 + 1));
+    ck_assert_str_eq(consume(T0 + 1), "cancel ctask.2; ");
+    ck_assert_ptr_eq(consumers_find(&c, bytes_text("ctask.2"), &window), q); /* still under way */
+    ck_assert_ptr_null(consumers_ended(&c, bytes_text("ctask.2")));          /* as we asked */
+    ck_assert_ptr_null(consumers_find(&c, bytes_text("ctask.2"), &window));
+    ck_assert_uint_eq(window, 0);
+    consumers_add(&c, q, 4);
+    consumers_cancel(&c, q, 4, T0); /* was never asked for */
+    ck_assert_str_eq(consume(T0), "");
+    consumers_started(&c, bytes_text("ctask.1"));
+    consumers_cancel(&c, q, 0, T0);
+    ck_assert(!consumers_hold_acks(&c, T0));
+    ck_assert_str_eq(consume(T0), "cancel ctask.1; ");
+    consumers_started(&c, bytes_text("ctask.3"));
+    ck_assert_str_eq(consume(T0), "cancel ctask.3; ");
+}
+END_TEST
+
+START_TEST(after_a_loss_those_that_are_not_cancelled_start_again)
 {
     struct queue *q = known("q");
-    consumers_want(&c, q, 1);
+    for (unsigned n = 1; n <= 3; n++) consumers_add(&c, q, n);
     consume(T0);
-    for (unsigned n = 2; n < 10; n++) {
-        consumers_want(&c, q, n);
-        ck_assert_str_eq(consume(T0), "");
-    }
-    consumers_started(&c, bytes_text("ctask.1"));
-    ck_assert_str_eq(consume(T0), "qos 9; consume q ctask.2; ");
-    consumers_want(&c, q, 0);
-    ck_assert_str_eq(consume(T0), "cancel ctask.1; ");
-    consumers_started(&c, bytes_text("ctask.2"));
-    ck_assert_str_eq(consume(T0), "cancel ctask.2; ");
+    consumers_cancel(&c, q, 2, T0);
+    consumers_reset(&c, false, T0);
+    ck_assert_uint_eq(consumers_count(&c, q), 0);
+    ck_assert_str_eq(consume(T0), "qos 1; consume q ctask.4; qos 3; consume q ctask.5; ");
 }
 END_TEST
 
 START_TEST(a_consumer_that_the_broker_ended_names_its_queue)
 {
     struct queue *q = known("q");
-    consumers_want(&c, q, 7);
+    consumers_add(&c, q, 7);
     consume(T0);
     consumers_started(&c, bytes_text("ctask.1"));
     ck_assert_ptr_eq(consumers_ended(&c, bytes_text("ctask.1")), q);
@@ -524,10 +549,10 @@ END_TEST
 START_TEST(a_refused_consume_is_tried_again_later_and_the_others_at_once)
 {
     struct queue *a = known("a"), *b = known("b");
-    consumers_want(&c, a, 1);
+    consumers_add(&c, a, 1);
     consume(T0);
     consumers_started(&c, bytes_text("ctask.1"));
-    consumers_want(&c, b, 1);
+    consumers_add(&c, b, 1);
     consume(T0);
     ck_assert_ptr_eq(consumers_reset(&c, true, T0), b);
     ck_assert_str_eq(consume(T0), "qos 1; consume a ctask.3; ");
@@ -540,7 +565,7 @@ START_TEST(a_deleted_queues_consumer_is_cancelled)
 {
     struct queue *q = known("q");
     uint32_t window;
-    consumers_want(&c, q, 1);
+    consumers_add(&c, q, 1);
     consume(T0);
     consumers_started(&c, bytes_text("ctask.1"));
     consumers_forget(&c, q);
@@ -572,8 +597,9 @@ int main(void)
     tcase_add_test(k, answers_out_of_turn_are_refused);
     tcase_add_test(k, a_queue_deleted_while_asked_for_is_forgotten);
     tcase_add_test(k, consuming_waits_for_the_queue);
-    tcase_add_test(k, a_new_window_starts_a_second_consumer_before_the_first_ends);
-    tcase_add_test(k, windows_that_change_faster_than_answers_come_end_with_the_last);
+    tcase_add_test(k, a_further_consumer_is_opened_and_none_is_cancelled);
+    tcase_add_test(k, one_of_several_is_cancelled_by_its_number);
+    tcase_add_test(k, after_a_loss_those_that_are_not_cancelled_start_again);
     tcase_add_test(k, a_consumer_that_the_broker_ended_names_its_queue);
     tcase_add_test(k, a_refused_consume_is_tried_again_later_and_the_others_at_once);
     tcase_add_test(k, a_deleted_queues_consumer_is_cancelled);
