@@ -282,8 +282,8 @@ static bool is_own_copy(const struct request *r, const struct publish *p)
 static bool give_up(struct worker *w, struct request *r, const struct broker_event *ev)
 {
     const struct publish *p = ev->publish;
-    if (p->kind == POSTED_DEAD || p->kind == POSTED_RESULT || p->tries + 1 < TRIES_MAX)
-        return false;
+    bool patient = p->kind == POSTED_RESULT || p->tries + 1 < TRIES_MAX;
+    if (p->kind == POSTED_DEAD || (patient && !ev->refused)) return false;
     struct fault why;
     fault_set(&why, "DeliveryError", "to \"%s\": %s", p->routing_key, ev->error.text);
     if (r->finished && is_own_copy(r, p) && !request_is_orphan(r)) {

@@ -235,10 +235,19 @@ void link_lost(struct link *l, int reason)
     l->state = LINK_DEAD;
 }
 
+/* Something that was sent may be the reason, and would be again: not an orderly shutdown (320), nor
+ * a right or a virtual host that has gone, nor a channel too many. */
+static bool close_blames(const struct link *l, unsigned code)
+{
+    return l->state == LINK_UP && code > 500 && code != AMQP_CHANNEL_ERROR &&
+           code != AMQP_NOT_ALLOWED;
+}
+
 static enum link_event closed_by_peer(struct link *l, const amqp_connection_close_t *close)
 {
     amqp_connection_close_ok_t ok = {0};
     frame_method(&l->out, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
+    l->blames = close_blames(l, close->reply_code);
     if (l->state == LINK_CLOSING)
         error_set(&l->error, CTASK_ECLOSED, "closed");
     else

@@ -35,6 +35,7 @@ struct link {
     bool blocked;
     char why[256];            /* blocked */
     struct ctask_error error; /* dead */
+    bool blames;              /* dead: the broker closed it for something that was sent */
 };
 
 enum link_event {

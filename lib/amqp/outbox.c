@@ -389,15 +389,56 @@ void outbox_reset(struct outbox *o, uint64_t gone)
     }
 }
 
-void outbox_refused(struct outbox *o, uint64_t gone, bool missing, struct bytes why)
+/* The one that is partly written, or NULL. */
+static struct post *post_in_pen(const struct outbox *o)
 {
-    struct post *p = list_empty(&o->sent) ? NULL : list_first(&o->sent, struct post, link);
-    bool alone = p && o->sent.next == o->sent.prev;
-    if (alone && missing && p->what.delay > 0)
+    return o->begun ? list_first(&o->ready, struct post, link) : NULL;
+}
+
+/* The only one under way; NULL if there are more, or none. */
+static struct post *post_alone(const struct outbox *o)
+{
+    if (o->flying != 1) return NULL;
+    return o->begun ? post_in_pen(o) : list_first(&o->sent, struct post, link);
+}
+
+static void suspect_all(struct outbox *o)
+{
+    struct post *p;
+    list_each(p, &o->sent, struct post, link) p->suspect = true;
+    if ((p = post_in_pen(o))) p->suspect = true;
+}
+
+static void post_condemn(struct outbox *o, struct post *p, struct bytes why)
+{
+    if (p == post_in_pen(o)) o->begun = false;
+    outbox_end(o, p, CTASK_EREFUSED, why);
+}
+
+void outbox_refused(struct outbox *o, uint64_t gone, unsigned code, struct bytes why)
+{
+    struct post *p = post_alone(o);
+    if (!p) {
+        suspect_all(o);
+    } else if (code == AMQP_NOT_FOUND && p->what.delay > 0 && !o->begun) {
         p->returned = true;
-    else if (alone)
-        outbox_end(o, p, CTASK_EREFUSED, why);
-    else
-        list_each(p, &o->sent, struct post, link) p->suspect = true;
+    } else {
+        p->hopeless = code == AMQP_PRECONDITION_FAILED; /* not for where it goes */
+        post_condemn(o, p, why);
+    }
     outbox_reset(o, gone);
+}
+
+void outbox_blamed(struct outbox *o, uint64_t gone, bool alone, struct bytes why)
+{
+    struct post *p = alone ? post_alone(o) : NULL;
+    suspect_all(o);
+    if (p) p->hopeless = ++p->closes >= CLOSES_MAX;
+    if (p && p->hopeless) {
+        post_condemn(o, p, why);
+        p = NULL;
+    }
+    if (p && p->recalled) p = NULL; /* reset frees it */
+    outbox_reset(o, gone);
+    if (p) outbox_ready(o, p); /* behind the others: each attempt costs a connection */
 }

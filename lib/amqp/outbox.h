@@ -27,7 +27,9 @@ struct post {
     bool returned;       /* came back unroutable; its confirm follows */
     bool looked_again;   /* its queue was looked at again after it came back */
     bool recalled;       /* nobody waits for it */
-    bool suspect;        /* was under way when the channel was closed: goes alone */
+    bool suspect;        /* was under way when the channel or connection was closed: goes alone */
+    bool hopeless;       /* refused for what it is: there is no use in sending it again */
+    uint8_t closes;      /* so often the broker closed the connection while only it was under way */
     int outcome;         /* ended: CTASK_OK, CTASK_E... */
     char *why;           /* ended: the broker's words, or NULL */
     uint8_t bytes[];
@@ -40,7 +42,7 @@ struct outbox {
     struct list all, ready, sent, ended;
     struct list unroutable; /* came back, though their queue was known: their owner looks again */
     size_t count, bytes, recalled;
-    size_t flying;        /* that have a number */
+    size_t flying;        /* that have a number: sent, or begun */
     size_t flying_max;    /* while so many have, no other is begun; its owner may change it */
     uint64_t seq;         /* of the last one on this channel */
     struct post **by_seq; /* those sent, at seq % SEQS; a later one may have taken the place of one
@@ -83,8 +85,13 @@ void outbox_return(struct outbox *o, const struct envelope *m);
 void outbox_reset(struct outbox *o, uint64_t gone);
 /* The same, because the broker refused a publish, with these words. If one was under way alone it
  * is the culprit and ends; else each of them goes alone now, so that the next refusal names it.
- * missing: there is no such exchange. A delayed one is unroutable for that, since its exchange is
- * among what can be declared for it. */
-void outbox_refused(struct outbox *o, uint64_t gone, bool missing, struct bytes why);
+ * code: the broker's. A delayed one is unroutable if its exchange is missing, since that is among
+ * what can be declared for it. */
+void outbox_refused(struct outbox *o, uint64_t gone, unsigned code, struct bytes why);
+/* The same, because the broker closed the connection for something that it was sent. alone: nothing
+ * but posts was under way. A culprit is sent CLOSES_MAX times, the last of all each time, and then
+ * ends: the broker may have had another reason. */
+#define CLOSES_MAX 3
+void outbox_blamed(struct outbox *o, uint64_t gone, bool alone, struct bytes why);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (15 * CLOCK_SECOND)
+#define CLOSES_MAX 3
 
 void topology_init(struct topology *t)
 {
@@ -34,8 +35,16 @@ void topology_done(struct topology *t)
     map_done(&t->by_name);
 }
 
+static void queue_suspect(struct topology *t, struct queue *q, bool suspect)
+{
+    if (q->suspect != suspect) t->suspects += suspect ? 1 : -1U;
+    q->suspect = suspect;
+}
+
 static void queue_move(struct topology *t, struct queue *q, enum queue_state to)
 {
+    if (to == QUEUE_KNOWN || to == QUEUE_REFUSED) queue_suspect(t, q, false);
+    if (to == QUEUE_KNOWN) q->closes = 0;
     struct list *lists[] = {[QUEUE_UNKNOWN] = &t->todo,
                             [QUEUE_MISSING] = &t->todo,
                             [QUEUE_ASKED] = &t->asking,
@@ -104,6 +113,7 @@ static void queue_unask(struct topology *t, const struct queue *q)
 void topology_forget(struct topology *t, struct queue *q)
 {
     queue_unask(t, q);
+    queue_suspect(t, q, false);
     map_remove(&t->by_name, &q->node);
     list_remove(&q->link);
     free(q);
@@ -131,7 +141,8 @@ static int64_t asker_wake(const struct asker *a)
 {
     const struct question *first = asker_first(a);
     if (!first) return CLOCK_NEVER;
-    return asker_holds_up(a) ? asker_slow_at(a) : first->asked_at + ANSWER_LIMIT;
+    bool others = asker_holds_up(a) || (first->queue && first->queue->suspect);
+    return others ? asker_slow_at(a) : first->asked_at + ANSWER_LIMIT;
 }
 
 int64_t topology_wake(const struct topology *t)
@@ -146,9 +157,32 @@ int64_t topology_wake(const struct topology *t)
     return at;
 }
 
+size_t topology_asked(const struct topology *t, int64_t now)
+{
+    size_t n = 0;
+    struct asker *a;
+    struct question *k;
+    list_each(a, &t->askers, struct asker, link) {
+        if (asker_slow(a, now)) continue;
+        list_each(k, &a->asked, struct question, link) n += k->queue != NULL;
+    }
+    return n;
+}
+
+/* What may be asked about now. While there are suspects one question is under way at a time, and
+ * those that are none come first. */
+static struct queue *queue_next(const struct topology *t, int64_t now)
+{
+    struct queue *q;
+    if (list_empty(&t->todo) || (t->suspects > 0 && topology_asked(t, now) > 0)) return NULL;
+    list_each(q, &t->todo, struct queue, link)
+        if (!q->suspect) return q;
+    return list_first(&t->todo, struct queue, link);
+}
+
 bool topology_pending(const struct topology *t, int64_t now)
 {
-    return !list_empty(&t->todo) || !list_empty(&t->deletes) || topology_wake(t) <= now;
+    return queue_next(t, now) || !list_empty(&t->deletes) || topology_wake(t) <= now;
 }
 
 bool topology_owns(const struct topology *t, uint16_t channel)
@@ -178,7 +212,8 @@ static void askers_relieve(struct topology *t, int64_t now)
     struct question *k;
     list_each(a, &t->askers, struct asker, link) {
         if (!asker_slow(a, now)) continue;
-        const struct queue *culprit = asker_first(a)->queue;
+        struct queue *culprit = asker_first(a)->queue;
+        if (culprit) queue_suspect(t, culprit, false); /* that would have been known by now */
         list_each(k, &a->asked, struct question, link) {
             if (!k->queue || k->queue == culprit) continue;
             queue_move(t, k->queue, QUEUE_UNKNOWN);
@@ -242,12 +277,10 @@ bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int
         if (q->retry_at <= now) queue_move(t, q, QUEUE_UNKNOWN);
     }
     askers_relieve(t, now);
-    if (list_empty(&t->todo) && list_empty(&t->deletes)) return true;
+    if (!queue_next(t, now) && list_empty(&t->deletes)) return true;
     struct asker *a = asker_for(t, channel_max, now);
     bool ok = a != NULL;
-    list_each(q, &t->todo, struct queue, link) {
-        ok = ok && queue_ask(t, a, q, out, now);
-    }
+    while (ok && (q = queue_next(t, now))) ok = queue_ask(t, a, q, out, now);
     list_each(k, &t->deletes, struct question, link) {
         amqp_queue_delete_t delete = {.queue = amqp_text(k->name)};
         ok = ok && asker_ask(a, k, AMQP_QUEUE_DELETE_METHOD, &delete, out, now);
@@ -262,7 +295,7 @@ static void queue_refuse(struct topology *t, struct queue *q, struct bytes why, 
     int64_t wait = CLOCK_SECOND << (q->refusals < 5 ? q->refusals : 5);
     if (wait > 30 * CLOCK_SECOND) wait = 30 * CLOCK_SECOND;
     q->refusals++;
-    q->retry_at = now + wait;
+    q->retry_at = q->closes < CLOSES_MAX ? now + wait : CLOCK_NEVER;
     snprintf(q->why, sizeof q->why, "%.*s", BYTES_ARG(why));
     queue_move(t, q, QUEUE_REFUSED);
 }
@@ -378,6 +411,18 @@ void topology_wait_anew(struct topology *t, int64_t now)
         list_each(k, &a->asked, struct question, link) k->asked_at = now;
 }
 
+struct queue *topology_blamed(struct topology *t, bool alone, struct bytes why, int64_t now)
+{
+    struct queue *q;
+    list_each(q, &t->asking, struct queue, link) queue_suspect(t, q, true);
+    if (!alone || topology_asked(t, now) != 1) return NULL;
+    q = list_last(&t->asking, struct queue, link);
+    if (++q->closes < CLOSES_MAX) return NULL;
+    queue_unask(t, q);
+    queue_refuse(t, q, why, now);
+    return q;
+}
+
 void topology_reset(struct topology *t)
 {
     struct queue *q;
@@ -389,5 +434,7 @@ void topology_reset(struct topology *t)
     /* Whose question could not be put together for want of memory. */
     list_each(q, &t->asking, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
     list_each(q, &t->known, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
-    list_each(q, &t->refused, struct queue, link) queue_move(t, q, QUEUE_UNKNOWN);
+    list_each(q, &t->refused, struct queue, link) {
+        if (q->closes < CLOSES_MAX) queue_move(t, q, QUEUE_UNKNOWN);
+    }
 }

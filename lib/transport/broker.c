@@ -344,6 +344,7 @@ static void outcome_take(struct broker *b, struct broker_event *ev)
     ev->cookie = p->what.cookie;
     ev->publish = &p->what;
     outcome_explain(p, &ev->error);
+    ev->refused = p->hopeless;
     b->given = p;
 }
 

@@ -40,16 +40,21 @@ static unsigned consumers_of(const struct broker *b, const struct queue *q)
     return n;
 }
 
+static void post_refuse(struct broker *b, struct post *p, const struct queue *q)
+{
+    p->hopeless = q->retry_at == CLOCK_NEVER;
+    outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(q->why));
+}
+
 void route_verdict(struct broker *b, struct queue *q)
 {
     if (!q) return;
-    struct bytes why = bytes_text(q->why);
     while (!list_empty(&q->waiting)) {
         struct post *p = list_first(&q->waiting, struct post, link);
         if (q->state == QUEUE_KNOWN)
             post_ready(b, p);
         else
-            outbox_end(&b->out, p, CTASK_EREFUSED, why);
+            post_refuse(b, p, q);
     }
     struct broker_event *ev = q->wanted ? news_add(b, BROKER_QUEUE, q) : NULL;
     if (!ev) return;
@@ -71,7 +76,7 @@ bool route_post(struct broker *b, struct post *p)
     if (!q || q->state == QUEUE_KNOWN) {
         post_ready(b, p);
     } else if (q->state == QUEUE_REFUSED) {
-        outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(q->why));
+        post_refuse(b, p, q);
     } else {
         list_remove(&p->link);
         list_append(&q->waiting, &p->link);
@@ -128,8 +133,7 @@ static void publish_closed(struct broker *b, const amqp_channel_close_t *close)
 {
     inbox_reset(&b->returns);
     if (close_blames(close, AMQP_BASIC_PUBLISH_METHOD)) {
-        outbox_refused(&b->out, b->link.sent, close->reply_code == AMQP_NOT_FOUND,
-                       bytes_amqp(close->reply_text));
+        outbox_refused(&b->out, b->link.sent, close->reply_code, bytes_amqp(close->reply_text));
         b->publish.retry_at = 0; /* each close of this kind brings us nearer to the culprit */
     } else {
         outbox_reset(&b->out, b->link.sent);

@@ -39,11 +39,21 @@ static void down_tell(struct broker *b, const struct ctask_error *e, bool was_up
     if (ev) ev->error = *e;
 }
 
+/* The broker closed the connection for something that was sent: the only thing that was under way,
+ * or one of them. */
+static void session_blamed(struct broker *b, struct bytes why, int64_t now)
+{
+    bool asked = topology_asked(&b->topology, now) > 0, flying = b->out.flying > 0;
+    route_verdict(b, topology_blamed(&b->topology, !flying, why, now));
+    outbox_blamed(&b->out, b->link.sent, !asked, why);
+}
+
 void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
 {
     struct ctask_error why = *e; /* may live in the link */
     bool was_up = b->up_at != 0;
     if (b->phase == PHASE_CONNECTED) {
+        if (b->link.blames) session_blamed(b, bytes_text(why.text), now);
         outbox_reset(&b->out, b->link.sent);
         link_done(&b->link);
     }
@@ -198,7 +208,7 @@ static bool replies_awaited(const struct broker *b, int64_t now)
 
 static bool posts_due(const struct broker *b, int64_t now)
 {
-    bool held = now < b->held_until && !b->closing;
+    bool held = (now < b->held_until && !b->closing) || b->topology.suspects > 0;
     return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
            (b->out.begun || (!held && !b->link.blocked && !replies_awaited(b, now)));
 }
@@ -231,7 +241,9 @@ static bool intakes_write(struct broker *b, int64_t now)
 /* In alarm the broker reads nothing from a connection that publishes: it could not answer. */
 static bool looks_due(const struct broker *b, int64_t now)
 {
-    return !b->link.blocked && topology_pending(&b->topology, now);
+    bool room =
+        b->topology.suspects == 0 || b->out.flying == 0; /* a suspect is asked about alone */
+    return room && !b->link.blocked && topology_pending(&b->topology, now);
 }
 
 static bool write_due(const struct broker *b, int64_t now)

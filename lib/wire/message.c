@@ -200,7 +200,7 @@ static bool reply_allowed(struct bytes reply_to)
 
 bool message_reply_sane(struct bytes reply_to)
 {
-    static const char *const prefixes[] = {"ctask.reply.", "amq.gen-", "amq.rabbitmq.reply-to."};
+    static const char *const prefixes[] = {"ctask.reply.", "amq.gen-"};
     if (!text_plain(reply_to)) return false;
     if (reply_allowed(reply_to)) return true;
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)

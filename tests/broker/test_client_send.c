@@ -114,6 +114,26 @@ START_TEST(a_queue_that_the_broker_refuses_fails_its_own_handles_only)
 }
 END_TEST
 
+/* For a look at this name the broker closes the connection, with 541. */
+START_TEST(a_queue_name_that_closes_the_connection_fails_its_own_handle_only)
+{
+    AsyncResult *bad = task_apply(TASK_OPTIONS(.queue = "amq.rabbitmq.reply-to.x.y"), "add", 1, 2);
+    AsyncResult *good[20];
+    for (int i = 0; i < 20; i++) good[i] = task_delay("hold", i);
+    fake_worker_release(worker, 20);
+    for (int i = 0; i < 20; i++) {
+        int n = -1;
+        ck_assert_int_eq(result_get(good[i], WAIT, &n), CTASK_OK);
+        ck_assert_int_eq(n, i);
+        result_forget(good[i]);
+    }
+    ck_assert_int_ne(result_wait(bad, WAIT), CTASK_ETIMEDOUT);
+    ck_assert_int_eq(result_error(bad)->code, CTASK_EREFUSED);
+    ck_assert_ptr_nonnull(strstr(result_error(bad)->text, "541"));
+    result_forget(bad);
+}
+END_TEST
+
 START_TEST(a_body_over_15_MiB_is_refused_before_the_wire)
 {
     size_t n = (15u << 20) + 1;
@@ -222,6 +242,7 @@ int main(void)
     tcase_add_test(tests, a_task_for_a_queue_that_nobody_made_waits_in_it);
     tcase_add_test(tests, what_cannot_be_sent_fails_at_once_with_a_reason);
     tcase_add_test(tests, a_queue_that_the_broker_refuses_fails_its_own_handles_only);
+    tcase_add_test(tests, a_queue_name_that_closes_the_connection_fails_its_own_handle_only);
     tcase_add_test(tests, a_body_over_15_MiB_is_refused_before_the_wire);
     tcase_add_test(tests, the_same_id_cannot_be_awaited_twice);
     tcase_add_test(tests, a_task_without_result_is_ready_when_confirmed);

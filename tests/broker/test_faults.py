@@ -113,6 +113,55 @@ class Faults(BrokerTest):
         finally:
             ctl("clear_policy", self.queue)
 
+    POISON = "amq.rabbitmq.reply-to.x.y"  # the broker closes a connection that publishes to it, with 541
+
+    def assert_others_are_answered(self, worker):
+        """While the poison is about, and afterwards without another lost connection."""
+        self.answered(worker, 100)
+        until("all is settled", lambda: self.settled())
+        lost = self.lost(worker)
+        self.answered(worker, 20)
+        self.assertEqual(self.lost(worker), lost)
+        return lost
+
+    def answered(self, worker, n):
+        waited = {self.bus.send(self.queue) for _ in range(n)}
+        while waited:  # those of before may come again
+            body = json.loads(self.bus.take(self.bus.reply_to).body)
+            waited.discard(body["task_id"])
+            self.assertLess(self.lost(worker), 20)
+
+    @staticmethod
+    def lost(worker):
+        return worker.log().count("connection for results lost")
+
+    def settled(self):
+        rows = ctl("-q", "list_queues", "name", "messages").splitlines()
+        return "%s\t0" % self.queue in rows
+
+    def test_a_reply_address_that_closes_the_connection_is_not_answered(self):
+        worker = self.worker("-c", "2")
+        self.bus.send(self.queue, reply_to=self.POISON)
+        self.assertEqual(self.assert_others_are_answered(worker), 0)
+
+    def test_a_result_that_closes_the_connection_harms_no_other(self):
+        worker = self.worker("-c", "2", "--reply-pattern=amq.rabbitmq.*")
+        task = self.bus.send(self.queue, reply_to=self.POISON)
+        self.assertGreaterEqual(self.assert_others_are_answered(worker), 3)
+        kept = self.bus.take(self.queue + ".dead")
+        self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
+        self.assertIn("541", kept.headers["x-ctask-dead-reason"])
+        self.assertEqual(kept.properties["correlation_id"], task)
+
+    def test_a_queue_name_that_closes_the_connection_harms_no_other(self):
+        """A task sends to it: already the look at that queue ends the connection."""
+        worker = self.worker("-c", "2")
+        self.bus.send(self.queue, "demo.send", [self.POISON, "demo.add", 2, 3])
+        self.assertGreaterEqual(self.assert_others_are_answered(worker), 3)
+        kept = self.bus.take(self.queue + ".dead")
+        self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
+        self.assertEqual(kept.headers["task"], "demo.add")
+
     def test_strangers_on_the_queue_are_warned_of(self):
         self.bus.declare(self.queue)
         stranger = Bus()

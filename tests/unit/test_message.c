@@ -390,14 +390,14 @@ END_TEST
 
 START_TEST(results_go_to_reply_queues_only)
 {
-    static const char *const sane[] = {("ctask.reply." ID), "amq.gen-Xa2",
-                                       "amq.rabbitmq.reply-to.g1", ID,
+    static const char *const sane[] = {("ctask.reply." ID), "amq.gen-Xa2", ID,
                                        "311CFB20-426c-31da-b53f-1e45638b249f"};
     static const char *const insane[] = {"",
                                          "celery",
                                          "ctask",
                                          "ctask.reply.",
                                          "amq.gen-",
+                                         "amq.rabbitmq.reply-to.g1",
                                          "ctask.reply.a\nb",
                                          "11111111-2222-4333-8444-55555555555",
                                          "11111111-2222-4333-8444-5555555555555",

@@ -342,7 +342,7 @@ START_TEST(a_refused_one_alone_is_the_culprit)
 {
     put(to("q", 0));
     write_all();
-    outbox_refused(&o, out.len, false, bytes_text("no exchange"));
+    outbox_refused(&o, out.len, 403, bytes_text("no exchange"));
     struct post *p = outbox_take(&o);
     ck_assert_int_eq(p->outcome, CTASK_EREFUSED);
     ck_assert_str_eq(p->why, "no exchange");
@@ -354,7 +354,7 @@ START_TEST(a_refused_one_among_others_is_found_by_sending_one_at_a_time)
 {
     for (int i = 0; i < 3; i++) put(to(i == 1 ? "bad" : "good", i));
     write_all();
-    outbox_refused(&o, out.len, false, bytes_text("no"));
+    outbox_refused(&o, out.len, 403, bytes_text("no"));
     none_ended();
     buf_clear(&out);
     put(to("good", 3));
@@ -366,7 +366,7 @@ START_TEST(a_refused_one_among_others_is_found_by_sending_one_at_a_time)
     write_all();
     sees("bad", true);
     ck_assert_uint_eq(out.len, 0);
-    outbox_refused(&o, 0, false, bytes_text("no"));
+    outbox_refused(&o, 0, 403, bytes_text("no"));
     ended(1, CTASK_EREFUSED);
     write_all();
     sees("good", true);
@@ -377,6 +377,99 @@ START_TEST(a_refused_one_among_others_is_found_by_sending_one_at_a_time)
     sees("good", false);
     outbox_confirm(&o, 2, false, true);
     ended(3, CTASK_OK);
+}
+END_TEST
+
+static void blamed(bool alone)
+{
+    outbox_blamed(&o, UINT64_MAX, alone, bytes_text("541 INTERNAL_ERROR"));
+    buf_clear(&out);
+}
+
+START_TEST(one_for_which_the_connection_is_closed_is_found_and_ends_after_three_times)
+{
+    for (int i = 0; i < 3; i++) put(to(i == 0 ? "bad" : "good", i));
+    write_all();
+    blamed(true);
+    none_ended();
+    write_all();
+    sees("bad", true);
+    ck_assert_uint_eq(out.len, 0);
+    blamed(true);
+    for (int i = 1; i < 3; i++) { /* the others do not wait for its next time */
+        write_all();
+        sees("good", true);
+        ck_assert_uint_eq(out.len, 0);
+        outbox_confirm(&o, (uint64_t)i, false, true);
+        ended(i, CTASK_OK);
+    }
+    write_all();
+    sees("bad", true);
+    blamed(true);
+    none_ended();
+    write_all();
+    sees("bad", true);
+    blamed(true);
+    struct post *p = outbox_take(&o);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_int_eq(p->outcome, CTASK_EREFUSED);
+    ck_assert_str_eq(p->why, "541 INTERNAL_ERROR");
+    ck_assert(p->hopeless);
+    post_free(&o, p);
+    ck_assert(!outbox_pending(&o));
+}
+END_TEST
+
+START_TEST(while_something_else_is_under_way_none_is_the_culprit)
+{
+    put(to("q", 0));
+    for (int i = 0; i < 2 * CLOSES_MAX; i++) {
+        write_all();
+        sees("q", i > 0);
+        blamed(false);
+        none_ended();
+    }
+    write_all();
+    outbox_confirm(&o, 1, false, true);
+    ended(0, CTASK_OK);
+}
+END_TEST
+
+START_TEST(one_that_is_partly_written_may_be_the_culprit)
+{
+    uint8_t *body = calloc(1, 700000);
+    struct publish large = to("large", 0);
+    large.body = bytes_of(body, 700000);
+    put(large);
+    for (int i = 0; i < CLOSES_MAX; i++) {
+        none_ended();
+        write_all();
+        ck_assert(o.begun);
+        blamed(true);
+    }
+    ended(0, CTASK_EREFUSED);
+    put(large);
+    put(to("q", 1));
+    write_all();
+    outbox_refused(&o, 0, 403, bytes_text("no"));
+    ended(0, CTASK_EREFUSED);
+    buf_clear(&out);
+    write_all();
+    sees("q", false);
+    outbox_confirm(&o, 1, false, true);
+    ended(1, CTASK_OK);
+    free(body);
+}
+END_TEST
+
+START_TEST(a_recalled_one_that_is_the_culprit_is_gone)
+{
+    put(to("bad", 0));
+    write_all();
+    ck_assert(outbox_recall(&o, &cookies[0]));
+    blamed(true);
+    none_ended();
+    ck_assert_uint_eq(o.count, 0);
 }
 END_TEST
 
@@ -540,7 +633,7 @@ START_TEST(whatever_happens_each_message_ends_once)
         seed = seed * 1664525 + 1013904223;
         switch (seed >> 28) {
         case 0: outbox_reset(&o, seed >> 8 & 1 ? UINT64_MAX : 0); break;
-        case 1: outbox_refused(&o, UINT64_MAX, false, bytes_text("no")); break;
+        case 1: outbox_refused(&o, UINT64_MAX, 403, bytes_text("no")); break;
         case 2: come_back("q", buf_bytes(&props), 4); break;
         case 3: outbox_confirm(&o, seed >> 8 & 15, seed & 64, seed & 128); break;
         case 4: outbox_confirm(&o, o.seq, seed & 64, true); break;
@@ -629,6 +722,10 @@ int main(void)
     tcase_add_test(t, the_mark_keeps_other_headers_and_comes_once);
     tcase_add_test(t, a_refused_one_alone_is_the_culprit);
     tcase_add_test(t, a_refused_one_among_others_is_found_by_sending_one_at_a_time);
+    tcase_add_test(t, one_for_which_the_connection_is_closed_is_found_and_ends_after_three_times);
+    tcase_add_test(t, while_something_else_is_under_way_none_is_the_culprit);
+    tcase_add_test(t, one_that_is_partly_written_may_be_the_culprit);
+    tcase_add_test(t, a_recalled_one_that_is_the_culprit_is_gone);
     tcase_add_test(t, a_large_body_leaves_in_frames_as_the_buffer_drains);
     tcase_add_test(t, a_body_in_a_file_leaves_as_one_in_memory);
     tcase_add_test(t, a_file_cut_short_ends_the_connection_not_the_stream);

@@ -163,6 +163,62 @@ START_TEST(a_queue_of_somebody_else_is_looked_at_and_never_declared)
 }
 END_TEST
 
+static struct queue *blamed(bool alone)
+{
+    struct queue *q = topology_blamed(&t, alone, bytes_text("541"), T0);
+    topology_reset(&t);
+    return q;
+}
+
+START_TEST(one_for_which_the_connection_is_closed_is_asked_about_alone_and_three_times)
+{
+    struct queue *bad = topology_add(&t, "bad", QUEUE_TASK);
+    struct queue *good = topology_add(&t, "good", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "look bad(0); look good(0); ");
+    ck_assert_ptr_null(blamed(true));
+    ck_assert_str_eq(ask(T0), "look bad(0); ");
+    topology_add(&t, "new", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "");
+    ck_assert(!topology_pending(&t, T0));
+    ck_assert_ptr_null(blamed(true));
+    ck_assert_str_eq(ask(T0), "look new(0); "); /* which is no suspect */
+    there(0);
+    ck_assert_str_eq(ask(T0), "look good(0); ");
+    there(0);
+    ck_assert_int_eq(good->state, QUEUE_KNOWN);
+    ck_assert_str_eq(ask(T0), "look bad(0); ");
+    ck_assert_ptr_null(blamed(true));
+    for (int i = 0; i < 2; i++) { /* after a reset the others are looked at anew, and before it */
+        ask(T0);
+        there(0);
+    }
+    ck_assert_str_eq(ask(T0), "look bad(0); ");
+    ck_assert_ptr_eq(blamed(true), bad);
+    ck_assert_int_eq(bad->state, QUEUE_REFUSED);
+    ck_assert_str_eq(bad->why, "541");
+    ask(T0 + 1000 * CLOCK_SECOND);
+    ck_assert_int_eq(bad->state, QUEUE_REFUSED); /* for good */
+    ck_assert_uint_eq(t.suspects, 0);
+}
+END_TEST
+
+START_TEST(a_suspect_that_is_not_answered_for_holds_up_no_other)
+{
+    topology_add(&t, "slow", QUEUE_TASK);
+    ask(T0);
+    blamed(false);
+    ck_assert_str_eq(ask(T0), "look slow(0); ");
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "");
+    int64_t later = topology_wake(&t);
+    ck_assert(topology_pending(&t, later));
+    ck_assert_str_eq(ask(later), "look q(0); ");
+    there(0);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    ck_assert_uint_eq(t.suspects, 0);
+}
+END_TEST
+
 START_TEST(a_missing_one_is_declared_as_celery_does)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_TASK);
@@ -582,6 +638,8 @@ int main(void)
     tcase_add_checked_fixture(k, setup, teardown);
     tcase_add_test(k, a_queue_that_exists_is_used_as_it_is);
     tcase_add_test(k, a_missing_one_is_declared_as_celery_does);
+    tcase_add_test(k, one_for_which_the_connection_is_closed_is_asked_about_alone_and_three_times);
+    tcase_add_test(k, a_suspect_that_is_not_answered_for_holds_up_no_other);
     tcase_add_test(k, a_queue_of_somebody_else_is_looked_at_and_never_declared);
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
     tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
