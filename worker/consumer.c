@@ -313,7 +313,6 @@ void consumer_read(struct worker *w)
         case BROKER_UP:
             if (w->was_up) log_info("connected again");
             w->was_up = true;
-            broker_kick(w->out); /* there is a broker: results need not wait for their turn */
             break;
         case BROKER_DOWN: down(w, &ev.error); break;
         case BROKER_STALE: stale(w, ev.queue, &ev.error); break;

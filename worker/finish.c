@@ -358,7 +358,7 @@ void finish_read(struct worker *w)
             if (w->drain < DRAIN_BYE && w->was_up)
                 log_warn("connection for results lost: %s; trying again", ev.error.text);
             break;
-        case BROKER_UP: broker_kick(w->in); break; /* as consumer_read does for this one */
+        case BROKER_UP:
         case BROKER_MESSAGE:
         case BROKER_CONSUMING:
         case BROKER_CANCELLED:

@@ -119,16 +119,15 @@ void resolver_poll(const struct resolver *v, struct pollfd *p)
     *p = (struct pollfd){.fd = v->fd, .events = POLLIN};
 }
 
-bool resolver_read(struct resolver *v)
+void resolver_read(struct resolver *v)
 {
-    if (v->fd < 0) return false;
+    if (v->fd < 0) return;
     ssize_t n = read(v->fd, (char *)&v->answer + v->got, sizeof v->answer - v->got);
-    if (n < 0) return false;
+    if (n < 0) return;
     v->got += (size_t)n;
-    if (n > 0 && v->got < sizeof v->answer) return false;
+    if (n > 0 && v->got < sizeof v->answer) return;
     if (v->got < sizeof v->answer)
         v->answer.code = error_set(&v->answer.error, CTASK_ECONN, "the name look-up failed");
     v->answered = clock_now();
     dismiss(v);
-    return true;
 }

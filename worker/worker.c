@@ -140,10 +140,7 @@ int worker_run(struct worker *w)
         broker_polled(w->in, fds[IN].revents);
         broker_polled(w->out, fds[OUT].revents);
         if (fds[SIGNALS].revents) drain_read(w);
-        if (resolver_read(w->resolver)) {
-            broker_kick(w->in);
-            broker_kick(w->out);
-        }
+        resolver_read(w->resolver);
         broker_turn(w->in, w->now);
         consumer_read(w);
         consumer_due(w);

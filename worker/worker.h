@@ -248,6 +248,6 @@ int resolver_ask(void *resolver, const char *host, uint16_t port, struct addrs *
 void resolver_poll(const struct resolver *v, struct pollfd *p);
 void resolver_reap(struct resolver *v);                 /* after SIGCHLD */
 bool resolver_has(const struct resolver *v, pid_t pid); /* it is its process */
-bool resolver_read(struct resolver *v); /* true: an answer has come, kick the brokers */
+void resolver_read(struct resolver *v); /* what it answers: the brokers ask each turn */
 
 #endif

@@ -143,11 +143,6 @@ void broker_hold(struct broker *b, int64_t until)
     b->held_until = until;
 }
 
-void broker_kick(struct broker *b)
-{
-    session_kick(b);
-}
-
 void broker_close(struct broker *b)
 {
     session_close(b, clock_now());

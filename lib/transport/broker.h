@@ -3,12 +3,13 @@
  * It is a state machine over a non-blocking socket: nothing here waits. The owner asks which fd to
  * poll and until when (broker_poll), lets it work (broker_turn), and takes what happened one event
  * at a time (broker_next). A lost connection is made again after 0.1 to 4 s with full jitter, or
- * after 15 to 30 s when the broker refused who we are. Then queues are looked at again, consumers
- * started again and unconfirmed messages published again with the header x-ctask-again, so that a
- * second start is visible to the task. Of several URLs the last good one is tried first, then the
- * others without a pause; only a round in which all of them failed is told. A connection over which
- * the oldest message stays unconfirmed for 30 s while the broker takes messages counts as lost
- * (twice as long each time, at most 16 min, until it is confirmed).
+ * after 15 to 30 s when the broker refused who we are; one that lived for less than a second counts
+ * as a failed attempt, and nothing shortens the wait for the next. Then queues are looked at again,
+ * consumers started again and unconfirmed messages published again with the header x-ctask-again,
+ * so that a second start is visible to the task. Of several URLs the last good one is tried first,
+ * then the others without a pause; only a round in which all of them failed is told. A connection
+ * over which the oldest message stays unconfirmed for 30 s while the broker takes messages counts
+ * as lost (twice as long each time, at most 16 min, until it is confirmed).
  *
  * Channels: one publishes with confirms and mandatory, some look at queues and declare them, one
  * sees to the delay queues, and each consumed queue has one of its own, so that a queue that does
@@ -42,7 +43,7 @@ struct broker_config {
     size_t window_bytes;        /* their bytes; 0: 64 MiB */
     uint64_t body_max;          /* deliveries above it are spooled to a file; 0: 4 MiB */
     enum queue_type queue_type; /* of queues that are missing */
-    /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn; see broker_kick)
+    /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn)
      * or CTASK_ECONN. NULL: addrs_resolve, which blocks. Never asked for addrs_literal hosts. */
     int (*resolve)(void *ctx, const char *host, uint16_t port, struct addrs *out,
                    struct ctask_error *e);
@@ -70,9 +71,6 @@ bool broker_flush(struct broker *b);
 /* What is published stays here until then (clock.h), to leave together; all else goes on. Not once
  * the connection is closing. 0: it leaves at once. */
 void broker_hold(struct broker *b, int64_t until);
-/* Tries now what waits for a retry: a name that is resolved, a connection whose time has not come.
- */
-void broker_kick(struct broker *b);
 /* Begins an orderly end: what is written leaves, connection.close follows; BROKER_DOWN with code
  * CTASK_ECLOSED when the broker has agreed. It does not reconnect. */
 void broker_close(struct broker *b);

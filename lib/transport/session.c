@@ -397,11 +397,6 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
     *wake = at_once ? clock_earlier(*wake, now) : clock_earlier(*wake, connected_wake(b, now));
 }
 
-void session_kick(struct broker *b)
-{
-    if (b->phase == PHASE_WAITING) b->retry_at = 0;
-}
-
 void session_close(struct broker *b, int64_t now)
 {
     struct ctask_error e;

@@ -119,7 +119,6 @@ void session_turn(struct broker *b, int64_t now);
 bool session_flush(struct broker *b, int64_t now);
 /* Says now what changed about consuming, so that it is said before what follows. */
 void session_consume(struct broker *b, struct intake *in, int64_t now);
-void session_kick(struct broker *b);
 void session_close(struct broker *b, int64_t now);
 
 void patience_begin(struct patience *p);
