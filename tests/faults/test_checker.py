@@ -29,7 +29,7 @@ class Story:
 
     def __init__(self):
         self.tasks, self.producer, self.dead = [], [], []
-        self.killed_producer = []
+        self.killed_producer, self.strangers = [], []
         self.events = []
         for number, pid in WORKERS.items():
             self.event(BEGIN - 1, "worker-start", number=number, pid=pid)
@@ -145,7 +145,8 @@ class Story:
             f.writelines(json.dumps(event) + "\n" for event in self.events)
         self.tasks.sort(key=lambda r: r.at)
         for name, records in (("tasks", self.tasks), ("dead", self.dead),
-                              ("producer-0", self.producer), ("producer-1", self.killed_producer)):
+                              ("producer-0", self.producer), ("producer-1", self.killed_producer),
+                              ("strangers", self.strangers)):
             if records:
                 ledger.write(os.path.join(directory, name + ".ledger"), records)
 
@@ -448,6 +449,31 @@ class Checker(unittest.TestCase):
         last = next(r for r in reversed(story.tasks) if r.id == POISON)
         story.tasks.remove(last)
         self.assert_caught(story, "poison_runs")
+
+    def test_a_task_that_no_worker_knows(self):
+        story = self.story()
+        for what in ledger.SEND, ledger.ACCEPTED:
+            story.strangers.append(record(id=1 << 39, at=130.0, what=what, kind=ledger.UNKNOWN,
+                                          no_result=1))
+        self.assert_caught(story, "lost")
+        story.dead.append(record(id=1 << 39, at=200.0, what=ledger.DEAD, type="NotRegistered"))
+        self.assertEqual(self.verdict(story), (0, []))
+
+    def test_tasks_for_a_queue_that_is_gone(self):
+        for kept, keys in (40, ()), (39, ("undelivered",)):
+            story = self.story()
+            story.event(130.0, "queue-gone", count=40)
+            story.event(162.0, "undelivered", count=kept)
+            self.assertEqual(self.verdict(story)[1], list(keys))
+
+    # ---- Times
+
+    def test_nothing_is_done_for_a_while(self):
+        story = self.story()
+        late = set(story.sent_between(127.0, 132.5))
+        for name in "tasks", "producer":
+            setattr(story, name, [r for r in getattr(story, name) if r.id not in late])
+        self.assertEqual(self.verdict(story, tasks=1250), (1, ["gap"]))
 
     def test_a_late_rescue(self):
         story = self.story()

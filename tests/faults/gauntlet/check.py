@@ -19,16 +19,17 @@ from times import Times
 class Check(Promise, Failures, Repeats, Times, Gaps, Remains):
     def all(self):
         for check in (self.work, self.lost, self.hung, self.answers, self.failures, self.calls,
-                      self.duplicates, self.flags, self.delays, self.poison, self.rescue,
-                      self.consuming, self.speed, self.gaps, self.end):
+                      self.duplicates, self.flags, self.delays, self.poison, self.undelivered,
+                      self.rescue, self.consuming, self.speed, self.gaps, self.end):
             check()
         return not self.violations
 
 
 def faults(evidence):
     """How often each happened."""
-    kinds = ["parent-kill", "child-kill", "cut", "stop", "broker-down", "node-down", "alarm", "listener-down",
-             "dead-queue", "producer-kill"]
+    kinds = ["parent-kill", "child-kill", "cut", "stop", "broker-down", "node-down", "alarm",
+             "listener-down", "producer-kill", "dead-queue", "dead-queue-full", "bad-addresses",
+             "queue-gone", "unknown-tasks"]
     return {kind: len(evidence.all(kind)) for kind in kinds}
 
 

@@ -202,6 +202,17 @@ class Evidence:
             for r in self._read_producer(path):
                 last = r.at
             self.sent_until = min(self.sent_until, last)
+        path = os.path.join(self.dir, "strangers.ledger")
+        if os.path.exists(path):
+            for r in ledger.read(path):
+                self._read_stranger(r)
+
+    def _read_stranger(self, r):
+        if r.what == ledger.ACCEPTED:
+            self.accepted.add(r.id)
+        else:
+            self.sends[r.id] = Send(r.at, r.group, r.kind, r.lane, 0.0)
+            self.unasked.add(r.id)
 
     def _read_producer(self, path):
         waiting, pid = set(), None

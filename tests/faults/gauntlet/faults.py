@@ -9,13 +9,21 @@ import signal
 import threading
 import time
 
+import amqp
+
 import cut
 import fleet
+from strangers import Strangers
 
 PARENT_KILL_EVERY = 1.0  # seconds
 CHILD_KILL_EVERY = 0.2
 CUT_EVERY = 3.0
 DEAD_EVERY = 2.0
+REPLY_EVERY = 1.0
+FULL_EVERY = 20.0
+FULL_FOR = 5.0
+GONE_EVERY = 15.0
+UNKNOWN_PER_MILLION = 10
 STOP_EVERY = 60.0
 STOP_FOR = 25.0
 BROKER_RESTARTS = 10  # per million tasks; of each kind at least one
@@ -31,6 +39,7 @@ CHILDREN_GONE = 1.0  # seconds after their parent was killed
 class Faults:
     def __init__(self, run):
         self.run, self.log, self.workers, self.broker = run, run.log, run.workers, run.broker
+        self.strangers = Strangers(run)
         self.over = threading.Event()
         self.trouble = []  # exceptions of the threads
         self.threads = []
@@ -44,6 +53,11 @@ class Faults:
         self._thread("child", self.rate, CHILD_KILL_EVERY, self.kill_child)
         self._thread("cut", self.rate, CUT_EVERY, self.cut)
         self._thread("dead", self.rate, DEAD_EVERY, self.delete_dead_queue)
+        self._thread("reply", self.rate, REPLY_EVERY, self.bad_addresses)
+        self._thread("full", self.rate, FULL_EVERY, self.fill_dead_queue)
+        self._thread("gone", self.rate, GONE_EVERY, self.delete_queue)
+        thousands = max(1, UNKNOWN_PER_MILLION * self.run.tasks // 1000000)
+        self._thread("unknown", self.planned, [self.unknown_tasks] * thousands)
         self._thread("stop", self.stops)
         self._thread("broker", self.planned, self.broker_faults())
         kills = max(2, PRODUCER_KILLS * self.run.tasks // 1000000)
@@ -196,9 +210,49 @@ class Faults:
         self.broker.evaluate("rabbit_alarm:clear_alarm(%s)" % name)
         self.log.note("alarm-over")
 
+    # ---- Queues, and messages of others
+
+    def tried(self, what, action):
+        """Without a broker nothing comes of it."""
+        at = time.monotonic()
+        try:
+            done = action()
+        except (amqp.exceptions.AMQPError, OSError):
+            return
+        if done is not False:
+            self.log.note(what, at=at, count=int(done or 0))
+
     def delete_dead_queue(self, draw):
-        if self.run.delete_dead_queue():
-            self.log.note("dead-queue")
+        self.tried("dead-queue", self.run.delete_dead_queue)
+
+    def bad_addresses(self, draw):
+        self.tried("bad-addresses", self.strangers.bad_addresses)
+
+    def unknown_tasks(self, draw):
+        self.tried("unknown-tasks", self.strangers.unknown_tasks)
+
+    def delete_queue(self, draw):
+        self.tried("queue-gone", self.strangers.delays_of_a_deleted_queue)
+
+    def fill_dead_queue(self, draw):
+        """It takes no more for a while. What a restart does to that is the broker's affair."""
+        pattern = "^ctask[.]dead$"
+        full = '{"max-length": 0, "overflow": "reject-publish"}'
+        try:
+            self.broker.ctl("set_policy", "full", pattern, full, "--priority", "100")
+        except RuntimeError:
+            return
+        self.log.note("dead-queue-full")
+        self.over.wait(FULL_FOR)
+        while not self.cleared("full"):
+            time.sleep(1)
+
+    def cleared(self, policy):
+        try:
+            self.broker.ctl("clear_policy", policy)
+        except RuntimeError as e:
+            return "not found" in str(e) or "does not exist" in str(e)
+        return True
 
     # ---- Producers
 

@@ -1,5 +1,5 @@
-"""On a cluster: how long no task at all ended, beside how long the broker itself stood still for a
-probe that is not ctask."""
+"""How long no task at all ended. On a cluster beside how long the broker itself stood still for a probe
+that is not ctask; else without outages and alarms."""
 from evidence import Times as Spans
 from judge import Judge
 
@@ -11,6 +11,7 @@ class Gaps(Judge):
     def gaps(self):
         e = self.e
         if not e.run.get("cluster"):
+            self.gap()
             return
         stood = Spans((x["begin"], x["end"]) for x in e.all("standstill"))
         ends = sorted(t for t in e.first_ends.values() if e.faulty_from <= t < e.sent_until)
@@ -22,6 +23,15 @@ class Gaps(Judge):
                     "gaps over %g s in which the broker itself stood still" % GAP)
         self.none_of("gaps", ["%.1f s, %s" % (end - begin, self.gap_after(begin))
                               for begin, end in own], "gaps over %g s of our own" % GAP)
+
+    def gap(self):
+        e = self.e
+        ends = sorted(t for t in e.first_ends.values()
+                      if e.faulty_from <= t < min(e.sent_until, e.faulty_to))
+        longest = max((e.bad.outside(a, b) for a, b in zip(ends, ends[1:])), default=0.0)
+        demand = self.limit("gap", longest <= GAP, "<= %g" % GAP,
+                            "no task ended for %.1f s" % longest)
+        self.figure("gap", longest, "longest time in which no task ended, s", demand)
 
     def gap_after(self, at):
         before = [x for x in self.e.all("node-down", "alarm") if at - BEFORE <= x["at"] <= at]

@@ -11,7 +11,7 @@ import time
 
 FORMAT = struct.Struct("<QqIIiIIIBBBBBB18s")
 START, END, SEND, REFUSED, SENT, ACCEPTED, SUCCESS, FAILURE, UNANSWERED, DEAD, RETRY = range(1, 12)
-NOOP, SLEEP, SEGV, ABORT, RETRIED, FAIL, FOLLOW = range(7)
+NOOP, SLEEP, SEGV, ABORT, RETRIED, FAIL, FOLLOW, UNKNOWN = range(8)
 PLAIN, COUNTDOWN, MAP, FOLLOWS, LEASED = range(5)
 POISON = (SEGV, ABORT)
 ID_BITS = 40  # above them: which run of a task has sent it
@@ -53,6 +53,10 @@ def record(**fields):
     blank = dict.fromkeys(Record._fields, 0)
     blank["type"] = ""
     return Record(**dict(blank, **fields))
+
+
+def now(**fields):
+    return record(at=time.monotonic(), **fields)
 
 
 def count(path):

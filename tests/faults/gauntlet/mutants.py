@@ -75,11 +75,11 @@ def check():
 # ---- Running them
 
 class Copy:
-    """A copy of the tree, whose times stay: only what a mutant touches is compiled anew."""
+    """A copy of the tree. What a mutant touches is compiled for it, and again for the next one."""
 
     def __init__(self, directory):
         self.tree, self.build = os.path.join(directory, "tree"), os.path.join(directory, "build")
-        shutil.rmtree(self.tree, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(self.tree)
         for name in COPIED:
             source, target = os.path.join(ROOT, name), os.path.join(self.tree, name)
@@ -107,7 +107,7 @@ class Copy:
                    CTASK_GAUNTLET_FAULTS=mutant.faults, CTASK_GAUNTLET_GIVE_UP=GIVE_UP,
                    CTASK_GAUNTLET_CALM="500")
         env.pop("CTASK_GAUNTLET_REPORT", None)
-        done = self.run("sh", os.path.join(HERE, "gauntlet.sh"),
+        done = self.run("sh", os.path.join(self.tree, "tests/faults/gauntlet/gauntlet.sh"),
                         os.path.join(self.build, "gauntlet"), mutant.tasks, str(seed), env=env)
         found = set(re.findall(r"^VIOLATION (\w+):", done.stdout, re.M))
         return found if done.returncode < 2 else None
@@ -133,14 +133,16 @@ def caught(copy, mutant):
 
 
 def run(wanted):
+    if check():
+        return 1
     copy = Copy(os.path.join(os.environ["CTASK_BUILD"], "mutants"))
     survived = 0
     for mutant in map(read, wanted or names()):
         broken, good = caught(copy, mutant)
         survived += not good
-        print("%-26s %-9s %s" % (mutant.name, "caught" if good else "SURVIVED",
-                                 "no verdict" if broken is None else ", ".join(sorted(broken))),
-              flush=True)
+        rules = "no verdict" if broken is None else ", ".join(
+            sorted(broken & mutant.rules) + sorted(broken - mutant.rules))
+        print("%-26s %-9s %s" % (mutant.name, "caught" if good else "SURVIVED", rules), flush=True)
     print("mutants: %d survived" % survived)
     return min(survived, 1)
 

@@ -36,7 +36,7 @@ class Promise(Judge):
         over = e.first_ends.keys() | e.dead.keys()
         self.none_of("lost", e.accepted - over, "accepted tasks lost")
         heard = {ledger.sender(task) for task in e.followers if task in over}
-        self.none_of("lost_follow", e.parents - heard, "tasks whose follow-up is lost")
+        self.none_of("lost_follow", (e.parents & e.accepted) - heard, "tasks whose follow-up is lost")
 
     # ---- Answers
 
@@ -71,12 +71,22 @@ class Promise(Judge):
     def poison(self):
         e = self.e
         planted = {task for task, sent in e.sends.items() if sent.kind in ledger.POISON}
+        unknown = {task for task, sent in e.sends.items() if sent.kind == ledger.UNKNOWN}
         dead = set(e.dead)
         self.figure("poison", len(planted), "poison planted")
-        self.none_of("innocent", dead - planted, "dead letters that were not planted")
+        self.none_of("innocent", dead - planted - unknown, "dead letters that were not planted")
         self.none_of("undead", (planted & e.accepted) - dead, "poison that is not dead")
+        self.figure("unknown", len(unknown & dead), "tasks that no worker knew, kept")
         runs = [e.counts[task] for task in planted & dead]
         self.figure("poison_runs", [min(runs, default=0), max(runs, default=0)],
                     "starts of each poison, least and most", ">= %d" % POISON_RUNS)
         self.demand("poison_runs", min(runs, default=POISON_RUNS) >= POISON_RUNS,
                     "poison was given up after %d starts" % min(runs, default=0))
+
+    def undelivered(self):
+        """What was delayed for a queue that is gone is kept."""
+        sent = sum(x["count"] for x in self.e.all("queue-gone"))
+        kept = self.e.one("undelivered", {"count": 0})["count"]
+        self.figure("undelivered", kept, "due for a queue that was gone, and kept", ">= %d" % sent)
+        self.demand("undelivered", kept >= sent, "%d tasks for a queue that was gone are lost" % (
+            sent - kept))

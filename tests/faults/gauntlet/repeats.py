@@ -6,6 +6,7 @@ import ledger
 
 ACK_WITHIN = 1.0   # seconds, without those of an outage, in which a task that ended is settled
 KEPT_WITHIN = 3.0  # and in which the broker has written that to its disk
+MOVED_WITHIN = 9.0  # and in which one that is to wait has gone to the delay queues, which may not be there
 EARLY = 0.05       # a delay is counted by another clock
 IN_BROKER = 3.0    # seconds: who is to wait longer does so in the broker
 
@@ -42,7 +43,8 @@ class Repeats(Judge):
         again = starts[i]
         if again.kind in ledger.POISON or self.taken_away(starts, i):
             return True
-        if any(self.at_risk(s.at, s.end, loss, again.at)
+        if any(self.at_risk(s.at, s.end, loss, again.at,
+                            MOVED_WITHIN if s.wait >= IN_BROKER else ACK_WITHIN)
                for s in starts[:i] for loss in self.e.losses_of(s)):
             return True
         return self.sent_twice(again) or self.company_lost(starts, i) or self.leased(again)
@@ -85,7 +87,7 @@ class Repeats(Judge):
         if end is None or end >= loss.begin:
             return True
         if loss.what == "all":
-            within = KEPT_WITHIN
+            within = max(KEPT_WITHIN, within)
         return self.e.bad.outside(end, loss.begin) <= within or \
             (within > 0 and self.e.settled(end) >= loss.begin - within)
 

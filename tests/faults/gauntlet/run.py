@@ -31,10 +31,12 @@ RATE = int(os.environ.get("CTASK_GAUNTLET_RATE", "2000"))  # tasks a second, in 
 POISON_EACH = 2000    # every so many tasks one that crashes
 QUEUE = "ctask"       # the policy of broker-config is for this one
 TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
+UNKNOWN_FOR = 400     # seconds, until nobody is asked any more whether they know a task
 LEASED, LEASE = QUEUE + ".leased", 1  # a queue, and a worker, whose tasks are leased after a second
 GIVE_UP = float(os.environ.get("CTASK_GAUNTLET_GIVE_UP", "60"))
 # CTASK_GAUNTLET_FAULTS: only some of them; of those that come at a rate, "cut:0.5" says one each 0.5 s.
-FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,dead,producer"
+# Besides these there are "reply", bad reply addresses, and "unknown", tasks that no worker knows.
+FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,producer,dead,full,gone"
 # On a cluster: what happens to its nodes.
 CLUSTER_FAULTS = "child:2," + ",".join(NodeFaults.KINDS)
 PR_SET_CHILD_SUBREAPER = 36
@@ -141,9 +143,9 @@ class Run:
                                   arguments=DEAD_ARGUMENTS if self.cluster else None)
 
     @contextlib.contextmanager
-    def channel(self):
+    def channel(self, **options):
         user, password, address = re.match(r"amqp://(.*?):(.*?)@(.*)", self.broker.url).groups()
-        with amqp.Connection(address, user, password, heartbeat=0) as connection:
+        with amqp.Connection(address, user, password, heartbeat=0, **options) as connection:
             yield connection.channel()
 
     # ---- What can be seen
@@ -166,7 +168,7 @@ class Run:
         """Names of those that are to be empty at the end, and are not."""
         return re.findall(r'<<"(.*?)">>', self.broker.evaluate(
             "[N || Q <- rabbit_amqqueue:list(), {resource, _, queue, N} <- [amqqueue:get_name(Q)], "
-            'string:prefix(N, <<"ctask.reply.">>) =:= nomatch, '
+            'string:prefix(N, <<"ctask.reply.">>) =:= nomatch, N =/= <<"ctask.undelivered">>, '
             'string:find(N, <<".dead">>, trailing) =:= nomatch, '
             "[{messages, M}] <- [rabbit_amqqueue:info(Q, [messages])], M > 0]"))
 
@@ -217,10 +219,13 @@ class Run:
         faults.end()
 
     def rest(self):
-        self.until("the queues are empty", lambda: not self.full_queues())
+        self.until("the queues are empty", lambda: not self.full_queues(),
+                   UNKNOWN_FOR if "unknown" in self.faults else 2 * GIVE_UP)
         self.until("all workers are there", self.all_consume)
         self.snapshot("end")
-        self.log.note("queues", messages=self.queues())
+        queues = self.queues()
+        self.log.note("queues", messages=queues)
+        self.log.note("undelivered", count=queues.get("ctask.undelivered", 0))
         self.take_dead_letters()
         ledger.write(self.path("dead.ledger"), self.dead)
         for w in self.workers + [self.leaser]:
