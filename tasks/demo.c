@@ -129,19 +129,6 @@ static ctask_outcome stop(struct ctask_call *t)
     return task_return_null(t);
 }
 
-static void never_return(int sig)
-{
-    (void)sig;
-    for (;;) pause();
-}
-
-/* Leaves something behind that can hang its process while that is idle. */
-static ctask_outcome haunt(struct ctask_call *t)
-{
-    signal(SIGUSR2, never_return);
-    return task_return_null(t);
-}
-
 static ctask_outcome progress(struct ctask_call *t)
 {
     int64_t steps;
@@ -304,7 +291,6 @@ CTASK_APP(demo, {TASK_CALL_AS("demo.add", add), .params = "a, b", .help = "a + b
           {TASK_CALL_AS("demo.obey", obey), .params = "seconds",
            .help = "works until it is asked to end"},
           {TASK_CALL_AS("demo.stop", stop), .help = "stops its process"},
-          {TASK_CALL_AS("demo.haunt", haunt), .help = "lets SIGUSR2 hang its process"},
           {TASK_CALL_AS("demo.progress", progress), .params = "steps, seconds=0",
            .help = "tells its progress after each step"},
           {TASK_CALL_AS("demo.fail", fail), .params = "type=RuntimeError, text=as asked",

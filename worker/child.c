@@ -16,8 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UNSEEN_MAX 32       /* tasks that run before the process is looked at, */
-#define SHORT CLOCK_MS      /* if from one's end to the next's it takes no longer on average */
 #define OUTPUT_PAUSE 100000 /* nanoseconds between looks whether output is read */
 #define OUTPUT_PAUSES 1000
 
@@ -28,14 +26,36 @@ struct frame_read {
     struct bytes payload;
 };
 
-static struct hygiene before; /* what the process was like when it was born */
-
 /* Also sent to the whole group or service by others than the parent, who decides. */
 static void on_term(int sig, siginfo_t *info, void *context)
 {
     (void)sig;
     (void)context;
     if (info->si_pid == getppid()) task_cancel();
+}
+
+/* What is ignored stays so in programs that tasks start, what is handled does not. */
+static void on_other(int sig)
+{
+    (void)sig;
+}
+
+/* What whoever started the worker ignores is no concern of its tasks. */
+static void handle_signals(void)
+{
+    static const int others[] = {SIGINT, SIGHUP, SIGUSR1};
+    struct sigaction is;
+    for (int i = 1; i < NSIG; i++)
+        if (sigaction(i, NULL, &is) == 0 && is.sa_handler == SIG_IGN) signal(i, SIG_DFL);
+    struct sigaction term = {.sa_sigaction = on_term, .sa_flags = SA_SIGINFO};
+    sigaction(SIGTERM, &term, NULL);
+    /* Ctrl-C and a terminal that closes reach the whole group; the parent decides. */
+    struct sigaction other = {.sa_handler = on_other, .sa_flags = SA_RESTART};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        sigaction(others[i], &other, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* When memory runs out a task is to go, not the worker. Where it may not say so, so be it. */
@@ -71,18 +91,7 @@ static void detach(const struct worker *w, struct ends *ends)
     batch_set(true);
     rlimits_apply(&w->options->rlimits);
     log_open(STDERR_FILENO, w->options->level, NULL);
-
-    struct sigaction term = {.sa_sigaction = on_term, .sa_flags = SA_SIGINFO};
-    sigaction(SIGTERM, &term, NULL);
-    /* Ctrl-C and a terminal that closes reach the whole group; the parent decides. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-    signal(SIGUSR1, SIG_IGN);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    handle_signals();
 }
 
 /* ---- What the parent says -------------------------------------------------------------------- */
@@ -121,28 +130,14 @@ static bool put_before(struct buf *out, struct buf *first)
 }
 
 /* If tasks have left the process other than it was, that is said with the end of the last of them,
- * and no other one is begun. Of short ones not each is worth the look while more are waiting. */
-static bool hygiene_report(struct line *l, bool more, struct buf *out)
+ * and no other one is begun. */
+static bool hygiene_report(struct line *l, const struct ctask_task *t, bool more, struct buf *out)
 {
-    static unsigned unseen;
-    static int64_t ended, usual;
-    char text[256];
-    int64_t now = clock_now();
-    usual += (now - ended - usual) / 8;
-    ended = now;
-    if (++unseen < UNSEEN_MAX && more && usual < SHORT) return true;
-    const char *misdeed = hygiene_check(&before);
-    unsigned suspects = unseen;
-    unseen = 0;
-    if (!misdeed) return true;
+    char why[256];
+    if (hygiene_is_kept(t, more, why, sizeof why)) return true;
     line_halt(l);
-    if (suspects > 1)
-        snprintf(text, sizeof text, "%s (it, or one of the %u tasks before it)", misdeed,
-                 suspects - 1);
-    else
-        snprintf(text, sizeof text, "%s", misdeed);
     struct buf leave = {.max = out->max + 1024};
-    leave_write(&leave, text);
+    leave_write(&leave, why);
     return put_before(out, &leave);
 }
 
@@ -168,9 +163,10 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
     if (!job_read(f->payload, &j)) return false;
     buf_clear(out);
     uplink_stamp(f->nonce);
+    const struct ctask_task *t;
     bool ok = f->type == CHILD_BURY
                   ? task_bury(&j, out)
-                  : task_run(&w->registry, l, &j, out) && hygiene_report(l, more, out);
+                  : task_run(&w->registry, l, &j, out, &t) && hygiene_report(l, t, more, out);
     fflush(NULL); /* what the task printed; _exit would drop it */
     bool printed = unread_output() > 0;
     if (printed) {
@@ -187,7 +183,7 @@ static void serve(const struct worker *w, struct line *l)
 {
     struct buf in = {.max = CHILD_FRAME_MAX + CHILD_READ_ROOM}, out = {.max = CHILD_FRAME_MAX};
     struct frame_read f;
-    hygiene_note(&before);
+    hygiene_note();
     while (next_frame(l, &in, &f)) {
         bool more = in.len > f.size || line_has(l);
         /* After line_halt what is here is not begun, up to RESUME: it goes to others. */

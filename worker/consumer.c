@@ -185,6 +185,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     r->id = m.id;
     r->task = sound ? task_of(&w->registry, &m) : NULL;
     r->limits = limits_of(w, r->task, &m);
+    r->alone = m.attempt > 0;
     r->expires = m.expires;
     double now = clock_wall();
     if (w->drain > DRAIN_RUN) {

@@ -118,8 +118,19 @@ static void bury(struct worker *w, const struct child *k, struct request *r, int
     b->death.output = bytes_text(output_tail(&k->output, b->output));
 }
 
+/* Not each of a row of short tasks was looked after: an earlier one may be to blame. */
+static const char *suspects(const struct child *k, char *out, size_t size)
+{
+    unsigned before = k->done - k->rested;
+    *out = 0;
+    if (before > 0 && death_is_own(k))
+        snprintf(out, size, ", perhaps by what one of the %u tasks before it left", before);
+    return out;
+}
+
 void death_conclude(struct worker *w, const struct child *k, struct request *r)
 {
+    char words[128];
     struct message m = message_peek(r->m->props);
     int64_t attempts = m.attempt + 1, crashes = m.crashes + death_is_own(k);
     bool early = r->task && r->task->ack == CTASK_ACK_EARLY, now = w->drain >= DRAIN_NOW;
@@ -133,8 +144,8 @@ void death_conclude(struct worker *w, const struct child *k, struct request *r)
         bury(w, k, r, attempts);
         if (now) bury_here(w, r); /* there will be no child for it */
     } else {
-        log_warn("task id=%.*s %s: its process is gone %" PRId64 " times; it runs again",
-                 BYTES_ARG(r->id), r->task->name, attempts);
+        log_warn("task id=%.*s %s: its process is gone %" PRId64 " times%s; it runs again",
+                 BYTES_ARG(r->id), r->task->name, attempts, suspects(k, words, sizeof words));
         finish_again(w, r, &(struct copy){.attempt = attempts, .crashes = crashes});
     }
 }

@@ -10,7 +10,6 @@
 
 /* Not to be used up by children: with fewer of them the broker is to be reached too. */
 #define SPARE_FDS 10 /* connections, a name look-up, bodies on their way to disk */
-#define HIGH 100     /* what loops over descriptors seldom gets here */
 
 static bool pipe_make(int *from, int *to)
 {
@@ -50,13 +49,6 @@ void ends_close(struct ends *e)
     close_open(&e->life);
 }
 
-/* A descriptor above HIGH for the same file, or where there is room. */
-static int lift(int fd)
-{
-    int up = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
-    return up >= 0 ? up : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-}
-
 static void close_others(int a, int b)
 {
     int low = a < b ? a : b, high = a < b ? b : a;
@@ -67,8 +59,8 @@ static void close_others(int a, int b)
 
 bool ends_settle(struct ends *childs)
 {
-    struct ends e = {.line = childs->line, .life = lift(childs->life)};
-    e.line.bell = lift(childs->line.bell);
+    struct ends e = {.line = childs->line, .life = fd_lift(childs->life)};
+    e.line.bell = fd_lift(childs->line.bell);
     if (e.line.bell < 0 || e.life < 0) return false;
     if (dup2(childs->output, STDOUT_FILENO) < 0 || dup2(childs->output, STDERR_FILENO) < 0)
         return false;

@@ -49,6 +49,7 @@ struct child {
     unsigned held;    /* how many these are */
     unsigned given;   /* jobs it ever got, less those taken back */
     uint32_t done;    /* jobs it has answered; line_begun - done of `jobs` are begun */
+    uint32_t rested;  /* of these, when it last was idle: its process was as it should be */
     uint64_t nonce;   /* of the job given last. A frame counts only with that of the first job */
     bool leaves;      /* gets no more jobs, and leaves when those that it has begun are done */
     bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */

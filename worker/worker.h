@@ -12,6 +12,8 @@
  *   jobs.c      what they are given
  *   child.c     what runs in a child
  *   hygiene.c   what a task may not leave changed in it
+ *   memstate.c  what its process keeps in memory
+ *   procstate.c what the kernel keeps for its process
  *   batch.c     who runs first
  *   ends.c      the lines between the two
  *   output.c    what children print

@@ -15,6 +15,18 @@ int fd_pair(int out[2])
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out);
 }
 
+#define HIGH 100
+
+int fd_lift(int fd)
+{
+    int up = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+    if (up < 0) up = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int error = errno;
+    if (up >= 0) close(fd);
+    errno = error;
+    return up;
+}
+
 int fd_nonblock(int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);

@@ -35,7 +35,8 @@ static bool call_open(struct ctask_call *t)
     return message_body_read(t->job->body, &t->body, &t->fault) && embed_check(t, &t->fault);
 }
 
-bool task_run(const struct registry *g, struct line *up, const struct job *j, struct buf *out)
+bool task_run(const struct registry *g, struct line *up, const struct job *j, struct buf *out,
+              const struct ctask_task **task)
 {
     struct ctask_call t = {.registry = g, .job = j, .line = up, .begun = clock_now()};
     bool ok = true, chunk = false;
@@ -48,6 +49,7 @@ bool task_run(const struct registry *g, struct line *up, const struct job *j, st
         relay_leave();
     }
     if (!chunk) ok = ok && after_call(&t, out);
+    *task = t.task;
     call_done(&t);
     return ok;
 }

@@ -99,10 +99,12 @@ class Faults(BrokerTest):
         os.kill(child, signal.SIGSTOP)
         task = self.bus.send(self.queue, "demo.retry", [1])
         worker.expect("id=%s ready -> running" % task)
+        worker.signal(signal.SIGSTOP)  # or it gives the task to another child meanwhile
         ctl("set_policy", self.queue, "^%s$" % self.queue,
             '{"max-length": 0, "overflow": "reject-publish"}')
         try:
             os.kill(child, signal.SIGCONT)
+            worker.signal(signal.SIGCONT)
             result = self.bus.result(task)
             self.assertEqual(result["result"]["exc_type"], "DeliveryError")
             kept = self.bus.take(self.queue + ".dead")

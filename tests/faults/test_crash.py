@@ -185,29 +185,6 @@ class Output(CrashTest):
             self.assertEqual(process.wait(60), 0)
 
 
-class Hygiene(CrashTest):
-    MISDEEDS = {"thread": "leaves threads running", "mask": "changed which signals are blocked",
-                "limit": "changed its resource limits", "files": "leaves files open",
-                "directory": "changed the working directory", "umask": "changed the umask",
-                "locale": "changed the locale", "handler": "changed how signals are handled",
-                "alarm": "leaves an alarm set", "output": "closed its standard output or error"}
-
-    def misbehave(self, how):
-        return self.bus.result(self.bus.send(self.queue, "poison.misbehave", [how]))["result"]
-
-    def test_a_child_that_a_task_has_changed_is_replaced_and_the_task_named(self):
-        worker = self.worker("-c", "1", env={"LC_ALL": "C"})
-        clean = self.misbehave("nothing")
-        self.assertEqual(self.misbehave("nothing"), clean, "replaced without need")
-        for how, words in self.MISDEEDS.items():
-            child = self.misbehave(how)
-            worker.expect("WARN .* poison.misbehave: %s: child pid=%d is replaced" % (words, child))
-            self.assertNotEqual(self.misbehave("nothing"), child, how)
-        self.assertEqual(worker.stop(), 0)
-        self.assertEqual(worker.log().count("is replaced"), len(self.MISDEEDS))
-        self.assertIn("children lost 0", worker.log())
-
-
 class Offspring(CrashTest):
     def beget(self):
         """A process in the group of a child, and a daemon, of a worker with one child."""

@@ -69,12 +69,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bytes payload;
     enum child_frame_type type;
     struct done d;
+    const struct ctask_task *task;
     if (size == 0) return 0;
     if (registry.count == 0) must(registry_add(&registry, app, NULL) == CTASK_OK);
     struct job j = {.queue = bytes_text("ctask"),
                     .props = props_for(app, data[0] % app->count),
                     .body = bytes_of(data + 1, size - 1)};
-    must(task_run(&registry, &up, &j, &out));
+    must(task_run(&registry, &up, &j, &out, &task));
     must(child_frame_next(buf_bytes(&out), 0, &type, &payload) == 1 && type == CHILD_DONE);
     must(done_read(payload, &d));
     must(d.state == DONE_SUCCESS || d.state == DONE_RETRY || d.fault.type[0]);

@@ -102,7 +102,8 @@ static void decode(void)
 void run_job(void)
 {
     buf_clear(&frame);
-    ck_assert(task_run(&registry, &up, &job, &frame));
+    const struct ctask_task *task;
+    ck_assert(task_run(&registry, &up, &job, &frame, &task));
     decode();
 }
 

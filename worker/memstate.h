@@ -1,0 +1,14 @@
+/* memstate.h - what libc and the processor keep for a process in memory and registers: looking at
+ * it costs no system call, some 50 ns. */
+#ifndef WORKER_MEMSTATE_H
+#define WORKER_MEMSTATE_H
+
+#include <stdbool.h>
+
+/* Notes all of it. Once in a process. */
+void memstate_note(void);
+/* What of it is not as it was; NULL: nothing. thorough: also if only the bytes of a variable of the
+ * environment were overwritten where they are. */
+const char *memstate_changed(bool thorough);
+
+#endif

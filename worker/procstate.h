@@ -1,0 +1,18 @@
+/* procstate.h - what the kernel keeps for this process: who it is, its limits, signals, timers, and
+ * so on. docs/hygiene.md lists all of it. Memory or a connection that a library keeps is none of
+ * it. */
+#ifndef WORKER_PROCSTATE_H
+#define WORKER_PROCSTATE_H
+
+#include <stdbool.h>
+
+/* Notes all of it. Once in a process. */
+void procstate_note(void);
+/* What of it is not as it was, as "changed the umask"; NULL: nothing. */
+const char *procstate_changed(void);
+/* The same of what takes many times longer to look at: namespaces, cgroups, the terminal. */
+const char *procstate_changed_rare(void);
+/* Stops the timers that send signals. "leaves a POSIX timer running" if there was one. */
+const char *procstate_stop_timers(void);
+
+#endif
