@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNKNOWN_MAX 10            /* how often a task that no worker knows goes round */
 #define SKIPPED_WAIT CLOCK_SECOND /* for a skipped message that was given back to come again */
 #define HAND_OUTS_MAX 10          /* of a quorum queue's delivery limit of 20 */
 #define DEAD_WARNING 10000        /* messages in <queue>.dead */
@@ -139,22 +138,6 @@ static bool too_large(const struct worker *w, const struct request *r, struct fa
 
 /* ---- A delivery ------------------------------------------------------------------------------ */
 
-int64_t consumer_unknown_delay(const struct request *r)
-{
-    int64_t times = message_peek(r->m->props).unknown;
-    return CLOCK_SECOND << (times < 5 ? times : 5);
-}
-
-static void unknown_task(struct worker *w, struct request *r, const struct message *m)
-{
-    struct fault why;
-    fault_set(&why, "NotRegistered", "no task \"%.*s\" in this worker",
-              BYTES_ARG(starmap_itemized(m) ? m->item_task : m->task));
-    bool pass_on = !w->options->unknown_dead && m->unknown < UNKNOWN_MAX;
-    request_bury(w, r, pass_on ? STATE_RETRY : STATE_FAILURE, &why);
-    r->burial->pass_on = pass_on;
-}
-
 /* What is wrong with it, if anything, that no worker can mend. */
 static bool head_sound(const struct worker *w, const struct request *r, struct message *m,
                        struct fault *why)
@@ -197,7 +180,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     } else if (consumer_expired(w, r)) {
         return;
     } else if (!r->task) {
-        unknown_task(w, r, &m);
+        unknown_accept(w, r, &m);
     } else if (handed_out_too_often(&m)) {
         finish_again(w, r, &(struct copy){.attempt = m.attempt + 1});
     } else if (m.eta > now) {
@@ -214,7 +197,8 @@ void consumer_due(struct worker *w)
         struct request *r = container_of(n, struct request, due);
         switch (r->then) {
         case THEN_RUN: request_move(w, r, REQUEST_READY); break;
-        case THEN_PASS_ON: finish_pass_on(w, r); break;
+        case THEN_PASS_ON: finish_pass_on(w, r, true, 0); break;
+        case THEN_GO_BACK: finish_pass_on(w, r, false, 0); break;
         }
     }
 }

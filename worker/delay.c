@@ -20,13 +20,17 @@ static void held_tell(struct source *s, const char *why)
     s->held_told = true;
 }
 
+bool delay_ready(struct worker *w, struct source *s)
+{
+    const char *unfit = broker_undelayable(s->name);
+    if (unfit) held_tell(s, unfit);
+    return broker_delays(w->out, s->name, false);
+}
+
 void delay_until(struct worker *w, struct request *r, double seconds)
 {
-    struct source *s = r->source;
     uint32_t delay = message_delay(seconds);
-    const char *unfit = delay > 0 ? broker_undelayable(s->name) : NULL;
-    if (unfit) held_tell(s, unfit);
-    if (delay > 0 && broker_delays(w->out, s->name, false))
+    if (delay > 0 && delay_ready(w, r->source))
         finish_delay(w, r, delay);
     else
         request_wait(w, r, clock_in(seconds), THEN_RUN);
@@ -73,6 +77,8 @@ void delay_failed(struct worker *w, struct request *r, const struct ctask_error 
     held_tell(r->source, why->text);
     if (w->drain > DRAIN_RUN)
         request_give_back(w, r);
+    else if (!r->task)
+        unknown_hold(w, r);
     else
         request_wait(w, r, clock_in(message_peek(r->m->props).eta - clock_wall()), THEN_RUN);
 }

@@ -231,11 +231,12 @@ static void move_round(struct worker *w, struct request *r)
     request_settle(w, r);
 }
 
-void finish_pass_on(struct worker *w, struct request *r)
+void finish_pass_on(struct worker *w, struct request *r, bool counts, uint32_t delay)
 {
-    int64_t times = message_peek(r->m->props).unknown;
+    int64_t rounds = message_peek(r->m->props).unknown;
+    int64_t now = counts || rounds == 0 ? rounds + 1 : rounds;
     w->counters.passed_on++;
-    post_copy(w, r, &(struct copy){.again = is_flagged(r), .unknown = times + 1}, 0);
+    post_copy(w, r, &(struct copy){.again = is_flagged(r), .unknown = now}, delay);
     move_round(w, r);
 }
 

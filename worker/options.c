@@ -13,6 +13,7 @@ enum {
     KEY_LEASE,
     KEY_TYPE,
     KEY_MAX_TASKS,
+    KEY_FAIL_UNKNOWN,
     KEY_UNKNOWN,
     KEY_REPLY,
     KEY_BODY,
@@ -70,10 +71,11 @@ static const struct argp_option table[] = {
      "memlock, nofile, nproc, stack; a number, a size as 256M, or unlimited",
      2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
-    {"unknown", KEY_UNKNOWN, "delay|dead", 0,
-     "A task that this worker does not know goes back over a delay, ten times, for one that does "
-     "(delay, default), or fails and is kept at once (dead)",
+    {"fail-unknown", KEY_FAIL_UNKNOWN, NULL, 0,
+     "A task that this worker does not know fails at once and is kept in QUEUE.dead. Without this "
+     "option it goes back over a delay, ten times in some three minutes, for a worker that does",
      2},
+    {"unknown", KEY_UNKNOWN, "delay|dead", OPTION_HIDDEN, NULL, 2}, /* its older name */
     {"body-limit", KEY_BODY, "BYTES", 0,
      "Larger messages are not run but kept in QUEUE.dead, by way of a file in $TMPDIR (default "
      "4194304)",
@@ -189,10 +191,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->max_tasks_per_child =
             (unsigned)number(state, "--max-tasks-per-child", arg, 1, 1000000000);
         break;
+    case KEY_FAIL_UNKNOWN: o->fail_unknown = true; break;
     case KEY_UNKNOWN:
         if (strcmp(arg, "dead") != 0 && strcmp(arg, "delay") != 0)
             argp_error(state, "--unknown takes delay or dead, not \"%s\"", arg);
-        o->unknown_dead = strcmp(arg, "dead") == 0;
+        o->fail_unknown = strcmp(arg, "dead") == 0;
         break;
     case KEY_BODY: o->body_max = (uint64_t)number(state, "--body-limit", arg, 1, 16 << 20); break;
     case KEY_REPLY: o->reply_pattern = arg; break;

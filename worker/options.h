@@ -34,7 +34,7 @@ struct options {
     struct rlimits rlimits;       /* of each child */
     struct limits limits;         /* of tasks that have none of their own */
     uint64_t body_max;
-    bool unknown_dead; /* --unknown=dead */
+    bool fail_unknown;
     const char *reply_pattern;
 };
 

@@ -152,10 +152,10 @@ void request_settle(struct worker *w, struct request *r)
             request_give_back(w, r);
             return;
         }
-        /* Its caller knows; now it waits for a worker that knows the task. */
+        /* Its caller has been told. */
         r->burial->pass_on = false;
         r->finished = false;
-        request_wait(w, r, w->now + consumer_unknown_delay(r), THEN_PASS_ON);
+        unknown_pass_on(w, r);
         return;
     }
     if (r->task && r->state == REQUEST_SETTLING)

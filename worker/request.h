@@ -12,7 +12,7 @@
  *   RUNNING   a child has it, perhaps behind others; then SETTLING, or MOVING if it is to run
  *             again, or BURIAL if it may not; READY or BURIAL again if the child had not begun it
  *   SETTLING  the messages that follow from it are unconfirmed; then it is acknowledged and freed,
- *             or WAITING if its task is not known here, or REFUSED
+ *             or MOVING or WAITING if its task is not known here, or REFUSED
  *   REFUSED   the broker did not take one of these messages, which is sent again after a while (see
  *             repost.c); then as SETTLING. It keeps no child busy, so others are taken meanwhile
  *   MOVING    its copy, to its queue or into the broker's delay queues, is unconfirmed; then
@@ -47,13 +47,14 @@ enum request_state {
 enum request_then {
     THEN_RUN,     /* an eta */
     THEN_PASS_ON, /* an unknown task: a copy goes back to the queue, for a worker that knows it */
+    THEN_GO_BACK, /* the same, and that is no round */
 };
 
 /* Why a message will not run. */
 struct burial {
     const char *state; /* what its caller sees: STATE_FAILURE, STATE_REVOKED, STATE_RETRY */
     struct fault fault;
-    bool pass_on;       /* unknown task: afterwards wait, then THEN_PASS_ON */
+    bool pass_on;       /* unknown task: afterwards it goes round */
     struct death death; /* attempts > 0: it costs its processes their lives */
     char *output;       /* what death.output is of */
 };

@@ -5,6 +5,7 @@
  *   worker.c    start, the loop, the end
  *   consumer.c  deliveries become requests
  *   delay.c     tasks whose time has not come
+ *   unknown.c   tasks that are not known here
  *   window.c    how many deliveries to hold
  *   request.c   the states of a request
  *   pool.c      the children: start, state, end
@@ -147,13 +148,21 @@ void consumer_skipped(struct worker *w);
 void consumer_stop(struct worker *w); /* no new deliveries; back with what has not started */
 /* True if r, which was to run, has expired: it is buried instead. */
 bool consumer_expired(struct worker *w, struct request *r);
-/* How long a message of an unknown task waits here before it goes back, in ns. */
-int64_t consumer_unknown_delay(const struct request *r);
 bool consumer_owns(const struct worker *w, const char *queue);
 struct source *consumer_source(const struct worker *w, const char *queue); /* NULL: not ours */
 void consumer_dead_queue_seen(struct worker *w, const struct broker_event *ev);
 
+/* unknown.c */
+/* r is new, and its task not known here. */
+void unknown_accept(struct worker *w, struct request *r, const struct message *m);
+/* Its caller has been told: the next round. */
+void unknown_pass_on(struct worker *w, struct request *r);
+/* The same without the broker's delay queues. */
+void unknown_hold(struct worker *w, struct request *r);
+
 /* delay.c */
+/* True if the broker can delay messages for this queue; else the reason is logged once. */
+bool delay_ready(struct worker *w, struct source *s);
 /* Its queue is there: tasks that others delay can reach it. */
 void delay_bind(struct worker *w, const struct source *s);
 /* r is to run in so many seconds: it is moved into the broker's delay queues, or waits. */
@@ -186,8 +195,9 @@ void finish_read(struct worker *w); /* what `out` has to say */
 bool finish_done(struct worker *w, struct request *r, struct bytes payload);
 /* A child's PUBLISH frame, of the task that it runs. */
 bool finish_publish(struct worker *w, struct request *r, struct bytes payload);
-/* A copy goes back to the queue: the task was not known here. */
-void finish_pass_on(struct worker *w, struct request *r);
+/* A copy goes back to the queue after so many seconds, 0: at once. The task was not known here.
+ * counts: that is one of its rounds; the first one always is. */
+void finish_pass_on(struct worker *w, struct request *r, bool counts, uint32_t delay);
 /* The same for one that may have been started here; it says so, and is counted as `how` says. */
 void finish_again(struct worker *w, struct request *r, const struct copy *how);
 /* The same for one whose delivery is settled already; its lease, if any, ends when the copy is

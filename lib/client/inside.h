@@ -30,6 +30,8 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+struct fault;
+
 #define REPLY_PREFIX "ctask.reply."
 
 /* See pending.c. */
@@ -88,7 +90,8 @@ struct ctask_client {
     /* replies.c */
     bool reply_asked, reply_ready;
     struct ctask_error reply_error;
-    uint64_t dropped; /* replies that nobody waits for */
+    uint64_t dropped;         /* replies that nobody waits for */
+    struct ctask_error retry; /* why a task is tried again, as told last; CTASK_OK: none was */
     struct pending pending;
 };
 
@@ -269,6 +272,8 @@ void replies_deliver(struct ctask_client *c, const struct envelope *m);
 bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev);
 /* The queue is consumed from, or e: may not be. */
 void replies_consuming(struct ctask_client *c, const struct ctask_error *e);
+/* A task is tried again for this reason. */
+void replies_retry(struct ctask_client *c, const struct fault *why);
 /* All that are still pending fail. */
 void replies_fail(struct ctask_client *c, const struct ctask_error *e);
 

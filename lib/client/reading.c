@@ -105,7 +105,12 @@ static void list_take(struct ctask_map *m, struct reading *g, size_t count)
 static void reply_take(struct ctask_map *m, struct reading *g, const struct reply *p, bool one)
 {
     if (!p->ready) {
-        g->end = g->at; /* on its way: nobody sees that */
+        g->end = g->at; /* none of them has ended */
+        if (strcmp(p->state, STATE_RETRY) == 0) {
+            pthread_mutex_lock(&m->client->lock);
+            replies_retry(m->client, &p->fault);
+            pthread_mutex_unlock(&m->client->lock);
+        }
     } else if (!p->success) {
         error_set(&g->error, CTASK_ETASK, "%s", p->fault.text);
         memcpy(g->error.type, p->fault.type, sizeof g->error.type);

@@ -93,6 +93,21 @@ static void progress_came(struct ctask_result *r, json_t *value)
     }
 }
 
+void replies_retry(struct ctask_client *c, const struct fault *why)
+{
+    error_set(&c->retry, CTASK_ETASK, "%s", why->text);
+    memcpy(c->retry.type, why->type, sizeof c->retry.type);
+}
+
+bool ctask_retried(struct ctask_client *c, struct ctask_error *why)
+{
+    c = client_or_default(c);
+    if (client_hold(c) != CTASK_OK) return false;
+    *why = c->retry;
+    client_leave(c);
+    return why->code != CTASK_OK;
+}
+
 static void reply_apply(struct ctask_result *r, struct reply *p)
 {
     struct ctask_error e;
@@ -106,6 +121,7 @@ static void reply_apply(struct ctask_result *r, struct reply *p)
         result_fail(r, &e, json_incref(p->result), p->runtime);
     } else {
         r->state = strcmp(p->state, STATE_RETRY) == 0 ? CTASK_RETRY : CTASK_STARTED;
+        if (r->state == CTASK_RETRY) replies_retry(r->client, &p->fault);
         if (strcmp(p->state, STATE_STARTED) != 0) progress_came(r, json_incref(p->result));
     }
 }

@@ -1,6 +1,8 @@
 /* result.c - the handle of one task: born at the send, ended once, forgotten once. */
 #include "client/inside.h"
 
+#include "wire/fault.h"
+
 #include <stdlib.h>
 
 static const struct ctask_error no_error = {.code = CTASK_OK};
@@ -192,15 +194,28 @@ static bool one_ended(struct ctask_client *c, void *r)
     return result_ended(r);
 }
 
-/* The code of a wait that did not end as hoped, raised. What was waited for, in words. */
-static int wait_failed(struct ctask_client *c, int rc, const char *what, const char *id,
-                       double timeout)
+/* Why r is tried again; without a type if that is not known of it. */
+static void retry_reason(const struct ctask_result *r, struct fault *f)
+{
+    const struct extras *x = r->state == CTASK_RETRY ? r->extras : NULL;
+    f->type[0] = '\0';
+    if (x && (x->news || x->progress)) fault_from_json(x->news ? x->news : x->progress, f);
+}
+
+/* The code of a wait that did not end as hoped, raised: of one for r, or for any result. */
+static int wait_failed(struct ctask_client *c, int rc, const struct ctask_result *r, double timeout)
 {
     struct ctask_error e;
+    struct fault why = {0};
+    const char *what = r ? "the result of task " : "any result", *id = r ? r->id : "";
+    if (r) retry_reason(r, &why);
     if (rc == CTASK_ECLOSED)
         return raise_error(rc, "the client was closed before %s%s came", what, id);
     if (client_known_down(c, &e))
         return raise_error(rc, "%s%s did not come within %g s: %s", what, id, timeout, e.text);
+    if (why.type[0])
+        return raise_error(rc, "%s%s did not come within %g s; it is tried again: %s: %s", what, id,
+                           timeout, why.type, why.text);
     return raise_error(rc, "%s%s did not come within %g s", what, id, timeout);
 }
 
@@ -237,7 +252,7 @@ static int result_await(struct ctask_result *r, double timeout)
     if (c->in_task)
         rc = raise_error(CTASK_EINTASK, "%s", ctask_strerror(CTASK_EINTASK));
     else if ((rc = pump_until(c, one_ended, r, deadline)) != CTASK_OK)
-        rc = wait_failed(c, rc, "the result of task ", r->id, timeout);
+        rc = wait_failed(c, rc, r, timeout);
     client_leave(c);
     return rc == CTASK_OK ? result_outcome(r) : rc;
 }
@@ -292,7 +307,7 @@ long ctask_result_wait_any(struct ctask_result *const *r, size_t n, double timeo
     if (c->in_task)
         rc = raise_error(CTASK_EINTASK, "%s", ctask_strerror(CTASK_EINTASK));
     else if ((rc = pump_until(c, any_ended, &any, deadline)) != CTASK_OK)
-        rc = wait_failed(c, rc, "any result", "", timeout);
+        rc = wait_failed(c, rc, NULL, timeout);
     client_leave(c);
     return rc == CTASK_OK ? any.found : rc;
 }

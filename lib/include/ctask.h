@@ -219,6 +219,11 @@ CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
 /* The last progress that the task reported (task_progress), or in state CTASK_RETRY why it is tried
  * again, as Celery's exception object. Borrowed until the next call; NULL if none. */
 CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
+/* True if a worker has told that a task of this client is tried again; *why: the reason told last,
+ * as the error of a failed task. A task that no worker knows is told so in the first of its ten
+ * rounds, which take some three minutes. The timeout of a wait for its handle gives the reason too.
+ */
+CTASK_API bool ctask_retried(struct ctask_client *c, struct ctask_error *why);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);
 /* True if the task may have been started more than once, as after a worker was lost: what it does

@@ -92,19 +92,30 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* Why the task is tried again, each reason once; what the task says itself is for a person only. */
+static void show_retry(struct ctask_client *c, bool person, struct ctask_error *shown)
+{
+    struct ctask_error why;
+    char text[sizeof why.text + sizeof why.type];
+    if (!ctask_retried(c, &why) || strcmp(why.text, shown->text) == 0) return;
+    *shown = why;
+    if (person || is_unknown(&why))
+        say("%s; it is tried again", failure_text(&why, text, sizeof text));
+}
+
 /* Progress that the task reports, and a hint when nobody seems to be there, for a person only. */
 static void show_waiting(struct ctask_result *r, const char *queue, double since, json_t **shown)
 {
     const json_t *progress = ctask_result_progress(r);
-    if (progress && !json_equal(progress, *shown)) {
+    bool retry = ctask_result_state(r) == CTASK_RETRY; /* see show_retry */
+    if (progress && !retry && !json_equal(progress, *shown)) {
         json_decref(*shown);
         *shown = json_deep_copy(progress);
         char *text = value_text(progress);
-        bool retry = ctask_result_state(r) == CTASK_RETRY;
-        say("%s: %s", retry ? "it will be tried again" : "progress", text ? text : "?");
+        say("progress: %s", text ? text : "?");
         free(text);
     }
-    if (!*shown && now_seconds() - since > 5) {
+    if (!*shown && !retry && now_seconds() - since > 5) {
         *shown = json_null();
         say("no result yet; does a worker run for queue %s? Ctrl-C stops waiting, not the task",
             queue ? queue : "ctask");
@@ -120,9 +131,12 @@ static enum status call_wait(const struct call *call, struct ctask_client *c,
     double deadline = call->options->timeout < 0 ? -1 : start + call->options->timeout;
     bool person = isatty(STDERR_FILENO);
     json_t *shown = NULL;
+    struct ctask_error retry = {0};
+    char text[sizeof retry.text + sizeof retry.type];
     const char *queue = call->options->queue ? call->options->queue : getenv("CTASK_QUEUE");
     while (!ctask_result_ready(r) && !w.caught && seconds_left(deadline, 1) > 0) {
         waiter_sleep(&w, c, 0, seconds_left(deadline, 0.5));
+        show_retry(c, person, &retry);
         if (person) show_waiting(r, queue, start, &shown);
     }
     json_decref(shown);
@@ -131,8 +145,12 @@ static enum status call_wait(const struct call *call, struct ctask_client *c,
         return STATUS_SIGNAL + w.caught;
     }
     if (ctask_result_ready(r)) return status_of(ctask_result_error(r)->code);
-    say("no result within %g s; task %s waits for a worker or still runs", call->options->timeout,
-        ctask_result_id(r));
+    if (ctask_result_state(r) == CTASK_RETRY && retry.code != CTASK_OK)
+        say("no result within %g s: %s; task %s is still tried again", call->options->timeout,
+            failure_text(&retry, text, sizeof text), ctask_result_id(r));
+    else
+        say("no result within %g s; task %s waits for a worker or still runs",
+            call->options->timeout, ctask_result_id(r));
     return STATUS_TIMEOUT;
 }
 

@@ -106,6 +106,8 @@ enum status status_of(int code);
 enum status say_error(const struct ctask_error *e);
 /* "ValueError: text" of a failed task; else the error's sentence. */
 const char *failure_text(const struct ctask_error *e, char *text, size_t size);
+/* True if e says that no worker knows the task. */
+bool is_unknown(const struct ctask_error *e);
 /* Opens a client, or says why not and sets *status. */
 struct ctask_client *open_client(const struct options *o, enum status *status);
 /* Ends the program's output: `status`, or STATUS_OUTPUT with a sentence when it was not written. */

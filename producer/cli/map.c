@@ -54,9 +54,10 @@ struct map {
     struct lines in;
     struct shelf shelf;
     struct progress progress;
-    json_t *args;       /* of the next call, when it could not be sent yet */
-    size_t put;         /* calls sent; also the lines read, but for that of args */
-    double away_since;  /* when the broker began to take no messages; 0: it does */
+    json_t *args;      /* of the next call, when it could not be sent yet */
+    size_t put;        /* calls sent; also the lines read, but for that of args */
+    double away_since; /* when the broker began to take no messages; 0: it does */
+    bool unknown_shown;
     bool ended, over;   /* no more calls will be put; all results were taken */
     enum status status; /* the gravest thing that happened */
 };
@@ -205,6 +206,28 @@ static void map_take(struct map *m)
     m->over = true;
 }
 
+/* That no worker knows the task: once, since it is the same for all calls. */
+static void map_show_unknown(struct map *m)
+{
+    struct ctask_error why;
+    char text[sizeof why.text + sizeof why.type];
+    if (m->unknown_shown || !ctask_retried(m->c, &why) || !is_unknown(&why)) return;
+    m->unknown_shown = true;
+    progress_hide(&m->progress);
+    say("%s; it is tried again", failure_text(&why, text, sizeof text));
+}
+
+static void map_timeout(struct map *m)
+{
+    struct ctask_error why;
+    char reason[sizeof why.text + sizeof why.type];
+    char text[sizeof reason + 64] = "not all done in the given time";
+    if (ctask_retried(m->c, &why))
+        snprintf(text, sizeof text, "not all done in the given time: %s",
+                 failure_text(&why, reason, sizeof reason));
+    map_give_up(m, text, STATUS_TIMEOUT);
+}
+
 static void map_summary(const struct map *m)
 {
     struct ctask_map_stat stat = ctask_map_stat(m->calls);
@@ -233,6 +256,7 @@ static void map_loop(struct map *m)
         if (happened & WAIT_INPUT && !lines_fill(&m->in)) map_refuse_line(m, "it cannot be read");
         map_take(m);
         if (m->over) return;
+        map_show_unknown(m);
         map_feed(m);
         if (m->ended) {
             m->progress.total = m->put;
@@ -244,7 +268,7 @@ static void map_loop(struct map *m)
         if (w.caught)
             map_give_up(m, "interrupted", STATUS_SIGNAL + w.caught);
         else if (deadline >= 0 && seconds_left(deadline, 1) == 0)
-            map_give_up(m, "not all done in the given time", STATUS_TIMEOUT);
+            map_timeout(m);
     }
 }
 

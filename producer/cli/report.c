@@ -58,6 +58,11 @@ const char *failure_text(const struct ctask_error *e, char *text, size_t size)
     return text;
 }
 
+bool is_unknown(const struct ctask_error *e)
+{
+    return strcmp(e->type, "NotRegistered") == 0;
+}
+
 struct ctask_client *open_client(const struct options *o, enum status *status)
 {
     struct ctask_error e = {0};

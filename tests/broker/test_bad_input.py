@@ -160,7 +160,7 @@ class BadInput(ContentTest):
         self.assertIsNotNone(self.bus.channel.basic_get(self.queue))  # whoever took it is gone:
         self.bus.channel.basic_recover(requeue=True)
         knows_less = self.worker("-l", "debug", app="primes")
-        knows_less.expect("id=%s waiting -> moving" % task)
+        knows_less.expect("id=%s (settling|waiting) -> moving" % task)
         self.assertEqual(knows_less.stop(), 0)
         self.worker(app="demo")
         self.assertIs(self.bus.result(task)["result"], True)
@@ -172,7 +172,7 @@ class BadInput(ContentTest):
 
     def test_unknown_task_is_kept_at_once_where_asked(self):
         self.workers[0].stop()
-        self.one = self.worker("--unknown=dead")
+        self.one = self.worker("--fail-unknown")
         self.assert_bad("NotRegistered", task="nothing")
 
     def test_reply_to_that_names_a_task_queue(self):

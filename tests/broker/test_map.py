@@ -117,11 +117,11 @@ class Map(BrokerTest):
         self.bus.channel.queue_delete(self.queue + ".sink")
 
     def test_items_of_an_unknown_task_fail_each(self):
-        self.worker("-c", "1", "--unknown=dead")
+        self.worker("-c", "1", "--fail-unknown")
         status, out, err = self.map("demo.nothing", ["1", "2"], "--chunk=2")
         self.assertEqual((status, out), (1, ["", ""]))
         self.assertEqual(len(err), 2)
-        self.assertIn('NotRegistered: no task "demo.nothing"', err[0])
+        self.assertIn("NotRegistered: no worker of queue %s knows task demo.nothing" % self.queue, err[0])
         self.assertEqual(self.bus.depth(self.queue + ".dead"), 1)
 
     def send_items(self, task, items):

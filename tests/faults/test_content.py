@@ -193,7 +193,7 @@ class Heads(Content):
 
     def test_a_name_with_directives_is_a_name(self):
         self.one.stop()
-        self.one = self.worker("-c", "1", "--unknown=dead")
+        self.one = self.worker("-c", "1", "--fail-unknown")
         for name in ("%n%s%x", "../../etc/passwd", "/bin/sh", "`id`", "$(id)", "ctask_app_demo", "task' OR 1"):
             said = self.assert_bad("NotRegistered", task=name)
             self.assertIn(name, said["exc_message"][0])
@@ -257,7 +257,7 @@ class Twice(Content):
 
 
 class Log(Content):
-    worker_args = ("-c", "1", "-l", "debug", "--unknown=dead")
+    worker_args = ("-c", "1", "-l", "debug", "--fail-unknown")
 
     def test_no_content_writes_into_the_log_what_it_is_not(self):
         evil = "\x1b]0;owned\x07\r\n2026-01-01 00:00:00 ERROR forged\x9b2J\u202e%n%s\x7f"

@@ -54,7 +54,7 @@ class Corpus(BrokerTest):
         super().setUp()
         self.bus.declare(self.queue)
         harness.BIN = SANITIZED
-        self.subject = self.worker("-c", "2", "-l", "error", "--unknown=dead", wait=False)
+        self.subject = self.worker("-c", "2", "-l", "error", "--fail-unknown", wait=False)
         self.pid = self.subject.pid
 
     def publish(self, raw, body):
