@@ -51,9 +51,10 @@ void finish_give_up(struct worker *w, const struct publish *p)
     request_settle(w, r);
 }
 
-bool finish_is_full(const struct request *r)
+bool finish_is_full(const struct worker *w, const struct request *r)
 {
-    return r->unconfirmed >= FULL || r->unconfirmed_bytes >= FULL_BYTES;
+    return r->unconfirmed >= FULL || r->unconfirmed_bytes >= FULL_BYTES ||
+           (r->unconfirmed > 0 && w->unconfirmed_bytes >= UNCONFIRMED_BYTES_MAX);
 }
 
 /* Borrowed bytes as a string; "" for what is none, which the broker would refuse anyway. */
@@ -191,7 +192,7 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
 {
     struct done d;
     struct posted m;
-    if (!done_read(payload, &d)) return false;
+    if (!done_read(payload, r->m->body.n, &d)) return false;
     struct bytes all = d.posted;
     while (posted_next(&all, &m) == 1)
         if (!posted_sound(&m)) return false; /* nothing of it was published yet */

@@ -88,9 +88,9 @@ size_t child_read(struct worker *w, struct child *k, size_t limit)
 }
 
 /* Too much of its task is unconfirmed: it is not read from for now, and so waits for room. */
-static bool child_waits(const struct child *k)
+static bool child_waits(const struct worker *w, const struct child *k)
 {
-    return k->state == CHILD_BUSY && finish_is_full(jobs_first(k));
+    return k->state == CHILD_BUSY && finish_is_full(w, jobs_first(k));
 }
 
 unsigned pool_poll(struct pool *p, struct pollfd *fds)
@@ -109,11 +109,12 @@ unsigned pool_poll(struct pool *p, struct pollfd *fds)
 
 bool pool_listen(struct pool *p)
 {
+    const struct worker *w = container_of(p, struct worker, pool);
     bool any = false;
     struct child *k;
     list_each(k, &p->all, struct child, link)
         if (k->state < CHILD_RETIRING)
-            any |= line_listen(&k->ends.line, !child_waits(k), k->out.len > 0);
+            any |= line_listen(&k->ends.line, !child_waits(w, k), k->out.len > 0);
     return any;
 }
 
@@ -124,7 +125,7 @@ static size_t child_turn(struct worker *w, struct child *k, bool rung, size_t li
     bool junk = rc < 0 && errno == EPROTO;
     line_awake(&k->ends.line);
     if (k->out.len > 0) child_write(k);
-    if (!child_waits(k)) limit = child_read(w, k, limit);
+    if (!child_waits(w, k)) limit = child_read(w, k, limit);
     if (junk && k->state < CHILD_RETIRING)
         pool_lose(w, k, "wrote junk to its line to the worker");
     else if (rc <= 0 && !line_has(&k->ends.line))

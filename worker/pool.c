@@ -98,7 +98,7 @@ static void job_done(struct worker *w, struct child *k, struct bytes payload)
     if (!begun || !finish_done(w, r, payload)) {
         list_prepend(&k->jobs, &r->turn); /* its end is still to come */
         k->held++;
-        pool_lose(w, k, "wrote a result that cannot be read");
+        pool_lose(w, k, "wrote a result that cannot be read, or holds too much");
         return;
     }
     k->done++;

@@ -20,8 +20,7 @@
 #include <unistd.h>
 
 #define UNCONFIRMED_MAX 1000 /* results under way before nothing more is started */
-#define UNCONFIRMED_BYTES_MAX ((size_t)64 << 20)
-#define HEARTBEAT 10 /* seconds, as RabbitMQ recommends 5 to 20 */
+#define HEARTBEAT 10         /* seconds, as RabbitMQ recommends 5 to 20 */
 #define EXIT_CHILDREN 70
 #define TURN_MAX (100 * CLOCK_MS)
 #define SPARES_MAX 1000

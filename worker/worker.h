@@ -207,8 +207,10 @@ void finish_give_back(struct worker *w, struct request *r);
 void finish_delay(struct worker *w, struct request *r, uint32_t delay);
 /* Of struct publish.kind: a dead letter, beside enum posted_kind. */
 #define POSTED_DEAD 0
-/* True while so much of r is unconfirmed that its task is to wait before it sends more. */
-bool finish_is_full(const struct request *r);
+/* True while so much of r, or of all, is unconfirmed that its task is to wait before it sends more.
+ */
+#define UNCONFIRMED_BYTES_MAX ((size_t)64 << 20)
+bool finish_is_full(const struct worker *w, const struct request *r);
 /* No outcome of r's messages is wanted any more. */
 void finish_forget(struct worker *w, struct request *r);
 /* p was not taken before: it is sent again, for the same request. */

@@ -8,8 +8,10 @@
 #include "wire/json.h"
 #include "wire/starmap.h"
 
-#define MOMENT 0.005             /* seconds of work in a message that goes on */
-#define PIECES_MOST 64           /* of one message */
+#define MOMENT 0.005   /* seconds of work in a message that goes on */
+#define PIECES_MOST 64 /* of one message */
+#define OWN_MAX 256    /* messages of items alone, before the rest goes on; with PIECES_MOST */
+#define OWN_BYTES_MAX (8 << 20)  /* under what a DONE may publish */
 #define REPLY_MAX (1 << 20)      /* bytes of values in one reply; more go on */
 #define LONG_RUN (CLOCK_MS / 10) /* an item whose run time is told by itself */
 
@@ -21,7 +23,8 @@ struct chunk {
     struct bytes one;         /* the item that runs, as text */
     struct ctask_call item;   /* the one that runs */
     struct buf values, notes;
-    struct buf own;  /* messages that go on: items alone, smaller maps */
+    struct buf own;  /* messages that go on: items alone, smaller maps; */
+    size_t owned;    /* so many */
     int64_t longest; /* of the items that ran */
     bool failed;     /* memory is short */
     bool wants_reply;
@@ -41,6 +44,7 @@ static bool part_post(struct chunk *k, size_t at, size_t count, struct bytes tex
     how.id = id;
     how.task = count == 1 ? t->task->name : NULL;
     how.again = ctask_call_redelivered(t);
+    k->owned++;
     bool ok = count == 1 ? message_body_put(text, &body)
                          : starmap_begin(bytes_text(t->task->name), &body) &&
                                buf_bytes_append(&body, text) && starmap_end(&body);
@@ -71,11 +75,17 @@ static bool rest_post(struct chunk *k, size_t at, size_t each)
     return ok;
 }
 
+/* So many items in each make PIECES_MOST messages of n. */
+static size_t piece_of(size_t n)
+{
+    return (n + PIECES_MOST - 1) / PIECES_MOST;
+}
+
 /* How many items take a moment, if they go on like those so far but for the longest of them. Not
  * so few that one message becomes hundreds: those who are idle take these apart again. */
 static size_t moment_of(const struct chunk *k, size_t done, int64_t took)
 {
-    size_t rest = k->n - done, least = (rest + PIECES_MOST - 1) / PIECES_MOST;
+    size_t rest = k->n - done, least = piece_of(rest);
     bool many = done > 1;
     double each = clock_seconds(many ? took - k->longest : took) / (double)(many ? done - 1 : 1);
     if (each * (double)rest <= MOMENT) return k->n;
@@ -106,6 +116,7 @@ static void value_alone(struct chunk *k, struct note *n)
                         .redelivered = ctask_call_redelivered(t)};
     m.id = m.correlation_id = bytes_text(t->id);
     n->elsewhere = after_result(&k->own, &m, &o);
+    k->owned++;
     n->failed = !n->elsewhere;
     if (n->elsewhere) return;
     after_unfit(t, &n->fault);
@@ -159,6 +170,13 @@ static void item_reset(struct ctask_call *t)
 
 /* ---- All of them ----------------------------------------------------------------------------- */
 
+/* As much as one reply, and one DONE, may hold. */
+static bool is_full(const struct chunk *k)
+{
+    return k->values.len + k->notes.len >= REPLY_MAX || k->owned >= OWN_MAX ||
+           k->own.len >= OWN_BYTES_MAX;
+}
+
 /* Runs items until the end, or until one may not be begun any more; returns how many ran. */
 static size_t items_run(struct chunk *k, int64_t begun, int64_t *end)
 {
@@ -167,9 +185,7 @@ static size_t items_run(struct chunk *k, int64_t begun, int64_t *end)
     size_t i = 0;
     for (; i < k->n && !k->failed; i++) {
         bool expired = t->m.expires > 0 && t->m.expires < clock_wall();
-        if (i > 0 &&
-            (at >= slice || expired || ctask_call_cancelled(t) || k->values.len >= REPLY_MAX))
-            break;
+        if (i > 0 && (at >= slice || expired || ctask_call_cancelled(t) || is_full(k))) break;
         item_reset(t);
         part_write(t->id, k->part.whole, k->part.first + i, 0);
         int64_t ended = at;
@@ -281,7 +297,7 @@ bool chunk_run(struct ctask_call *t, struct buf *out, bool *ok)
     k.item.m.reply_to = bytes_of(NULL, 0); /* nobody sees the progress of an item */
     memcpy(k.item.root_id, t->root_id, sizeof k.item.root_id);
     k.own.max = k.values.max = k.notes.max = out->max;
-    *ok = t->m.crashes > 0 ? rest_post(&k, 0, 1) && done_post(&k, DONE_RETRY, 0, 0, out)
+    *ok = t->m.crashes > 0 ? rest_post(&k, 0, piece_of(k.n)) && done_post(&k, DONE_RETRY, 0, 0, out)
                            : run(&k, out);
     json_decref(k.item.body.kwargs);
     json_decref(k.item.body.args);

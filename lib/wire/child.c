@@ -271,7 +271,7 @@ bool done_write(struct buf *out, const struct done *d)
     return frame_end(out, start);
 }
 
-bool done_read(struct bytes payload, struct done *d)
+bool done_read(struct bytes payload, size_t body, struct done *d)
 {
     struct reader r = {.rest = payload};
     *d = (struct done){0};
@@ -286,7 +286,8 @@ bool done_read(struct bytes payload, struct done *d)
     d->posted = r.rest;
     struct bytes rest = d->posted;
     struct posted p;
+    unsigned n = 0;
     int more;
-    while ((more = posted_next(&rest, &p)) > 0) continue;
-    return more == 0;
+    while ((more = posted_next(&rest, &p)) > 0) n++;
+    return more == 0 && n <= DONE_MESSAGES_MAX && d->posted.n <= DONE_BYTES_MAX + body;
 }

@@ -23,6 +23,11 @@ enum child_frame_type {
 #define CHILD_HEADER 13
 #define CHILD_FRAME_MAX ((size_t)64 << 20)
 
+/* What one DONE may publish: the worker does nothing else until all of it is with the connection.
+ * Of bytes so many beside the job's own body. Who has more to send sends it in parts. */
+#define DONE_MESSAGES_MAX 512
+#define DONE_BYTES_MAX ((size_t)40 << 20)
+
 /* JOB and BURY. */
 struct job {
     uint64_t nonce;     /* in the header; not read by job_read */
@@ -78,7 +83,8 @@ bool bare_frame_write(struct buf *out, enum child_frame_type type);
 /* DONE: messages are appended to *posted first with posted_append. */
 bool posted_append(struct buf *posted, const struct posted *p);
 bool done_write(struct buf *out, const struct done *d);
-bool done_read(struct bytes payload, struct done *d);
+/* body: how many bytes the job's own has. */
+bool done_read(struct bytes payload, size_t body, struct done *d);
 /* The next message of a DONE: 1, 0 at the end, -1 unsound. */
 int posted_next(struct bytes *rest, struct posted *p);
 

@@ -335,7 +335,21 @@ static ctask_outcome live(struct ctask_call *t)
     return task_return_bool(t, ctask_call_redelivered(t));
 }
 
-CTASK_APP(poison, {TASK_CALL_AS("poison.die", die), .params = "ledger, how, last_words=null"},
+/* Sends so many messages of so many bytes. */
+static ctask_outcome flood(struct ctask_call *t)
+{
+    int64_t messages, bytes, i = 0;
+    if (!task_args(t, &messages, &bytes)) return ctask_failed(t);
+    char *text = calloc(1, (size_t)bytes + 1);
+    if (!text) return task_fail(t, "MemoryError", "no memory");
+    memset(text, 'x', (size_t)bytes);
+    while (i < messages && task_send("demo.echo", text) == CTASK_OK) i++;
+    free(text);
+    return task_return(t, i);
+}
+
+CTASK_APP(poison, {TASK_CALL_AS("poison.flood", flood), .params = "messages, bytes"},
+          {TASK_CALL_AS("poison.die", die), .params = "ledger, how, last_words=null"},
           {TASK_CALL_AS("poison.die_early", die), .params = "ledger, how, last_words=null",
            .ack = CTASK_ACK_EARLY},
           {TASK_CALL_AS("poison.last_word", last_word), .params = "ledger, id"},

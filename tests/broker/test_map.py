@@ -1,4 +1,5 @@
 """Maps whose items travel together: what their caller sees when one of them misbehaves."""
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,25 @@ class Map(BrokerTest):
                           next(line for line in err if "line %d:" % (i + 1) in line))
         worker.expect("is kept in", times=4)
         self.assertEqual(self.bus.depth(self.queue + ".dead"), 4)
+
+    def test_a_large_one_is_taken_apart_in_parts(self):
+        """Not in one step that floods the queue: who calls meanwhile is answered first."""
+        n, worker = 3000, self.worker("-c", "2", "-l", "debug")
+        whole = self.bus.send(self.queue, "celery.starmap", [],
+                              {"task": {"task": "demo.echo"}, "it": [[i] for i in range(n)]},
+                              headers={"x-ctask-map": "demo.echo", "x-ctask-attempt": 1,
+                                       "x-ctask-crashes": 1})
+        worker.expect(r"id=%s:\S+ ready -> running" % whole)
+        others = {self.bus.send(self.queue) for _ in range(5)}
+        items = {}
+        while others or len(items) < n:
+            body = json.loads(self.bus.take(self.bus.reply_to).body)
+            if body["task_id"] in others:
+                others.remove(body["task_id"])
+                self.assertLess(len(items), n // 2)
+            else:
+                items[body["task_id"]] = body["result"]
+        self.assertEqual(items, {"%s:%d" % (whole, i): i for i in range(n)})
 
     def test_those_that_had_run_run_again_and_know_it(self):
         self.worker("-c", "1", app=APP)

@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from bench import Clock, PrivateBroker  # noqa: E402
+from poison import POISON  # noqa: E402
 sys.path.insert(0, os.path.join(HERE, "../support"))
 from harness import BIN, Bus, Worker, main, unique, until  # noqa: E402
 
@@ -313,6 +315,25 @@ class Results(Operations):
         until("all are settled", lambda: broker.depth(self.queue) == (0, 0))
         self.assertEqual(worker.stop(), 0)
         self.assertIn("results nobody asked for 5", worker.log())
+
+    def test_what_tasks_send_into_an_alarm_has_a_ceiling(self):
+        """Each of eight sends 20 MB. While the broker takes nothing they wait, and the worker's memory does not grow."""
+        self.bus.declare(self.queue)
+        tasks = [self.bus.send(self.queue, "poison.flood", [20, 1000000]) for _ in range(8)]
+        broker.memory_alarm(True)
+        try:
+            worker = self.worker("-c", "8", "-l", "debug", app="primes,demo," + POISON)
+            worker.expect("ready -> running", 8)
+            worker.expect("the broker takes no messages")
+            seen = [0]
+            until("it takes no more memory", lambda: seen.append(self.resident(worker)) or
+                  time.sleep(0.1) or len(set(seen[-10:])) == 1)
+        finally:
+            broker.memory_alarm(False)
+        self.assertEqual({r["result"] for r in self.bus.results(*tasks).values()}, {20})
+        if not os.environ.get("CTASK_SANITIZED"):
+            with open("/proc/%d/status" % worker.pid) as f:
+                self.assertLess(int(re.search(r"VmHWM:\s+(\d+) kB", f.read()).group(1)), 110 << 10)
 
     def test_a_caller_that_does_not_read_costs_the_worker_nothing(self):
         """16 MB of results wait in its queue, and come when it reads."""

@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                     .body = bytes_of(data + 1, size - 1)};
     must(task_run(&registry, &up, &j, &out, &task));
     must(child_frame_next(buf_bytes(&out), 0, &type, &payload) == 1 && type == CHILD_DONE);
-    must(done_read(payload, &d));
+    must(done_read(payload, 0, &d));
     must(d.state == DONE_SUCCESS || d.state == DONE_RETRY || d.fault.type[0]);
     must(d.posted.n > 0); /* its caller hears of it */
     buf_done(&out);

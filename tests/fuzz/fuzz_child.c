@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case CHILD_BURY: (void)job_read(payload, &j); break;
         case CHILD_PUBLISH: (void)publish_read(payload, &p); break;
         case CHILD_DONE:
-            if (done_read(payload, &d)) posted_check(d.posted);
+            if (done_read(payload, 0, &d)) posted_check(d.posted);
             break;
         case CHILD_LEAVE:
         case CHILD_OUTPUT:

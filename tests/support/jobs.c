@@ -91,7 +91,7 @@ static void decode(void)
     struct posted p;
     ck_assert_int_eq(child_frame_next(buf_bytes(&frame), 0, &type, &payload), 1);
     ck_assert_int_eq(type, CHILD_DONE);
-    ck_assert(done_read(payload, &heard.done));
+    ck_assert(done_read(payload, job.body.n, &heard.done));
     heard.results = heard.copies = heard.parts = 0;
     struct bytes rest = heard.done.posted;
     int rc;

@@ -12,7 +12,7 @@
 /* The job, as job_set made it; it may be changed before run_job. */
 extern struct job job;
 
-#define PARTS_HEARD 64
+#define PARTS_HEARD 400
 
 /* What the last job came to. */
 struct heard {

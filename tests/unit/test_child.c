@@ -116,7 +116,7 @@ START_TEST(the_end_of_a_job_arrives_with_all_its_messages_in_order)
     struct buf b = done_frame();
     struct done d;
     struct posted p;
-    ck_assert(done_read(only_frame(&b, CHILD_DONE), &d));
+    ck_assert(done_read(only_frame(&b, CHILD_DONE), 0, &d));
     ck_assert_int_eq(d.state, DONE_FAILURE);
     ck_assert_double_eq(d.runtime, 0.125);
     ck_assert_str_eq(d.fault.type, "ValueError");
@@ -190,7 +190,7 @@ static unsigned read_as_all(const uint8_t *p, size_t n)
     struct bytes s = bytes_of(p, n), rest = s;
     unsigned taken = job_read(s, &j) ? 1 : 0;
     if (publish_read(s, &one)) taken |= 2;
-    if (done_read(s, &d)) {
+    if (done_read(s, 0, &d)) {
         taken |= 4;
         while (posted_next(&d.posted, &one) > 0) continue;
     }
@@ -264,7 +264,35 @@ START_TEST(bytes_after_the_last_field_are_refused)
     b = done_frame();
     struct done d;
     buf_u8(&b, 0);
-    ck_assert(!done_read(bytes_of(buf_head(&b) + CHILD_HEADER, b.len - CHILD_HEADER), &d));
+    ck_assert(!done_read(bytes_of(buf_head(&b) + CHILD_HEADER, b.len - CHILD_HEADER), 0, &d));
+    buf_done(&b);
+}
+END_TEST
+
+START_TEST(a_done_that_holds_too_much_is_refused)
+{
+    struct done d = {.state = DONE_SUCCESS}, got;
+    struct buf posted = {0}, b = {0};
+    for (int i = 0; i < DONE_MESSAGES_MAX; i++) ck_assert(posted_append(&posted, &follow_up));
+    d.posted = buf_bytes(&posted);
+    ck_assert(done_write(&b, &d));
+    ck_assert(done_read(only_frame(&b, CHILD_DONE), 0, &got));
+    buf_clear(&b);
+    ck_assert(posted_append(&posted, &follow_up));
+    d.posted = buf_bytes(&posted);
+    ck_assert(done_write(&b, &d));
+    ck_assert(!done_read(only_frame(&b, CHILD_DONE), 0, &got));
+    buf_clear(&posted);
+    buf_clear(&b);
+    struct posted large = follow_up;
+    large.body = bytes_of(calloc(1, DONE_BYTES_MAX), DONE_BYTES_MAX);
+    ck_assert(posted_append(&posted, &large));
+    d.posted = buf_bytes(&posted);
+    ck_assert(done_write(&b, &d));
+    ck_assert(!done_read(only_frame(&b, CHILD_DONE), 0, &got));
+    ck_assert(done_read(only_frame(&b, CHILD_DONE), 1000, &got)); /* beside the job's own body */
+    free((void *)(uintptr_t)large.body.p);
+    buf_done(&posted);
     buf_done(&b);
 }
 END_TEST
@@ -294,12 +322,12 @@ START_TEST(values_that_cannot_be_are_refused)
     for (size_t i = 0; i < 4; i++) {
         d.runtime = runtimes[i];
         ck_assert(done_write(&b, &d));
-        ck_assert(!done_read(only_frame(&b, CHILD_DONE), &got));
+        ck_assert(!done_read(only_frame(&b, CHILD_DONE), 0, &got));
         buf_clear(&b);
     }
     d = (struct done){.state = (enum done_state)5};
     ck_assert(done_write(&b, &d));
-    ck_assert(!done_read(only_frame(&b, CHILD_DONE), &got));
+    ck_assert(!done_read(only_frame(&b, CHILD_DONE), 0, &got));
     buf_clear(&b);
     struct job j = {.state = "BOGUS"};
     ck_assert(job_write(&b, CHILD_BURY, &j));
@@ -348,6 +376,7 @@ int main(void)
     tcase_add_test(tc, a_frame_is_of_the_job_that_it_was_asked_for);
     tcase_add_test(tc, a_payload_cut_anywhere_is_refused);
     tcase_add_test(tc, bytes_after_the_last_field_are_refused);
+    tcase_add_test(tc, a_done_that_holds_too_much_is_refused);
     tcase_add_test(tc, every_single_wrong_byte_does_no_harm);
     tcase_add_test(tc, values_that_cannot_be_are_refused);
     tcase_add_test(tc, a_frame_over_the_limit_is_not_written);

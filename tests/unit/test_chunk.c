@@ -297,6 +297,64 @@ START_TEST(one_that_has_cost_its_process_its_life_is_taken_apart)
 }
 END_TEST
 
+static char many[1 << 20];
+
+/* So many items of `task`, of a message that has cost its process its life. */
+static void crashed_set(const char *id, const char *task, size_t n, const char *item,
+                        struct buf *props)
+{
+    struct send s = {.task = TASK_STARMAP, .item_task = task, .id = id, .reply_to = REPLY_TO};
+    char *end = many + sprintf(many, "[[], {\"task\": {\"task\": \"%s\"}, \"it\": [", task);
+    for (size_t i = 0; i < n; i++) end += sprintf(end, "%s%s", i ? "," : "", item);
+    strcpy(end, "]}, null]");
+    job_set(&s, many);
+    ck_assert(message_copy(job.props, &(struct copy){.attempt = 1, .crashes = 1}, props));
+    job.props = buf_bytes(props);
+}
+
+START_TEST(many_are_taken_apart_in_parts)
+{
+    struct buf props = {0};
+    crashed_set("id-1", "who", 10000, "[]", &props);
+    run_job();
+    ck_assert_int_eq(heard.done.state, DONE_RETRY);
+    ck_assert_uint_eq(heard.results, 0);
+    ck_assert_uint_eq(heard.parts, 64); /* of 157, and what is left */
+    struct message m = part_is(0, "id-1:0+157", TASK_STARMAP, "[[],{\"task\":{\"task\":\"who\",");
+    ck_assert(m.attempt == 1 && m.crashes == 1 && bytes_is(m.item_task, "who"));
+    part_is(63, "id-1:9891+109", TASK_STARMAP, "[[],{");
+    buf_done(&props);
+    props = (struct buf){0};
+    crashed_set("id-1:157+157", "who", 157, "[]", &props);
+    run_job();
+    ck_assert_uint_eq(heard.parts, 53); /* of 3 */
+    buf_done(&props);
+    props = (struct buf){0};
+    crashed_set("id-1:157+3", "who", 3, "[]", &props);
+    run_job();
+    ck_assert_uint_eq(heard.parts, 3);
+    part_is(2, "id-1:159", "who", "[[],{},{");
+    buf_done(&props);
+}
+END_TEST
+
+START_TEST(no_more_goes_on_alone_than_one_done_may_publish)
+{
+    struct send s = {
+        .task = TASK_STARMAP, .item_task = "demo.add", .id = "id-1", .reply_to = REPLY_TO};
+    size_t n = 20000; /* none of them fits, so each is to be kept by itself */
+    char *end = many + sprintf(many, "[[], {\"task\": {\"task\": \"demo.add\"}, \"it\": [");
+    for (size_t i = 0; i < n; i++) end += sprintf(end, "%s1", i ? "," : "");
+    strcpy(end, "]}, null]");
+    job_set(&s, many);
+    run_job();
+    ck_assert_int_eq(heard.done.state, DONE_SUCCESS);
+    ck_assert_uint_eq(heard.results, 1);
+    ck_assert_uint_ge(heard.parts, 65);
+    ck_assert_uint_le(heard.parts, 256 + 64);
+}
+END_TEST
+
 /* ---- What does not fit ----------------------------------------------------------------------- */
 
 START_TEST(messages_that_are_no_maps_fail_as_a_whole_and_are_kept)
@@ -401,6 +459,8 @@ int main(void)
     tcase_add_test(t, what_is_left_after_a_while_goes_on_in_messages_of_a_moment);
     tcase_add_test(t, a_worker_that_goes_sends_on_what_has_not_begun);
     tcase_add_test(t, one_that_has_cost_its_process_its_life_is_taken_apart);
+    tcase_add_test(t, many_are_taken_apart_in_parts);
+    tcase_add_test(t, no_more_goes_on_alone_than_one_done_may_publish);
     t = job_case(suite, "what does not fit", apps);
     tcase_add_test(t, messages_that_are_no_maps_fail_as_a_whole_and_are_kept);
     tcase_add_test(t, an_item_that_is_none_goes_alone_to_be_kept);
