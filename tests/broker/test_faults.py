@@ -6,7 +6,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import CTL, Bus, BrokerTest, ctl, main, skip, unique, until, url_for  # noqa: E402
+from harness import CTL, Bus, BrokerTest, ctl, main, skip, stands, unique, until, url_for  # noqa: E402
 
 import amqp  # noqa: E402
 
@@ -53,9 +53,12 @@ class Faults(BrokerTest):
 
     def test_an_alarm_holds_results_up_and_loses_none(self):
         worker = self.worker("-c", "2")
-        ids = [self.bus.send(self.queue, "demo.sleep", [0.2]) for _ in range(20)]
+        ids = [self.bus.send(self.queue, "demo.stop", []) for _ in range(2)]
+        until("they run", lambda: all(map(stands, worker.children())))
         ctl("set_vm_memory_high_watermark", "0.0000001")
         try:
+            for child in worker.children():
+                os.kill(child, signal.SIGCONT)
             worker.expect("the broker takes no messages")
         finally:
             ctl("set_vm_memory_high_watermark", "0.6")

@@ -79,7 +79,7 @@ class Quorum(unittest.TestCase):
         """A task that runs for longer than a lease has one queue of either kind."""
         worker = self.worker("-c", "1", "--lease=1", "--queue-type=quorum")
         waiting = subprocess.Popen([os.path.join(BIN, "ctask"), "call", "-Q", self.queue,
-                                    "demo.sleep", "3"], stdin=subprocess.DEVNULL, text=True,
+                                    "demo.stop"], stdin=subprocess.DEVNULL, text=True,
                                    stdout=subprocess.PIPE, env=self.env(CTASK_QUEUE_TYPE="quorum"))
         worker.expect("has run for long: it is leased")
         names = re.findall(r'queue,<<"(ctask[.](?:reply|lease)[.].*?)">>',
@@ -89,6 +89,8 @@ class Quorum(unittest.TestCase):
         self.assertEqual({kind for kind, _ in found.values()}, {"quorum"})
         self.assertEqual(found["reply"][1], dict(UNLIMITED, **{"x-expires": "1800000"}))
         self.assertEqual(found["lease"][1]["x-dead-letter-strategy"], "at-least-once")
+        child, = worker.children()
+        os.kill(child, signal.SIGCONT)
         self.assertEqual((waiting.wait(GIVE_UP), worker.stop()), (0, 0))
         waiting.stdout.close()
 

@@ -1,6 +1,5 @@
 """Short tasks stand in a row at a child, of which it has begun the first at most. Whatever becomes of
 the row, each task runs once, and its child and its worker live."""
-import contextlib
 import os
 import re
 import signal
@@ -44,19 +43,21 @@ class Rows(PoisonTest):
         self.assertEqual(worker.stop(), 0)
 
     def test_bodies_that_are_large_do_not_gather_at_a_child(self):
-        worker = self.worker("-c", "1", "--prefetch", "60")
-        self.warm()
-        child, = worker.children()
-        os.kill(child, signal.SIGSTOP)
-        tasks = [self.live("n%d" % i) for i in range(2)]
-        for _ in range(30):
-            self.bus.send(self.queue, "demo.echo", ["x" * LARGE], reply_to=False)
-        until("they are here", lambda: self.bus.depth(self.queue) == 0)
-        with contextlib.suppress(ProcessLookupError):  # on a busy machine it stood for too long
+        with Clock() as clock:
+            worker = self.worker("-c", "1", "--prefetch", "60", env=clock.env)
+            self.warm()
+            clock.stop()  # a child that takes no jobs for some seconds is killed
+            child, = worker.children()
+            os.kill(child, signal.SIGSTOP)
+            tasks = [self.live("n%d" % i) for i in range(2)]
+            for _ in range(30):
+                self.bus.send(self.queue, "demo.echo", ["x" * LARGE], reply_to=False)
+            until("they are here", lambda: self.bus.depth(self.queue) == 0)
             os.kill(child, signal.SIGCONT)
-        self.bus.results(*tasks, self.live("last"))
-        self.assertEqual(set(self.starts().values()), {1})
-        self.assertEqual(worker.stop(), 0)
+            clock.goes_on(worker.pid)
+            self.bus.results(*tasks, self.live("last"))
+            self.assertEqual(set(self.starts().values()), {1})
+            self.assertEqual(worker.stop(), 0)
 
     def test_no_other_runs_after_one_of_some_milliseconds_that_changed_its_process(self):
         """Of tiny ones not each is worth the look; these are."""
