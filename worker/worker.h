@@ -163,7 +163,8 @@ void unknown_hold(struct worker *w, struct request *r);
 /* delay.c */
 /* True if the broker can delay messages for this queue; else the reason is logged once. */
 bool delay_ready(struct worker *w, struct source *s);
-/* Its queue is there: tasks that others delay can reach it. */
+/* Its queue is there, and may be a new one: tasks that others delay can reach it. Python producers
+ * rely on a worker for the delay queues as well. */
 void delay_bind(struct worker *w, const struct source *s);
 /* r is to run in so many seconds: it is moved into the broker's delay queues, or waits. */
 void delay_until(struct worker *w, struct request *r, double seconds);

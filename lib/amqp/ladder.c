@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (15 * CLOCK_SECOND)
+#define BELIEVED (10 * CLOCK_SECOND)
 
 /* ---- What is wanted -------------------------------------------------------------------------- */
 
@@ -46,22 +47,41 @@ static struct tie *tie_of(struct ladder *l, const char *queue)
 }
 
 /* To be bound, if it is not under way already. */
-static void tie_again(struct ladder *l, struct tie *t)
+static void tie_ask(struct ladder *l, struct tie *t)
 {
-    t->known = t->refused = false;
     if (t == l->tie) return;
     list_remove(&t->todo);
     list_append(&l->todo, &t->todo);
 }
 
-struct tie *ladder_want(struct ladder *l, const char *queue, bool all, int64_t now)
+static void tie_again(struct ladder *l, struct tie *t)
+{
+    t->known = t->refused = false;
+    tie_ask(l, t);
+}
+
+struct tie *ladder_want(struct ladder *l, const char *queue, int64_t now)
 {
     struct tie *t = tie_of(l, queue);
     if (!t) return NULL;
-    if (all) l->needed = true;
+    l->needed = true;
     if (l->state == LADDER_REFUSED && now >= l->retry_at) l->state = LADDER_UNKNOWN;
-    if (!t->known && (!t->refused || now >= t->retry_at)) tie_again(l, t);
+    if (l->state == LADDER_KNOWN && now >= l->retry_at) l->stale = true;
+    if (t->known && now >= t->retry_at)
+        tie_ask(l, t);
+    else if (!t->known && (!t->refused || now >= t->retry_at))
+        tie_again(l, t);
     return t;
+}
+
+void ladder_forget(struct ladder *l, const char *queue)
+{
+    struct map_node *known = map_find(&l->by_name, bytes_text(queue));
+    if (!known) return;
+    struct tie *t = container_of(known, struct tie, node);
+    t->retry_at = 0;
+    if (t == l->tie) l->tie_anew = true;
+    if (t->wanted) tie_ask(l, t);
 }
 
 enum ladder_verdict ladder_says(const struct ladder *l, const struct tie *t, const char **why)
@@ -83,7 +103,7 @@ void ladder_doubt(struct ladder *l, struct tie *t)
 
 static bool wants_walk(const struct ladder *l)
 {
-    return l->needed && (l->state == LADDER_UNKNOWN || l->state == LADDER_MISSING);
+    return l->needed && (l->state == LADDER_UNKNOWN || l->state == LADDER_MISSING || l->stale);
 }
 
 bool ladder_pending(const struct ladder *l)
@@ -101,10 +121,11 @@ static void walk_begin(struct ladder *l, enum ladder_walk walk)
 static void walk_choose(struct ladder *l)
 {
     if (wants_walk(l)) {
-        walk_begin(l, l->state == LADDER_UNKNOWN ? WALK_LOOK : WALK_BUILD);
+        walk_begin(l, l->state == LADDER_MISSING ? WALK_BUILD : WALK_LOOK);
     } else if (!list_empty(&l->todo)) {
         l->tie = list_first(&l->todo, struct tie, todo);
         list_remove(&l->tie->todo);
+        l->tie_anew = false;
         walk_begin(l, WALK_BIND);
     }
 }
@@ -130,16 +151,28 @@ static void walk_end(struct ladder *l)
     l->tie = NULL;
 }
 
-static void walk_step_done(struct ladder *l)
+static void tie_done(struct ladder *l, int64_t now)
+{
+    struct tie *t = l->tie;
+    walk_end(l);
+    t->known = true;
+    t->missed = false;
+    t->refusals = 0;
+    t->retry_at = now + BELIEVED;
+    if (l->tie_anew) ladder_forget(l, t->name);
+}
+
+static void walk_step_done(struct ladder *l, int64_t now)
 {
     if (++l->step < walk_length(l->walk)) return;
     if (l->tie) {
-        l->tie->known = true;
-        l->tie->refusals = 0;
-    } else {
-        l->state = LADDER_KNOWN;
-        l->refusals = 0;
+        tie_done(l, now);
+        return;
     }
+    l->state = LADDER_KNOWN;
+    l->stale = false;
+    l->refusals = 0;
+    l->retry_at = now + BELIEVED;
     walk_end(l);
 }
 
@@ -152,7 +185,7 @@ const char *ladder_answer(struct ladder *l, amqp_method_number_t id, const void 
     if (id != step_answer(&s)) return "it answers something else than was asked";
     if (step_counts_undelivered(&s)) l->undelivered = declared->message_count;
     l->deadline = now + ANSWER_LIMIT;
-    walk_step_done(l);
+    walk_step_done(l, now);
     return NULL;
 }
 
@@ -165,29 +198,44 @@ static void walk_refuse(struct ladder *l, struct bytes why, int64_t now)
     ++*refusals;
     *(t ? &t->retry_at : &l->retry_at) = now + wait;
     snprintf(t ? t->why : l->why, sizeof l->why, "%.*s", BYTES_ARG(why));
-    if (t)
+    if (t) {
+        t->known = t->missed = false;
         t->refused = true;
-    else
+    } else {
         l->state = LADDER_REFUSED;
+        l->stale = false;
+    }
     walk_end(l);
 }
 
-void ladder_closed(struct ladder *l, unsigned code, struct bytes text, int64_t now)
+/* The queue or what leads to it is gone. Both are looked at again, once. */
+static struct tie *tie_missing(struct ladder *l)
 {
-    if (l->walk == WALK_NONE || !l->asked) return;
+    struct tie *t = l->tie;
+    walk_end(l);
+    t->known = false;
+    t->missed = true;
+    if (l->state == LADDER_KNOWN) l->state = LADDER_UNKNOWN;
+    return t;
+}
+
+struct tie *ladder_closed(struct ladder *l, unsigned code, struct bytes text, int64_t now)
+{
+    if (l->walk == WALK_NONE || !l->asked) return NULL;
     struct step s = walk_step(l->walk, l->step);
     bool missing = code == AMQP_NOT_FOUND;
     l->asked = false;
+    if (l->tie && missing && !l->tie->missed) return tie_missing(l);
     if (l->walk == WALK_LOOK && missing) {
         l->state = LADDER_MISSING;
+        l->stale = false;
         walk_end(l);
-    } else if (l->walk == WALK_BIND && missing) {
-        walk_begin(l, WALK_BIND_ANEW);
     } else if (step_takes_what_exists(&s) && code == AMQP_PRECONDITION_FAILED) {
-        walk_step_done(l);
+        walk_step_done(l, now);
     } else {
         walk_refuse(l, text, now);
     }
+    return NULL;
 }
 
 int64_t ladder_wake(const struct ladder *l)
@@ -195,10 +243,20 @@ int64_t ladder_wake(const struct ladder *l)
     return l->walk != WALK_NONE && l->asked ? l->deadline : CLOCK_NEVER;
 }
 
+/* What is known is not refused because a look at it has no answer. */
+static bool walk_believes(struct ladder *l, int64_t now)
+{
+    if (l->tie ? !l->tie->known : l->state != LADDER_KNOWN) return false;
+    *(l->tie ? &l->tie->retry_at : &l->retry_at) = now + BELIEVED;
+    l->stale = l->stale && l->tie;
+    walk_end(l);
+    return true;
+}
+
 void ladder_overdue(struct ladder *l, int64_t now)
 {
     if (l->walk == WALK_NONE) walk_choose(l);
-    if (l->walk == WALK_NONE) return;
+    if (l->walk == WALK_NONE || walk_believes(l, now)) return;
     walk_refuse(l, bytes_text("the broker does not answer for its delay queues"), now);
 }
 
@@ -212,10 +270,12 @@ void ladder_reset(struct ladder *l)
     struct tie *t;
     walk_end(l);
     l->state = LADDER_UNKNOWN;
-    l->needed = false;
+    l->needed = l->stale = false;
     list_each(t, &l->ties, struct tie, link) {
-        t->known = t->refused = false;
+        t->known = t->refused = t->missed = false;
         list_remove(&t->todo);
-        if (t->wanted) list_append(&l->todo, &t->todo);
+        if (!t->wanted) continue;
+        list_append(&l->todo, &t->todo);
+        l->needed = true;
     }
 }

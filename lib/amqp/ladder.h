@@ -16,10 +16,14 @@
  * alternate exchange, since Celery declares it without.
  *
  * Questions go over a channel of their own, since declaring 28 quorum queues takes a second. The
- * ladder is looked at passively, once a connection and when somebody needs it. What is missing is
- * declared as Celery's default, from the bottom up; what exists otherwise is used as it is. Nothing
- * is retried by itself: what was refused is asked for again by the next who needs it, 1 to 30 s
- * later. A state machine without I/O, like the rest of this room. */
+ * ladder is looked at passively when somebody needs it. What is missing is declared as Celery's
+ * default, from the bottom up; what exists otherwise is used as it is. All of it is believed until
+ * something says otherwise: a message that comes back, an exchange or queue that is not found, a
+ * queue that was looked at again and may be a new one. No such word comes of a level further down,
+ * nor of a queue that others delete and declare: so who uses the ladder looks at it again, and
+ * binds again, each ten seconds, and waits for neither. Nothing is retried by itself: what was
+ * refused is asked for again by the next who needs it, 1 to 30 s later. A state machine without
+ * I/O, like the rest of this room. */
 #ifndef AMQP_LADDER_H
 #define AMQP_LADDER_H
 
@@ -47,24 +51,27 @@ struct tie {
     enum ladder_verdict told;  /* of its owner: what was heard last, */
     uint32_t told_undelivered; /* and of how many undelivered messages */
     bool known, refused;
+    bool missed; /* the last time it, or what leads to it, was not there */
     unsigned refusals;
-    int64_t retry_at;
-    char why[256]; /* refused */
+    int64_t retry_at; /* refused: asked for again; known: bound again */
+    char why[256];    /* refused */
     char name[];
 };
 
 struct ladder {
     enum ladder_state state;
-    bool needed; /* somebody has asked for all of it */
+    bool needed; /* somebody has asked for it */
+    bool stale;  /* known, and to be looked at again all the same */
     unsigned refusals;
-    int64_t retry_at;
+    int64_t retry_at;      /* as in struct tie */
     char why[256];         /* refused */
     uint32_t undelivered;  /* messages that came due for queues that were gone, as last looked at */
     enum ladder_walk walk; /* what is under way: one at a time, all its questions at once */
     unsigned step;         /* of the walk: the first without an answer */
     bool asked;            /* from there on all are written */
     int64_t deadline;      /* of the next answer */
-    struct tie *tie;       /* the one that WALK_BIND is for */
+    struct tie *tie;       /* the one that WALK_BIND is for; */
+    bool tie_anew;         /* it is to be bound once more */
     struct list ties, todo;
     struct map by_name;
 };
@@ -72,13 +79,16 @@ struct ladder {
 void ladder_init(struct ladder *l);
 void ladder_done(struct ladder *l);
 
-/* The tie of that queue, which is bound now if it is not known to be. all: the ladder is needed
- * too. NULL when out of memory. */
-struct tie *ladder_want(struct ladder *l, const char *queue, bool all, int64_t now);
+/* The tie of that queue, which is bound now if it is not known to be, and the ladder looked at.
+ * NULL when out of memory. */
+struct tie *ladder_want(struct ladder *l, const char *queue, int64_t now);
 /* Where a message for t stands. LADDER_NO: *why, valid until the next call. */
 enum ladder_verdict ladder_says(const struct ladder *l, const struct tie *t, const char **why);
 /* A message for t found no way: all is declared again when next needed. */
 void ladder_doubt(struct ladder *l, struct tie *t);
+/* A queue of that name may be a new one: it is bound again, now if it is wanted, else when it is
+ * next needed. Nobody waits for that: what is sent meanwhile comes due later. */
+void ladder_forget(struct ladder *l, const char *queue);
 
 /* There is something to ask now. */
 bool ladder_pending(const struct ladder *l);
@@ -87,12 +97,14 @@ bool ladder_ask(struct ladder *l, struct buf *out, uint16_t channel, int64_t now
 /* An answer. NULL, or what is wrong with it; static. */
 const char *ladder_answer(struct ladder *l, amqp_method_number_t id, const void *method,
                           int64_t now);
-/* The broker closed the channel; what is left is asked again over a new one. */
-void ladder_closed(struct ladder *l, unsigned code, struct bytes text, int64_t now);
+/* The broker closed the channel; what is left is asked again over a new one. The tie whose queue
+ * turned out to be missing and is to be declared, or NULL; the second time in a row it is refused.
+ */
+struct tie *ladder_closed(struct ladder *l, unsigned code, struct bytes text, int64_t now);
 /* When the broker's time for an answer is up; CLOCK_NEVER: it owes none. */
 int64_t ladder_wake(const struct ladder *l);
-/* Then: what is under way is refused, or else what would be asked next; the channel is to be given
- * up. */
+/* Then: what is under way is refused, unless it was known, or else what would be asked next; the
+ * channel is to be given up. */
 void ladder_overdue(struct ladder *l, int64_t now);
 /* The broker could not answer until now, being in alarm. */
 void ladder_wait_anew(struct ladder *l, int64_t now);

@@ -99,7 +99,6 @@ static const struct {
     [WALK_LOOK] = {look_below, look_level, NULL, COUNT(look_below), COUNT(look_level), 0},
     [WALK_BUILD] = {build_below, build_level, NULL, COUNT(build_below), COUNT(build_level), 0},
     [WALK_BIND] = {NULL, NULL, bind, 0, 0, COUNT(bind)},
-    [WALK_BIND_ANEW] = {build_below, NULL, bind, COUNT(build_below), 0, COUNT(bind)},
 };
 
 unsigned walk_length(enum ladder_walk walk)

@@ -20,9 +20,8 @@ const char *ladder_entry(uint32_t seconds, char out[LADDER_EXCHANGE_SIZE]);
 /* The routing key that takes so many seconds to this queue, which is not unfit. Returns out. */
 const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BYTES + 1]);
 
-/* LOOK asks passively whether all is there, BUILD declares it, BIND leads messages for one queue
- * there, BIND_ANEW declares where they come from too. */
-enum ladder_walk { WALK_NONE, WALK_LOOK, WALK_BUILD, WALK_BIND, WALK_BIND_ANEW };
+/* LOOK asks passively whether all is there, BUILD declares it, BIND leads messages to one queue. */
+enum ladder_walk { WALK_NONE, WALK_LOOK, WALK_BUILD, WALK_BIND };
 
 /* One question. The level is that of a queue or exchange, or one of those below level 0. */
 struct step {

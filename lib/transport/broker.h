@@ -93,12 +93,12 @@ int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
  * queue `home` after `ttl` seconds (1 to 1,000,000). Asking again looks at it anew. Outcome:
  * BROKER_QUEUE. */
 int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl);
-/* Sees to it that messages can be delayed to a queue that exists: binds it at the foot of the
- * ladder (amqp/ladder.h) and, unless bind_only, looks at the ladder or declares it. True if all of
- * that is known to be there. Otherwise BROKER_DELAYS tells; what was refused is asked for again
- * only by another call, after 1 to 30 s. False without more for a queue that is broker_undelayable.
- */
-bool broker_delays(struct broker *b, const char *queue, bool bind_only);
+/* Sees to it that messages can be delayed to a queue that exists, now and after each reconnect:
+ * looks at the ladder (amqp/ladder.h) or declares it, and binds the queue at its foot; once more if
+ * anew. True if all of that is known to be there. Otherwise BROKER_DELAYS tells; what was refused
+ * is asked for again only by another call, after 1 to 30 s. False without more for a queue that is
+ * broker_undelayable. */
+bool broker_delays(struct broker *b, const char *queue, bool anew);
 /* NULL, or why no message can be delayed to a queue of this name; static. */
 const char *broker_undelayable(const char *queue);
 /* Looks at a queue: anew at one that broker_queue was asked for, else at one that is somebody

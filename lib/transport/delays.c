@@ -9,11 +9,12 @@ const char *broker_undelayable(const char *queue)
     return ladder_unfit(queue);
 }
 
-bool broker_delays(struct broker *b, const char *queue, bool bind_only)
+bool broker_delays(struct broker *b, const char *queue, bool anew)
 {
     const char *why;
-    struct tie *t =
-        ladder_unfit(queue) ? NULL : ladder_want(&b->ladder, queue, !bind_only, clock_now());
+    if (ladder_unfit(queue)) return false;
+    if (anew) ladder_forget(&b->ladder, queue);
+    struct tie *t = ladder_want(&b->ladder, queue, clock_now());
     if (!t) return false;
     t->wanted = true;
     enum ladder_verdict said = ladder_says(&b->ladder, t, &why);
@@ -38,7 +39,7 @@ static void post_place(struct broker *b, struct tie *t, struct post *p, enum lad
 void delays_post(struct broker *b, struct post *p)
 {
     const char *why = NULL;
-    struct tie *t = ladder_want(&b->ladder, p->what.ensure, true, clock_now());
+    struct tie *t = ladder_want(&b->ladder, p->what.ensure, clock_now());
     list_remove(&p->link);
     if (t)
         post_place(b, t, p, ladder_says(&b->ladder, t, &why), why);
@@ -48,7 +49,7 @@ void delays_post(struct broker *b, struct post *p)
 
 void delays_doubt(struct broker *b, const struct post *p)
 {
-    struct tie *t = ladder_want(&b->ladder, p->what.ensure, true, clock_now());
+    struct tie *t = ladder_want(&b->ladder, p->what.ensure, clock_now());
     if (t) ladder_doubt(&b->ladder, t);
 }
 
@@ -113,6 +114,23 @@ bool delays_write(struct broker *b, int64_t now)
            ladder_ask(&b->ladder, &b->link.out, b->delays.number, now);
 }
 
+/* Its queue is looked at first. */
+static void post_anew(struct broker *b, struct post *p)
+{
+    if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
+}
+
+/* What waits for t waits for its queue, which is declared again if it is gone, and comes back. A
+ * queue that this connection does not know is another's, which does so. */
+static void tie_anew(struct broker *b, struct tie *t)
+{
+    struct queue *q = topology_find(&b->topology, t->name);
+    struct post *p;
+    if (q) topology_doubt(&b->topology, q);
+    list_each(p, &t->waiting, struct post, link) post_anew(b, p);
+    if (!q) ladder_forget(&b->ladder, t->name);
+}
+
 /* All that comes before close-ok is late. */
 static const char *given_up_method(struct broker *b, amqp_method_number_t id)
 {
@@ -132,19 +150,15 @@ const char *delays_method(struct broker *b, amqp_method_number_t id, const void 
     if (id == AMQP_CHANNEL_OPEN_OK_METHOD) return NULL;
     if (id == AMQP_CHANNEL_CLOSE_METHOD) {
         if (!lane_closed(b, &b->delays, now)) return "out of memory";
-        ladder_closed(&b->ladder, close->reply_code, bytes_amqp(close->reply_text), now);
+        struct tie *t =
+            ladder_closed(&b->ladder, close->reply_code, bytes_amqp(close->reply_text), now);
+        if (t) tie_anew(b, t);
         b->delays.retry_at = 0; /* each close answers one question */
     } else {
         wrong = ladder_answer(&b->ladder, id, m, now);
     }
     delays_tell(b);
     return wrong;
-}
-
-/* Their queue is looked at first. */
-static void post_anew(struct broker *b, struct post *p)
-{
-    if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
 }
 
 void delays_reset(struct broker *b)

@@ -49,6 +49,7 @@ static void post_refuse(struct broker *b, struct post *p, const struct queue *q)
 void route_verdict(struct broker *b, struct queue *q)
 {
     if (!q) return;
+    ladder_forget(&b->ladder, q->name); /* it may be a new one */
     while (!list_empty(&q->waiting)) {
         struct post *p = list_first(&q->waiting, struct post, link);
         if (q->state == QUEUE_KNOWN)

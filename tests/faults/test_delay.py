@@ -353,11 +353,15 @@ class Gone(DelayTest):
         bus.close()
 
     def without_policy(self):
-        broker.ctl("clear_policy", POLICY)
         with open(os.path.join(CONFIG, "definitions.json")) as f:
             policy = next(p for p in json.load(f)["policies"] if p["name"] == POLICY)
-        self.addCleanup(broker.ctl, "set_policy", "--apply-to", policy["apply-to"], POLICY,
-                        policy["pattern"], json.dumps(policy["definition"]))
+        place = "<<\"/\">>, <<\"%s\">>, " % POLICY
+        definition = ", ".join("{<<\"%s\">>, <<\"%s\">>}" % kv
+                               for kv in policy["definition"].items())
+        self.assertEqual(broker.evaluate("rabbit_policy:delete(%s<<\"test\">>)" % place), "ok")
+        self.addCleanup(broker.evaluate, "rabbit_policy:set(%s<<\"%s\">>, [%s], 0, <<\"%s\">>, "
+                        "<<\"test\">>)" % (place, policy["pattern"], definition,
+                                         policy["apply-to"]))
 
     def test_their_tasks_stop_no_others_and_are_kept(self):
         self.without_policy()
@@ -428,6 +432,82 @@ class Gone(DelayTest):
         worker.expect(said)
         until("all is moved", lambda: broker.depth(self.queue) == (0, 0))
         self.bus.channel.queue_purge(LEVELS[11])
+
+
+class Anew(DelayTest):
+    """What was deleted while workers and producers live."""
+
+    def bound(self):
+        """Whether ctask.due leads to our queue."""
+        return broker.evaluate(
+            "[due || B <- rabbit_binding:list_for_destination(rabbit_misc:r(<<\"/\">>, queue, "
+            "<<\"%s\">>)), element(2, B) =:= rabbit_misc:r(<<\"/\">>, exchange, <<\"ctask.due\">>)]"
+            % self.queue) == "[due]"
+
+    def send_as_celery(self, seconds):
+        """As a Python producer that relies on a worker for the delay queues."""
+        key = ".".join(format(seconds, "028b")) + "." + self.queue
+        return self.bus.send(key, exchange=LEVELS[27])
+
+    def test_a_worker_declares_all_at_its_start(self):
+        self.ladder_delete()
+        self.worker()
+        until("there is a ladder", self.ladder_exists)
+        until("its queue is bound", self.bound)
+        self.assertEqual(self.bus.result(self.send_as_celery(1))["status"], "SUCCESS")
+
+    def test_a_queue_that_is_declared_again_is_bound_again(self):
+        worker = self.worker()
+        until("it is bound", self.bound)
+        for times in (1, 2):
+            self.bus.channel.queue_delete(self.queue)
+            worker.expect("was deleted; it is declared and consumed again", times)
+            until("it is bound again", self.bound)
+        self.assertEqual(self.bus.result(self.send_as_celery(1))["status"], "SUCCESS")
+
+    def test_a_producer_binds_it_again_too(self):
+        with subprocess.Popen([LATER, self.queue, "-", "-"], stdin=subprocess.PIPE, text=True,
+                              stdout=subprocess.PIPE,
+                              env=dict(os.environ, CTASK_BROKER_URL=broker.url)) as producer:
+            def send(seconds):
+                producer.stdin.write("%d\n" % seconds)
+                producer.stdin.flush()
+                self.assertEqual(producer.stdout.readline(), "sent\n")
+
+            send(3600)
+            self.assertTrue(self.bound())
+            self.bus.channel.queue_delete(self.queue)
+            send(0)  # comes back, and the queue is declared again
+            send(3600)
+            self.assertTrue(self.bound())
+            self.bus.channel.queue_delete(self.queue)
+            self.bus.declare(self.queue)  # by somebody else, which no word tells
+
+            def again():
+                send(3600)
+                return self.bound()
+            until("it has looked again", again)
+            producer.stdin.close()
+        self.bus.channel.queue_purge(LEVELS[11])
+
+    def test_a_level_further_down_is_declared_again(self):
+        self.worker()
+        until("there is a ladder", self.ladder_exists)
+        self.bus.channel.queue_delete(LEVELS[0])
+        self.bus.channel.exchange_delete(LEVELS[0])
+
+        def again():
+            self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
+            until("it is moved", lambda: broker.depth(self.queue) == (0, 0))
+            try:
+                self.bus.channel.exchange_declare(LEVELS[0], "topic", passive=True)
+                return True
+            except amqp.NotFound:
+                self.bus.channel = self.bus.connection.channel()
+        until("it is there again", again)
+        self.assertEqual(self.bus.result(self.send_as_celery(1))["status"], "SUCCESS")
+        for level in self.depths():
+            self.bus.channel.queue_purge(level)
 
 
 class Many(DelayTest):

@@ -127,7 +127,9 @@ class Rights(Operations):
             clock.move(PATIENCE, worker.pid)
             worker.expect("connected again")
             until("its queue is back", lambda: broker.evaluate(
-                'length(rabbit_amqqueue:list(<<"%s">>))' % vhost) == "2")
+                'length([Q || Q <- rabbit_amqqueue:list_names(<<"%s">>), nomatch =:= '
+                'string:find(element(4, Q), "delayed"), nomatch =:= '
+                'string:find(element(4, Q), "undelivered")])' % vhost) == "2")
             self.assertEqual(worker.stop(), 0)
 
 

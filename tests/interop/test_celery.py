@@ -3,19 +3,55 @@ import os
 import signal
 import subprocess
 import sys
+import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "../support"), HERE]
-from harness import BIN, BrokerTest, URL, main, skip, unique, until  # noqa: E402
+from harness import (BIN, BrokerTest, URL, Worker, ctl, main, skip, unique, until,  # noqa: E402
+                     url_parts)
 
 try:
     import celery
+    import kombu
 except ImportError:
     skip("needs Celery (Debian: python3-celery)")
 os.environ["CTASK_TEST_BROKER"] = URL
 import pyapp  # noqa: E402
 
 CELERY_MAJOR_MINOR = tuple(int(x) for x in celery.__version__.split(".")[:2])
+
+
+@unittest.skipIf(CELERY_MAJOR_MINOR < (5, 5), "Celery delays in the broker from 5.5 on")
+class NativeDelay(unittest.TestCase):
+    """A Python producer with quorum queues, whose countdowns wait in the broker. It declares no
+    delay queue itself: it relies on a worker, which is ours."""
+
+    def setUp(self):
+        self.host = unique("vhost")
+        ctl("add_vhost", self.host)
+        ctl("set_permissions", "-p", self.host, url_parts()[0], ".*", ".*", ".*")
+        self.url = "%s/%s" % (URL, self.host)
+        self.queue = unique()
+        self.app = celery.Celery("native", broker=self.url, backend="rpc://")
+        topic = kombu.Exchange(self.queue, type="topic")
+        queue = kombu.Queue(self.queue, topic, routing_key=self.queue,
+                            queue_arguments={"x-queue-type": "quorum"})
+        self.app.conf.task_queues = [queue]
+        with self.app.connection() as connection:
+            queue.bind(connection.default_channel).declare()
+        self.worker = Worker(queue=self.queue, url=self.url)
+
+    def tearDown(self):
+        self.worker.stop()
+        self.app.close()
+        ctl("delete_vhost", self.host)
+
+    def test_the_first_countdown_arrives_with_c_workers_alone(self):
+        until("our worker has declared all", lambda: "ctask.due\texchange\t%s\tqueue" % self.queue in
+              ctl("list_bindings", "-q", "-p", self.host, "--no-table-headers", "source_name",
+                  "source_kind", "destination_name", "destination_kind"))
+        later = self.app.send_task("is_prime", [97], queue=self.queue, countdown=4)
+        self.assertIs(later.get(timeout=60), True)
 
 
 class PythonProducer(BrokerTest):

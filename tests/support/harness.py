@@ -190,7 +190,7 @@ class Bus:
             self.channel.exchange_delete(queue)
 
     def send(self, queue, task="is_prime", args=(97,), kwargs=None, *, body=None, headers=None,
-             drop=(), reply_to=True, **properties):
+             drop=(), reply_to=True, exchange="", **properties):
         """Publishes a task message as Celery would; returns its id."""
         task_id = str(uuid.uuid4())
         head = {"lang": "py", "task": task, "id": task_id}
@@ -207,7 +207,7 @@ class Bus:
         basic.update(properties)
         basic = {key: value for key, value in basic.items() if value is not None}
         self.channel.basic_publish(amqp.Message(body, application_headers=head, **basic),
-                                   "", queue)
+                                   exchange, queue)
         return task_id
 
     def take(self, queue):

@@ -124,9 +124,9 @@ static enum ladder_verdict says(const struct tie *t)
     return v;
 }
 
-static void closed(unsigned code, const char *text)
+static struct tie *closed(unsigned code, const char *text)
 {
-    ladder_closed(&l, code, bytes_text(text), T0);
+    return ladder_closed(&l, code, bytes_text(text), T0);
 }
 
 /* ---- Keys and names -------------------------------------------------------------------------- */
@@ -168,7 +168,7 @@ END_TEST
 
 START_TEST(a_ladder_that_exists_is_used_as_it_is)
 {
-    struct tie *t = ladder_want(&l, "q", true, T0);
+    struct tie *t = ladder_want(&l, "q", T0);
     ck_assert(ladder_pending(&l));
     ck_assert_uint_eq(ask(T0), LOOK);
     ck_assert_str_eq(questions[0], "look exchange celery_delayed_delivery");
@@ -188,7 +188,7 @@ START_TEST(a_ladder_that_exists_is_used_as_it_is)
     yes(0, BIND);
     ck_assert_int_eq(says(t), LADDER_READY);
     ck_assert(!ladder_pending(&l));
-    ck_assert_ptr_eq(ladder_want(&l, "q", true, T0), t); /* once a connection */
+    ck_assert_ptr_eq(ladder_want(&l, "q", T0), t); /* it is believed */
     ck_assert(!ladder_pending(&l));
 }
 END_TEST
@@ -196,7 +196,7 @@ END_TEST
 /* Looks at it, and the level of that number is not there. */
 static struct tie *missing(unsigned from)
 {
-    struct tie *t = ladder_want(&l, "q", true, T0);
+    struct tie *t = ladder_want(&l, "q", T0);
     ck_assert_uint_eq(ask(T0), LOOK);
     yes(0, from);
     closed(AMQP_NOT_FOUND, "NOT_FOUND");
@@ -259,10 +259,10 @@ START_TEST(a_refusal_has_the_brokers_words_and_is_tried_again_by_the_next)
     ck_assert_str_eq(why, "ACCESS_REFUSED - not yours");
     ask(T0); /* its binding, which no longer matters */
     yes(0, count);
-    ladder_want(&l, "q", true, T0 + CLOCK_SECOND / 2);
+    ladder_want(&l, "q", T0 + CLOCK_SECOND / 2);
     ck_assert(!ladder_pending(&l));
     ck_assert_int_eq(says(t), LADDER_NO);
-    ladder_want(&l, "q", true, T0 + CLOCK_SECOND);
+    ladder_want(&l, "q", T0 + CLOCK_SECOND);
     ck_assert(ladder_pending(&l));
     ck_assert_int_eq(says(t), LADDER_WAIT);
     ck_assert_uint_eq(ask(T0), LOOK);
@@ -277,35 +277,99 @@ START_TEST(an_exchange_of_another_type_refuses_the_ladder)
 }
 END_TEST
 
-START_TEST(a_worker_binds_its_queue_without_the_ladder)
-{
-    struct tie *t = ladder_want(&l, "q", false, T0);
-    ck_assert_uint_eq(ask(T0), BIND);
-    closed(AMQP_NOT_FOUND, "NOT_FOUND - no exchange 'celery_delayed_delivery'");
-    ck_assert_uint_eq(ask(T0), 5 + BIND);
-    ck_assert_str_eq(questions[3], "exchange ctask.due alternate-exchange=ctask.due.unrouted");
-    ck_assert_str_eq(questions[5], "q <- ctask.due " STARS "q");
-    yes(0, 5 + BIND);
-    ck_assert(!ladder_pending(&l));
-    ck_assert_int_eq(says(t), LADDER_WAIT);
-}
-END_TEST
-
 START_TEST(a_binding_that_is_refused_is_its_queues_own)
 {
-    struct tie *a = ladder_want(&l, "a", true, T0), *b = ladder_want(&l, "b", true, T0);
+    struct tie *a = ladder_want(&l, "a", T0), *b = ladder_want(&l, "b", T0);
     ask(T0);
     yes(0, LOOK);
     ask(T0);
-    closed(AMQP_NOT_FOUND, "NOT_FOUND");
-    ask(T0);
-    yes(0, 5);
-    closed(AMQP_NOT_FOUND, "NOT_FOUND - no queue 'a'");
+    closed(AMQP_ACCESS_REFUSED, "ACCESS_REFUSED - not yours");
     ck_assert_int_eq(says(a), LADDER_NO);
     ask(T0);
     ck_assert_str_eq(questions[0], "b <- ctask.due " STARS "b");
     yes(0, BIND);
     ck_assert_int_eq(says(b), LADDER_READY);
+}
+END_TEST
+
+/* A tie that is known, and the ladder with it. */
+static struct tie *known(void)
+{
+    struct tie *t = ladder_want(&l, "q", T0);
+    ask(T0);
+    yes(0, LOOK);
+    ask(T0);
+    yes(0, BIND);
+    ck_assert_int_eq(says(t), LADDER_READY);
+    return t;
+}
+
+START_TEST(what_is_missing_at_the_foot_is_looked_at_again_once)
+{
+    struct tie *t = ladder_want(&l, "q", T0);
+    ask(T0);
+    yes(0, LOOK);
+    ask(T0);
+    ck_assert_ptr_eq(closed(AMQP_NOT_FOUND, "NOT_FOUND - no queue 'q'"), t);
+    ck_assert_int_eq(says(t), LADDER_WAIT);
+    ck_assert_uint_eq(ask(T0), LOOK);
+    closed(AMQP_NOT_FOUND, "NOT_FOUND - no exchange 'ctask.due'");
+    ck_assert_uint_eq(ask(T0), BUILD);
+    yes(0, BUILD);
+    ck_assert(!ladder_pending(&l)); /* its owner declares it, and asks again */
+    ladder_want(&l, "q", T0);
+    ck_assert_uint_eq(ask(T0), BIND);
+    ck_assert_ptr_null(closed(AMQP_NOT_FOUND, "NOT_FOUND - no queue 'q'"));
+    ck_assert_int_eq(says(t), LADDER_NO);
+}
+END_TEST
+
+START_TEST(what_is_known_is_looked_at_again_while_it_is_used_and_nobody_waits)
+{
+    struct tie *t = known();
+    ladder_want(&l, "q", T0 + 9 * CLOCK_SECOND);
+    ck_assert(!ladder_pending(&l));
+    ladder_want(&l, "q", T0 + 10 * CLOCK_SECOND);
+    ck_assert_uint_eq(ask(T0), LOOK);
+    ck_assert_int_eq(says(t), LADDER_READY);
+    yes(0, LOOK);
+    ck_assert_uint_eq(ask(T0), BIND);
+    ck_assert_int_eq(says(t), LADDER_READY);
+    yes(0, BIND);
+    ck_assert(!ladder_pending(&l));
+    ladder_want(&l, "q", T0 + 10 * CLOCK_SECOND); /* both were answered at T0 */
+    ask(T0);
+    yes(0, LOOK - 1);
+    closed(AMQP_NOT_FOUND, "NOT_FOUND - no exchange 'celery_delayed_27'");
+    ck_assert_int_eq(says(t), LADDER_WAIT);
+    ck_assert_uint_eq(ask(T0), BUILD);
+    yes(0, BUILD);
+    ask(T0);
+    yes(0, BIND);
+    ck_assert_int_eq(says(t), LADDER_READY);
+}
+END_TEST
+
+START_TEST(a_queue_that_may_be_a_new_one_is_bound_again)
+{
+    struct tie *t = known();
+    ladder_forget(&l, "other");
+    ladder_forget(&l, "q");
+    ck_assert(!ladder_pending(&l)); /* when next needed */
+    ladder_want(&l, "q", T0);
+    ck_assert_int_eq(says(t), LADDER_READY);
+    ck_assert_uint_eq(ask(T0), BIND);
+    ladder_forget(&l, "q"); /* it may have been the old one that is bound now */
+    yes(0, BIND);
+    ladder_want(&l, "q", T0);
+    ck_assert_uint_eq(ask(T0), BIND);
+    yes(0, BIND);
+    t->wanted = true;
+    ladder_forget(&l, "q");
+    ck_assert_uint_eq(ask(T0), BIND); /* now */
+    ladder_forget(&l, "q");
+    yes(0, BIND);
+    ck_assert_uint_eq(ask(T0), BIND);
 }
 END_TEST
 
@@ -327,7 +391,7 @@ END_TEST
 
 START_TEST(an_answer_that_does_not_come_refuses)
 {
-    struct tie *t = ladder_want(&l, "q", true, T0);
+    struct tie *t = ladder_want(&l, "q", T0);
     ck_assert(ladder_wake(&l) == CLOCK_NEVER);
     ask(T0);
     ck_assert(ladder_wake(&l) > T0);
@@ -339,26 +403,44 @@ START_TEST(an_answer_that_does_not_come_refuses)
 }
 END_TEST
 
-START_TEST(after_a_loss_all_is_asked_again_when_needed)
+START_TEST(what_is_known_is_believed_when_a_look_has_no_answer)
 {
-    struct tie *used = missing(0), *wanted = ladder_want(&l, "w", false, T0);
-    wanted->wanted = true;
-    yes(0, BUILD);
+    struct tie *t = known();
+    int64_t later = T0 + 100 * CLOCK_SECOND;
+    ladder_want(&l, "q", later);
+    ask(later);
+    int64_t due = ladder_wake(&l);
+    do ladder_overdue(&l, due);
+    while (ladder_pending(&l));
+    ck_assert_int_eq(says(t), LADDER_READY);
+    ladder_want(&l, "q", due + 9 * CLOCK_SECOND);
+    ck_assert(!ladder_pending(&l));
+}
+END_TEST
+
+START_TEST(after_a_loss_what_is_wanted_is_asked_again_and_the_rest_when_needed)
+{
+    struct tie *used = known();
     ladder_reset(&l);
     ck_assert_int_eq(says(used), LADDER_WAIT);
+    ck_assert(!ladder_pending(&l));
+    ladder_want(&l, "w", T0)->wanted = true;
+    ladder_reset(&l);
+    ck_assert_uint_eq(ask(T0), LOOK);
+    yes(0, LOOK);
     ck_assert_uint_eq(ask(T0), BIND);
     ck_assert_str_eq(questions[0], "w <- ctask.due " STARS "w");
     yes(0, BIND);
     ck_assert(!ladder_pending(&l));
-    ladder_want(&l, "q", true, T0);
-    ck_assert_uint_eq(ask(T0), LOOK);
+    ladder_want(&l, "q", T0);
+    ck_assert_uint_eq(ask(T0), BIND);
 }
 END_TEST
 
 START_TEST(answers_out_of_turn_are_refused)
 {
     ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_QUEUE_BIND_OK_METHOD, NULL, T0));
-    ladder_want(&l, "q", true, T0);
+    ladder_want(&l, "q", T0);
     ask(T0);
     ck_assert_ptr_nonnull(ladder_answer(&l, AMQP_QUEUE_BIND_OK_METHOD, NULL, T0));
     closed(AMQP_NOT_FOUND, "NOT_FOUND");
@@ -379,11 +461,14 @@ int main(void)
     tcase_add_test(k, levels_of_another_type_are_used_in_a_ladder_with_gaps);
     tcase_add_test(k, a_refusal_has_the_brokers_words_and_is_tried_again_by_the_next);
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_ladder);
-    tcase_add_test(k, a_worker_binds_its_queue_without_the_ladder);
     tcase_add_test(k, a_binding_that_is_refused_is_its_queues_own);
+    tcase_add_test(k, what_is_missing_at_the_foot_is_looked_at_again_once);
+    tcase_add_test(k, what_is_known_is_looked_at_again_while_it_is_used_and_nobody_waits);
+    tcase_add_test(k, a_queue_that_may_be_a_new_one_is_bound_again);
     tcase_add_test(k, what_is_doubted_is_declared_again);
     tcase_add_test(k, an_answer_that_does_not_come_refuses);
-    tcase_add_test(k, after_a_loss_all_is_asked_again_when_needed);
+    tcase_add_test(k, what_is_known_is_believed_when_a_look_has_no_answer);
+    tcase_add_test(k, after_a_loss_what_is_wanted_is_asked_again_and_the_rest_when_needed);
     tcase_add_test(k, answers_out_of_turn_are_refused);
     Suite *s = suite_create("ladder");
     suite_add_tcase(s, k);

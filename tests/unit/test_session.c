@@ -265,12 +265,12 @@ START_TEST(an_exchange_that_stays_missing_ends_a_delayed_message)
 }
 END_TEST
 
-static void refuse_binding(void)
+static void refuse_delays(void)
 {
     amqp_channel_close_t close = {.reply_code = AMQP_ACCESS_REFUSED,
                                   .reply_text = amqp_text("ACCESS_REFUSED"),
-                                  .class_id = AMQP_QUEUE_CLASS,
-                                  .method_id = AMQP_QUEUE_BIND_METHOD & 0xFFFF};
+                                  .class_id = AMQP_EXCHANGE_CLASS,
+                                  .method_id = AMQP_EXCHANGE_DECLARE_METHOD & 0xFFFF};
     turn();
     say(CHANNELS, AMQP_CHANNEL_CLOSE_METHOD, &close);
     turn();
@@ -278,12 +278,12 @@ static void refuse_binding(void)
 
 START_TEST(each_refusal_of_delays_is_told)
 {
-    ck_assert(!broker_delays(b, "q", true));
-    refuse_binding();
+    ck_assert(!broker_delays(b, "q", false));
+    refuse_delays();
     ck_assert_uint_eq(refusals, 1);
-    list_first(&b->ladder.ties, struct tie, link)->retry_at = 0;
-    ck_assert(!broker_delays(b, "q", true));
-    refuse_binding();
+    b->ladder.retry_at = 0;
+    ck_assert(!broker_delays(b, "q", false));
+    refuse_delays();
     ck_assert_uint_eq(refusals, 2);
 }
 END_TEST
