@@ -6,6 +6,7 @@
 #include "task/run.h"
 #include "wire/starmap.h"
 #include "worker/proc.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -65,8 +66,7 @@ void death_bury_all(struct worker *w)
 static void run_one_by_one(struct worker *w, struct request *r, const struct message *m,
                            const struct fault *why)
 {
-    log_warn("task id=%.*s %s: %s: its items run again, one by one", BYTES_ARG(r->id),
-             r->task->name, why->text);
+    log_warn(TASK_FMT ": %s: its items run again, one by one", TASK_ARG(r), why->text);
     finish_again(w, r, &(struct copy){.attempt = m->attempt + 1, .crashes = m->crashes + 1});
 }
 
@@ -144,8 +144,8 @@ void death_conclude(struct worker *w, const struct child *k, struct request *r)
         bury(w, k, r, attempts);
         if (now) bury_here(w, r); /* there will be no child for it */
     } else {
-        log_warn("task id=%.*s %s: its process is gone %" PRId64 " times%s; it runs again",
-                 BYTES_ARG(r->id), r->task->name, attempts, suspects(k, words, sizeof words));
+        log_warn(TASK_FMT ": its process is gone %" PRId64 " times%s; it runs again", TASK_ARG(r),
+                 attempts, suspects(k, words, sizeof words));
         finish_again(w, r, &(struct copy){.attempt = attempts, .crashes = crashes});
     }
 }

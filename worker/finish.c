@@ -1,6 +1,7 @@
 /* finish.c - what a child has done becomes messages; when the broker has confirmed all of them, the
  * delivery is acknowledged. Nothing here looks into a body. */
 #include "wire/child.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -19,8 +20,8 @@ static void publish(struct worker *w, struct request *r, const struct publish *p
     if (rc == CTASK_ENOMEM) abort();
     if (rc != CTASK_OK) {
         /* Names and properties were checked before; what is left is a bug, and silence is worse. */
-        log_error("task id=%.*s: a message to %s cannot be sent: %s", BYTES_ARG(r->id),
-                  p->routing_key, ctask_strerror(rc));
+        log_error(TASK_FMT ": a message to %s cannot be sent: %s", TASK_ARG(r), p->routing_key,
+                  ctask_strerror(rc));
         return;
     }
     w->gathered++;
@@ -101,8 +102,8 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
     if (same && request_is_orphan(r)) return; /* it is in the queue already */
     name_of(m->routing_key, routing_key);
     if (m->kind == POSTED_RESULT && consumer_owns(w, routing_key)) {
-        log_warn("task id=%.*s: its reply address %s is a queue of tasks, no result is sent",
-                 BYTES_ARG(r->id), routing_key);
+        log_warn(TASK_FMT ": its reply address %s is a queue of tasks, no result is sent",
+                 TASK_ARG(r), routing_key);
         w->counters.results_refused++;
         return;
     }
@@ -145,15 +146,16 @@ static void post_copy(struct worker *w, struct request *r, const struct copy *ho
     buf_done(&props);
 }
 
-/* Keeps a message, the delivery itself or one that follows from it, in <queue>.dead. */
+/* Keeps a message, the delivery itself or one that follows from it, in <queue>.dead. run: how it
+ * ran, for the log. */
 static void keep_dead(struct worker *w, struct request *r, const struct fault *why,
-                      const struct death *death, const struct publish *message)
+                      const struct death *death, const struct publish *message, const char *run)
 {
     struct buf props = {0};
     struct publish p = *message;
     w->counters.buried++;
-    log_warn("task id=%.*s is kept in %s: %s: %s", BYTES_ARG(r->id), r->source->dead, why->type,
-             why->text);
+    log_warn(TASK_FMT " is kept in %s: %s: %s%s", TASK_ARG(r), r->source->dead, why->type,
+             why->text, run);
     struct copy how = {.dead = why,
                        .dead_by = w->node,
                        .dead_queue = r->source->name,
@@ -200,13 +202,13 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
     if (d.state == DONE_DEAD) {
         struct publish delivery = original(r);
         bool died = r->burial && r->burial->death.attempts > 0;
-        keep_dead(w, r, &d.fault, died ? &r->burial->death : NULL, &delivery);
+        char run[RUN_WORDS];
+        keep_dead(w, r, &d.fault, died ? &r->burial->death : NULL, &delivery,
+                  r->burial ? "" : report_run(r, &d, run));
     }
     count_outcome(w, &d);
-    if (!r->burial) {
-        window_cost(w, jobs_cost(w, r, d.cost));
-        log_debug("task id=%.*s %s in %.6f s", BYTES_ARG(r->id), r->task->name, d.runtime);
-    }
+    report_outcome(r, &d);
+    if (!r->burial) window_cost(w, jobs_cost(w, r, d.cost));
     settle(w, r);
     return true;
 }
@@ -292,7 +294,7 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
         r->finished = false;
         request_bury(w, r, STATE_FAILURE, &why);
     } else {
-        keep_dead(w, r, &why, NULL, p);
+        keep_dead(w, r, &why, NULL, p, "");
     }
     return true;
 }
@@ -309,10 +311,9 @@ static void send_undelayed(struct worker *w, struct request *r, const struct bro
     }
     struct publish at_once = *ev->publish;
     if (!w->undelayed_told)
-        log_warn(
-            "task id=%.*s: %s; what this and other tasks send for later goes without delay and "
-            "waits in a worker",
-            BYTES_ARG(r->id), ev->error.text);
+        log_warn(TASK_FMT ": %s; what this and other tasks send for later goes without delay and "
+                          "waits in a worker",
+                 TASK_ARG(r), ev->error.text);
     w->undelayed_told = true;
     at_once.delay = 0;
     finish_repost(w, &at_once);
@@ -328,7 +329,7 @@ static void take_outcome(struct worker *w, const struct broker_event *ev)
         }
         if (ev->error.code == CTASK_EROUTE && ev->publish->kind == POSTED_RESULT) {
             w->counters.results_unroutable++;
-            log_debug("task id=%.*s: nobody asks for its result any more", BYTES_ARG(r->id));
+            log_trace(TASK_FMT ": nobody asks for its result any more", TASK_ARG(r));
         } else if (!give_up(w, r, ev)) {
             repost_later(w, ev->publish, &ev->error);
             return;

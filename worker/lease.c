@@ -3,6 +3,7 @@
 #include "worker/lease.h"
 
 #include "base/ids.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static void step_again(struct worker *w, struct lease *l, int64_t wait)
 
 static void copy_failed(struct worker *w, struct lease *l, const char *why)
 {
-    log_warn("task id=%.*s: no lease: %s; trying again", BYTES_ARG(l->request->id), why);
+    log_warn(TASK_FMT ": no lease: %s; trying again", TASK_ARG(l->request), why);
     step_again(w, l, retry_time(w));
 }
 
@@ -111,7 +112,7 @@ static void delivery_settle(struct worker *w, struct request *r)
     window_end(w, r->source, r->window, true);
     request_ack(w, r);
     request_leave_window(r);
-    log_info("task id=%.*s has run for long: it is leased", BYTES_ARG(r->id));
+    log_info(TASK_FMT " has run for long: it is leased", TASK_ARG(r));
 }
 
 static void copy_confirmed(struct worker *w, struct lease *l)
@@ -128,7 +129,7 @@ static void copy_confirmed(struct worker *w, struct lease *l)
     if (!request_is_acked(l->request))
         delivery_settle(w, l->request);
     else
-        log_debug("task id=%.*s: its lease is renewed", BYTES_ARG(l->request->id));
+        log_trace(TASK_FMT ": its lease is renewed", TASK_ARG(l->request));
 }
 
 static struct lease *lease_find(const struct worker *w, const void *cookie)
@@ -163,8 +164,8 @@ bool lease_queue_seen(struct worker *w, const struct broker_event *ev)
             copy_out(w, l);
             return true;
         }
-        log_warn("task id=%.*s: its lease has ended, so it starts again; what runs here goes on",
-                 BYTES_ARG(l->request->id));
+        log_warn(TASK_FMT ": its lease has ended, so it starts again; what runs here goes on",
+                 TASK_ARG(l->request));
         queue_drop(w, l->name);
         l->over = true;
         return true;

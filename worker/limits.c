@@ -4,6 +4,7 @@
 #include "task/chunk.h"
 #include "wire/starmap.h"
 #include "worker/proc.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 /* A last result takes milliseconds; a child that is stopped over one must not keep it. */
@@ -61,9 +62,8 @@ static void hard_over(struct worker *w, struct child *k)
 static void soft_over(struct worker *w, struct child *k)
 {
     const struct request *r = jobs_first(k);
-    log_warn("task id=%.*s %s runs for over %g s, its soft time limit: child pid=%d is asked to "
-             "end it",
-             BYTES_ARG(r->id), r->task->name, r->limits.soft, (int)k->pid);
+    log_warn(TASK_FMT " runs for over %g s, its soft time limit: child pid=%d is asked to end it",
+             TASK_ARG(r), r->limits.soft, (int)k->pid);
     pool_ask(w, k);
 }
 

@@ -37,7 +37,8 @@ static const struct argp_option table[] = {
      "else amqp://localhost)",
      1},
     {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
-    {"loglevel", 'l', "LEVEL", 0, "error, warning, info (default) or debug: a line a task", 1},
+    {"loglevel", 'l', "LEVEL", 0,
+     "error, warning, info (default), debug: a line a task, or trace: a line a step", 1},
     {"prefetch", KEY_PREFETCH, "N|auto", 0,
      "Deliveries to hold at a time; auto (default) holds a tenth of a second of work, more if "
      "confirms are slow, and nothing beyond what runs while tasks take longer than a second",
@@ -170,7 +171,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'b': broker(state, o, arg); break;
     case 'l':
         if (log_level_parse(arg) < 0)
-            argp_error(state, "-l takes error, warning, info or debug, not \"%s\"", arg);
+            argp_error(state, "-l takes error, warning, info, debug or trace, not \"%s\"", arg);
         o->level = (enum log_level)log_level_parse(arg);
         break;
     case KEY_PREFETCH:

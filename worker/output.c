@@ -3,6 +3,7 @@
 #include "worker/output.h"
 
 #include "base/utf8.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -31,8 +32,7 @@ static void say(const struct child *k, enum log_level level, struct bytes text)
 {
     const struct request *r = jobs_first(k);
     if (r)
-        log_at(level, "child pid=%d task id=%.*s: %.*s", (int)k->pid, BYTES_ARG(r->id),
-               BYTES_ARG(text));
+        log_at(level, "child pid=%d " TASK_FMT ": %.*s", (int)k->pid, TASK_ARG(r), BYTES_ARG(text));
     else
         log_at(level, "child pid=%d: %.*s", (int)k->pid, BYTES_ARG(text));
 }

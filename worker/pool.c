@@ -4,10 +4,12 @@
 #include "wire/child.h"
 #include "worker/limits.h"
 #include "worker/proc.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -44,10 +46,20 @@ static void child_kill(const struct child *k)
     if (kill(-k->pid, SIGKILL) != 0) kill(k->pid, SIGKILL);
 }
 
+/* ", running task id=...", for the log; "" if it runs none. Returns out. */
+static const char *job_words(const struct child *k, char out[512])
+{
+    const struct request *r = jobs_begun(k) ? jobs_first(k) : NULL;
+    out[0] = 0;
+    if (r) snprintf(out, 512, ", running " TASK_FMT, TASK_ARG(r));
+    return out;
+}
+
 void pool_lose(struct worker *w, struct child *k, const char *why)
 {
     k->offence = why;
-    if (why) log_warn("child pid=%d %s: it is killed", (int)k->pid, why);
+    char job[512];
+    if (why) log_warn("child pid=%d %s: it is killed%s", (int)k->pid, why, job_words(k, job));
     child_kill(k);
     child_move(w, k, CHILD_LOST);
     jobs_take_back(w, k, false);
@@ -131,8 +143,8 @@ static void job_leaves(struct worker *w, struct child *k, struct bytes payload)
         pool_lose(w, k, "said more than once that it is to be replaced");
         return;
     }
-    log_warn("task id=%.*s %s: %.*s: child pid=%d is replaced", BYTES_ARG(r->id),
-             r->task ? r->task->name : "", BYTES_ARG(payload), (int)k->pid);
+    log_warn(TASK_FMT ": %.*s: child pid=%d is replaced", TASK_ARG(r), BYTES_ARG(payload),
+             (int)k->pid);
     k->asked = k->resigned = true;
 }
 
@@ -150,13 +162,14 @@ static void child_free(struct pool *p, struct child *k)
 static void gone(struct worker *w, struct child *k, struct bytes payload)
 {
     struct pool *p = &w->pool;
-    char words[128];
+    char words[128], job[512];
     (void)payload;
     output_read(k, w->now, POOL_READ_MAX);
     output_end(k, w->now);
     if (k->state != CHILD_RETIRING && w->drain < DRAIN_NOW) {
         w->counters.children_lost++;
-        log_warn("child pid=%d is gone: %s", (int)k->pid, death_words(k, words, sizeof words));
+        log_warn("child pid=%d is gone: %s%s", (int)k->pid, death_words(k, words, sizeof words),
+                 job_words(k, job));
         /* Without a job it was not a task that killed it; of those born together one counts. Who is
          * killed from outside is replaced at once: that says nothing of the next one. */
         if (!jobs_begun(k) && w->now - k->started < CLOCK_SECOND && k->started >= p->spawn_at &&

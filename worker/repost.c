@@ -5,6 +5,7 @@
  * A result is not worth that for ever: once it was refused twice while its queue is there, it is
  * counted and dropped. A caller whose queue is full has more results than it reads. */
 #include "wire/child.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -121,8 +122,7 @@ static void tell_refused(struct worker *w, const struct publish *p, const struct
     unsigned more;
     char rest[32];
     if (throttle_pass(&w->refusals, p->routing_key, w->now, &more))
-        log_warn("task id=%.*s: %s; trying again%s", BYTES_ARG(r->id), why->text,
-                 others(more, rest));
+        log_warn(TASK_FMT ": %s; trying again%s", TASK_ARG(r), why->text, others(more, rest));
 }
 
 static void tell_full(struct worker *w)
@@ -142,9 +142,9 @@ static void tell_dropped(struct worker *w, const struct publish *p)
     char topic[300], rest[32];
     snprintf(topic, sizeof topic, "result %s", p->routing_key);
     if (throttle_pass(&w->refusals, topic, w->now, &more))
-        log_warn("task id=%.*s: its result is dropped: the queue \"%s\" is there and does not take "
-                 "it (is it full?)%s",
-                 BYTES_ARG(r->id), p->routing_key, others(more, rest));
+        log_warn(TASK_FMT ": its result is dropped: the queue \"%s\" is there and does not take it "
+                          "(is it full?)%s",
+                 TASK_ARG(r), p->routing_key, others(more, rest));
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */

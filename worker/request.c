@@ -1,4 +1,5 @@
 /* request.c - see request.h. Knows states, not what they are for. */
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -56,7 +57,7 @@ void request_move(struct worker *w, struct request *r, enum request_state to)
 {
     bool unbegun = r->state == REQUEST_RUNNING;
     later_count(r, to);
-    log_debug("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
+    log_trace("task id=%.*s %s -> %s", BYTES_ARG(r->id), state_names[r->state], state_names[to]);
     heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
@@ -85,7 +86,7 @@ static void burial_free(struct burial *b)
 
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why)
 {
-    log_warn("task id=%.*s from %s does not run: %s: %s", BYTES_ARG(r->id), r->m->queue, why->type,
+    log_warn(TASK_FMT " from %s does not run: %s: %s", TASK_ARG(r), r->m->queue, why->type,
              why->text);
     burial_free(r->burial); /* of an unknown task that could not be passed on */
     r->burial = calloc(1, sizeof *r->burial);

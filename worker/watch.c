@@ -3,6 +3,7 @@
 
 #include "worker/limits.h"
 #include "worker/proc.h"
+#include "worker/report.h"
 #include "worker/worker.h"
 
 #define LOOK CLOCK_SECOND          /* between two looks, and before the first one */
@@ -37,8 +38,8 @@ static void look(struct worker *w, struct child *k)
     k->trouble = trouble_of(w, k);
     const struct request *r = jobs_first(k);
     if (k->trouble && !was && r)
-        log_warn("child pid=%d %s while task id=%.*s %s, %.0f s after it was given to it",
-                 (int)k->pid, k->trouble, BYTES_ARG(r->id), jobs_begun(k) ? "runs" : "waits",
+        log_warn("child pid=%d %s while " TASK_FMT " %s, %.0f s after it was given to it",
+                 (int)k->pid, k->trouble, TASK_ARG(r), jobs_begun(k) ? "runs" : "waits",
                  clock_seconds(w->now - k->since));
     else if (was && !k->trouble)
         log_info("child pid=%d goes on again", (int)k->pid);

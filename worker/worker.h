@@ -8,6 +8,7 @@
  *   unknown.c   tasks that are not known here
  *   window.c    how many deliveries to hold
  *   request.c   the states of a request
+ *   report.c    what the log says of a task
  *   pool.c      the children: start, state, end
  *   hear.c      what they say and are told
  *   jobs.c      what they are given

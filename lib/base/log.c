@@ -23,10 +23,16 @@ static struct {
     bool stuck; /* the last line was dropped: do not wait again before one gets through */
 } log_to;
 
-static const char *const level_names[] = {
-    [LOG_ERROR] = "error", [LOG_WARN] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
-static const char *const level_marks[] = {
-    [LOG_ERROR] = "ERROR", [LOG_WARN] = "WARN ", [LOG_INFO] = "INFO ", [LOG_DEBUG] = "DEBUG"};
+static const char *const level_names[] = {[LOG_ERROR] = "error",
+                                          [LOG_WARN] = "warning",
+                                          [LOG_INFO] = "info",
+                                          [LOG_DEBUG] = "debug",
+                                          [LOG_TRACE] = "trace"};
+static const char *const level_marks[] = {[LOG_ERROR] = "ERROR",
+                                          [LOG_WARN] = "WARN ",
+                                          [LOG_INFO] = "INFO ",
+                                          [LOG_DEBUG] = "DEBUG",
+                                          [LOG_TRACE] = "TRACE"};
 
 void log_open(int fd, enum log_level level, const char *name)
 {
@@ -44,7 +50,7 @@ bool log_on(enum log_level level)
 
 int log_level_parse(const char *s)
 {
-    for (int i = LOG_ERROR; i <= LOG_DEBUG; i++)
+    for (int i = LOG_ERROR; i <= LOG_TRACE; i++)
         if (strcasecmp(s, level_names[i]) == 0) return i;
     return -1;
 }
@@ -80,8 +86,11 @@ static size_t line_begin(char *line, size_t size, enum log_level level)
     struct timespec now;
     struct tm t;
     char date[32];
-    static const char marks[] = {
-        [LOG_ERROR] = '3', [LOG_WARN] = '4', [LOG_INFO] = '6', [LOG_DEBUG] = '7'};
+    static const char marks[] = {[LOG_ERROR] = '3',
+                                 [LOG_WARN] = '4',
+                                 [LOG_INFO] = '6',
+                                 [LOG_DEBUG] = '7',
+                                 [LOG_TRACE] = '7'};
     if (log_to.bare) return (size_t)snprintf(line, size, "<%c>", marks[level]);
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &t);

@@ -23,10 +23,12 @@ struct chunk {
     struct bytes one;         /* the item that runs, as text */
     struct ctask_call item;   /* the one that runs */
     struct buf values, notes;
-    struct buf own;  /* messages that go on: items alone, smaller maps; */
-    size_t owned;    /* so many */
-    int64_t longest; /* of the items that ran */
-    bool failed;     /* memory is short */
+    struct buf own;     /* messages that go on: items alone, smaller maps; */
+    size_t owned;       /* so many */
+    int64_t longest;    /* of the items that ran */
+    struct fault first; /* of the items that failed */
+    size_t faults;      /* how many did */
+    bool failed;        /* memory is short */
     bool wants_reply;
 };
 
@@ -157,6 +159,8 @@ static void item_ended(struct chunk *k, size_t i, int64_t took)
         item_failed(k, i, &n);
     if (!kept) none_add(k);
     note_add(k, &n);
+    if (n.failed && k->faults++ == 0)
+        fault_set(&k->first, n.fault.type, "%s: %s", t->id, n.fault.text);
 }
 
 static void item_reset(struct ctask_call *t)
@@ -225,6 +229,9 @@ static bool done_post(struct chunk *k, enum done_state state, size_t done, doubl
 {
     struct buf posted = {.max = out->max};
     struct done d = {.state = state, .runtime = runtime};
+    if (k->faults > 0)
+        fault_set(&d.fault, k->first.type, "%zu of %zu items, the first %s", k->faults, done,
+                  k->first.text);
     bool ok = !k->failed && (state == DONE_RETRY || reply_post(k, done, runtime, &posted)) &&
               buf_bytes_append(&posted, buf_bytes(&k->own));
     d.posted = buf_bytes(&posted);

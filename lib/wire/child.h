@@ -57,8 +57,8 @@ struct done {
     enum done_state state; /* DEAD: the parent keeps the message in <queue>.dead with `fault` */
     double runtime;        /* of the task's function */
     double cost;           /* of all that the child did for it */
-    struct fault fault;    /* FAILURE, RETRY, DEAD */
-    struct bytes posted;   /* the messages, for posted_next */
+    struct fault fault;  /* FAILURE, RETRY, DEAD; SUCCESS: of the first item that failed, if any */
+    struct bytes posted; /* the messages, for posted_next */
 };
 
 /* The length of the whole frame that begins with these CHILD_HEADER bytes; 0 if it is over

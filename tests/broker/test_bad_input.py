@@ -159,7 +159,7 @@ class BadInput(ContentTest):
         task = self.bus.send(self.queue, "demo.flagged", [])
         self.assertIsNotNone(self.bus.channel.basic_get(self.queue))  # whoever took it is gone:
         self.bus.channel.basic_recover(requeue=True)
-        knows_less = self.worker("-l", "debug", app="primes")
+        knows_less = self.worker("-l", "trace", app="primes")
         knows_less.expect("id=%s (settling|waiting) -> moving" % task)
         self.assertEqual(knows_less.stop(), 0)
         self.worker(app="demo")

@@ -13,7 +13,7 @@ MANY = 100
 class Batch(BrokerTest):
     def start(self, policy):
         """A worker under that policy (an option of chrt), whose children have run short tasks."""
-        worker = self.worker("-c", "2", "-l", "debug", under=("chrt", policy, "0"))
+        worker = self.worker("-c", "2", "-l", "trace", under=("chrt", policy, "0"))
         self.bus.results(*[self.bus.send(self.queue) for _ in range(400)])
         return worker
 

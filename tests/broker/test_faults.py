@@ -97,7 +97,7 @@ class Faults(BrokerTest):
 
     def test_a_retry_that_the_broker_always_refuses_fails(self):
         """Nothing comes after it, so its caller would wait for ever."""
-        worker = self.worker("-c", "1", "-l", "debug")
+        worker = self.worker("-c", "1", "-l", "trace")
         child, = worker.children()
         os.kill(child, signal.SIGSTOP)
         task = self.bus.send(self.queue, "demo.retry", [1])

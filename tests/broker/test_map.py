@@ -60,6 +60,15 @@ class Map(BrokerTest):
         self.assertEqual(len(err), 1)
         self.assertIn("line 2: OverflowError", err[0])
 
+    def test_items_that_failed_are_one_line_in_the_log(self):
+        worker = self.worker("-c", "1")
+        lines = ["[1, 2]", "[9223372036854775807, 1]", "[9223372036854775807, 2]"]
+        self.map("demo.add", lines, "--chunk=3")
+        worker.expect(r"INFO .* task id=\S+ demo.add failed in part: OverflowError: 2 of 3 items, "
+                      r"the first \S+:1: .*\(attempt 1, \d+\.\d+ s\)$")
+        worker.stop()
+        self.assertEqual(worker.log().count("OverflowError"), 1)
+
     def test_arguments_that_do_not_fit_are_kept_one_by_one(self):
         self.worker("-c", "1")
         status, out, err = self.map("demo.add", ["[1, 2]", "[1]", "[3, 4]"], "--chunk=3")
@@ -89,7 +98,7 @@ class Map(BrokerTest):
 
     def test_a_large_one_is_taken_apart_in_parts(self):
         """Not in one step that floods the queue: who calls meanwhile is answered first."""
-        n, worker = 3000, self.worker("-c", "2", "-l", "debug")
+        n, worker = 3000, self.worker("-c", "2", "-l", "trace")
         whole = self.bus.send(self.queue, "celery.starmap", [],
                               {"task": {"task": "demo.echo"}, "it": [[i] for i in range(n)]},
                               headers={"x-ctask-map": "demo.echo", "x-ctask-attempt": 1,
@@ -119,11 +128,11 @@ class Map(BrokerTest):
         self.assertIn("line 2: TimeLimitExceeded", err[0])
 
     def test_long_ones_are_spread_also_if_they_travel_together(self):
-        worker = self.worker("-c", "4", "-l", "debug")
+        worker = self.worker("-c", "4", "-l", "trace")
         self.assertEqual(self.map("demo.sleep", ["0.15"] * 12, "--chunk=12"),
                          (0, ["0.15"] * 12, []))
-        worker.expect(r"task id=\S+:1 demo.sleep in")  # alone
-        worker.expect(r"task id=\S+:11 demo.sleep in")
+        worker.expect(r"task id=\S+:1 demo.sleep succeeded")  # alone
+        worker.expect(r"task id=\S+:11 demo.sleep succeeded")
 
     def test_without_results_all_is_done_too(self):
         worker = self.worker("-c", "1")

@@ -77,12 +77,70 @@ class Running(BrokerTest):
         self.assertEqual(result["result"]["exc_type"], "TaskRevokedError")
 
     def test_a_task_sent_by_a_task_runs(self):
-        worker = self.worker("-l", "debug")
+        worker = self.worker("-l", "trace")
         parent = self.bus.send(self.queue, "demo.send", [self.queue, "demo.add", 2, 3])
         self.assertEqual(self.bus.result(parent)["status"], "SUCCESS")
         worker.expect("ready -> running", 2)
         self.workers[0].stop()
         self.assertIn("succeeded 2", self.workers[0].log())
+
+
+class Log(BrokerTest):
+    RUN = r" \(attempt %d, \d+\.\d+ s\)$"
+
+    def lines_of(self, worker, task):
+        return [line for line in worker.log().splitlines() if task in line]
+
+    def test_a_failure_is_one_line_that_says_all_and_a_success_is_none(self):
+        worker = self.worker("-c", "1")
+        fine = self.bus.send(self.queue, "demo.echo", ["x"])
+        failed = self.bus.send(self.queue, "demo.fail", ["ValueError", "no\nway \x1b[2J" + "." * 9000])
+        flaky = self.bus.send(self.queue, "demo.flaky", [1])
+        self.bus.results(fine, failed, flaky)
+        worker.stop()
+        line, = self.lines_of(worker, failed)
+        self.assertRegex(line, r"INFO .* task id=%s demo.fail failed: ValueError: "
+                               r"no\\x0away \\x1b\[2J\.{200,500}" % failed + self.RUN % 1)
+        line, = self.lines_of(worker, flaky)
+        self.assertRegex(line, "INFO .* task id=%s demo.flaky failed and runs again: "
+                               "TimeoutError: failure 1" % flaky + self.RUN % 1)
+        self.assertEqual(self.lines_of(worker, fine), [])
+
+    def test_at_debug_each_task_is_one_line(self):
+        worker = self.worker("-c", "2", "-l", "debug")
+        fine = [self.bus.send(self.queue, "demo.echo", ["x"]) for _ in range(20)]
+        failed = self.bus.send(self.queue, "demo.fail", [])
+        again = self.bus.send(self.queue, "demo.retry", [1])
+        self.bus.results(failed, again, *fine)
+        worker.stop()
+        for task in fine:
+            line, = self.lines_of(worker, task)
+            self.assertRegex(line, "DEBUG .* task id=%s demo.echo succeeded" % task + self.RUN % 1)
+        line, = self.lines_of(worker, failed)
+        self.assertRegex(line, "INFO .* demo.fail failed: RuntimeError: as asked" + self.RUN % 1)
+        first, second = self.lines_of(worker, again)
+        self.assertRegex(first, "INFO .* demo.retry failed and runs again: ConnectionError: .*" +
+                         self.RUN % 1)
+        self.assertRegex(second, "DEBUG .* demo.retry succeeded" + self.RUN % 2)
+
+    def test_a_warning_names_the_task(self):
+        worker = self.worker("-c", "1", "--fail-unknown")
+        crash = self.bus.send(self.queue, "demo.crash", ["segv"])
+        refused = self.bus.send(self.queue, "demo.add", ["x"])
+        unknown = self.bus.send(self.queue, "no.such." + 200 * "x")
+        self.bus.results(crash, refused)
+        worker.expect("task id=%s .* is kept in" % unknown)
+        worker.stop()
+        for task, name in (crash, "demo.crash"), (refused, "demo.add"), (unknown, "no.such.xxxx"):
+            lines = self.lines_of(worker, task)
+            self.assertTrue(lines)
+            for line in lines:
+                self.assertIn("task id=%s %s" % (task, name), line)
+                self.assertLess(len(line), 1000)
+        line, = self.lines_of(worker, refused)
+        self.assertRegex(line, "WARN .* is kept in %s.dead: TypeError: .*" % self.queue + self.RUN % 1)
+        worker.expect(r"WARN .* child pid=\d+ is gone: signal 11 \(.*\), running task id=%s demo.crash$"
+                      % crash)
 
 
 class Children(BrokerTest):
@@ -159,7 +217,7 @@ class Fairness(BrokerTest):
 
 class Leaving(BrokerTest):
     def test_sigterm_finishes_what_runs_and_gives_back_the_rest(self):
-        worker = self.worker("-c", "1", "--prefetch", "10", "-l", "debug")
+        worker = self.worker("-c", "1", "--prefetch", "10", "-l", "trace")
         running = self.bus.send(self.queue, "demo.sleep", [1.0])
         rest = [self.bus.send(self.queue, "demo.sleep", [0.01]) for _ in range(9)]
         worker.expect("ready -> running")
@@ -172,7 +230,7 @@ class Leaving(BrokerTest):
         self.assertEqual(len(self.bus.results(*rest)), 9)
 
     def test_the_third_signal_kills_and_gives_back(self):
-        worker = self.worker("-c", "1", "-l", "debug")
+        worker = self.worker("-c", "1", "-l", "trace")
         task = self.bus.send(self.queue, "demo.sleep", [3])
         worker.expect("ready -> running")
         for _ in range(3):
@@ -184,7 +242,7 @@ class Leaving(BrokerTest):
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
 
     def test_grace_ends(self):
-        worker = self.worker("-c", "1", "--grace", "0.2", "-l", "debug")
+        worker = self.worker("-c", "1", "--grace", "0.2", "-l", "trace")
         self.bus.send(self.queue, "demo.sleep", [30])
         worker.expect("ready -> running")
         worker.signal(signal.SIGTERM)

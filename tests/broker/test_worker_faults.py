@@ -88,7 +88,7 @@ class Rest(BrokerTest):
 
     def test_it_sleeps_while_the_broker_is_gone_and_long_tasks_run(self):
         proxy = Proxy()
-        worker = self.worker("-c", "2", "-l", "debug", url=proxy.url)
+        worker = self.worker("-c", "2", "-l", "trace", url=proxy.url)
         for _ in range(2):
             self.bus.send(self.queue, "demo.sleep", [20])
         worker.expect("ready -> running", 2)
@@ -167,7 +167,7 @@ class Death(BrokerTest):
     def test_what_a_lost_connection_brought_is_not_failed_for_its_child(self):
         """The broker has handed it out again: that run decides."""
         proxy = Proxy()
-        worker = self.worker("-c", "1", "-l", "debug", url=proxy.url)
+        worker = self.worker("-c", "1", "-l", "trace", url=proxy.url)
         task = self.bus.send(self.queue, "demo.sleep", [4])
         worker.expect("ready -> running")
         child = worker.children()[0]
@@ -181,7 +181,7 @@ class Death(BrokerTest):
     def begun_twice(self, *args):
         """A task that its child reads only when its connection is lost and it is here again."""
         proxy = Proxy()
-        worker = self.worker("-c", "1", "-l", "debug", url=proxy.url)
+        worker = self.worker("-c", "1", "-l", "trace", url=proxy.url)
         child, = worker.children()
         os.kill(child, signal.SIGSTOP)
         task = self.bus.send(self.queue, *args)
@@ -293,7 +293,7 @@ class Signals(BrokerTest):
             return int(f.read().rsplit(")", 1)[1].split()[11])
 
     def test_closed_standard_descriptors_do_no_harm(self):
-        process = self.start(lambda: [os.close(fd) for fd in (0, 1, 2)], "-c", "2", "-l", "debug")
+        process = self.start(lambda: [os.close(fd) for fd in (0, 1, 2)], "-c", "2", "-l", "trace")
         crash = self.bus.send(self.queue, "demo.crash", ["abort"])
         ids = [self.bus.send(self.queue) for _ in range(50)]
         self.bus.results(crash, *ids)
@@ -305,7 +305,7 @@ class Leaving(BrokerTest):
     def test_an_unknown_task_does_not_keep_it(self):
         """The confirm of its RETRY comes after SIGTERM: it goes back now, and no round is counted."""
         proxy = Proxy()
-        worker = self.worker("-c", "1", "-l", "debug", url=proxy.url)
+        worker = self.worker("-c", "1", "-l", "trace", url=proxy.url)
         self.bus.send(self.queue, "demo.sleep", [0.5])
         self.bus.send(self.queue, "nobody.knows")
         worker.expect("does not run: NotRegistered")

@@ -16,7 +16,7 @@ HOUR, YEARS = 3600, 10 * 365 * 86400
 class Confirms(BrokerTest):
     def test_a_confirm_that_never_comes_costs_the_connection_and_no_result(self):
         with Clock() as clock, FaultProxy(URL, "?heartbeat=0") as proxy:
-            worker = self.worker("-c", "1", "-l", "debug", url=proxy.url, env=clock.env)
+            worker = self.worker("-c", "1", "-l", "trace", url=proxy.url, env=clock.env)
             first = self.bus.send(self.queue, "demo.add", [1, 2])
             self.bus.result(first)
             out = proxy.named(" out$")

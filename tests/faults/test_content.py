@@ -257,7 +257,7 @@ class Twice(Content):
 
 
 class Log(Content):
-    worker_args = ("-c", "1", "-l", "debug", "--fail-unknown")
+    worker_args = ("-c", "1", "-l", "trace", "--fail-unknown")
 
     def test_no_content_writes_into_the_log_what_it_is_not(self):
         evil = "\x1b]0;owned\x07\r\n2026-01-01 00:00:00 ERROR forged\x9b2J\u202e%n%s\x7f"

@@ -103,7 +103,7 @@ class Poison(CrashTest):
 
     def test_one_that_is_acknowledged_early_and_was_not_begun_goes_back(self):
         for leaving in False, True:
-            worker = self.worker("-c", "1", "-l", "debug", "--grace", "1000")
+            worker = self.worker("-c", "1", "-l", "trace", "--grace", "1000")
             child, = worker.children()
             os.kill(child, signal.SIGSTOP)
             task = self.bus.send(self.queue, "poison.live_early", [self.ledger, "early"])
@@ -139,7 +139,7 @@ class Output(CrashTest):
             task = self.bus.send(self.queue, "poison.say", [
                 "plain\n<4>warned\n2026 ERROR \x1b[2J forged \u009b\nno newline", 1, out])
             self.bus.result(task)
-            start = "child pid=%d task id=%s: " % (worker.children()[0], task)
+            start = "child pid=%d task id=%s poison.say: " % (worker.children()[0], task)
             worker.expect("INFO .* " + start + "plain$")
             worker.expect("WARN .* " + start + "warned$")
             worker.expect("INFO .* " + start + r"2026 ERROR \\x1b\[2J forged \\xc2\\x9b$")
@@ -151,7 +151,7 @@ class Output(CrashTest):
         worker = self.worker("-c", "1")
         for _ in range(20):
             task = self.bus.send(self.queue, "poison.say", ["unfinished"], reply_to=False)
-            worker.expect("INFO .* task id=%s: unfinished$" % task)
+            worker.expect("INFO .* task id=%s poison.say: unfinished$" % task)
         self.assertEqual(worker.stop(), 0)
 
     def test_a_child_that_prints_without_end_does_not_fill_the_log(self):
@@ -173,7 +173,7 @@ class Output(CrashTest):
         for log in os.open("/dev/full", os.O_WRONLY), writer:
             process = subprocess.Popen(
                 [os.path.join(BIN, "ctask-worker"), "-A", "primes," + POISON, "-Q", self.queue,
-                 "-c", "1", "-l", "debug"], stdin=subprocess.DEVNULL, stderr=log,
+                 "-c", "1", "-l", "trace"], stdin=subprocess.DEVNULL, stderr=log,
                 env=dict(os.environ, CTASK_BROKER_URL=URL))
             self.addCleanup(process.wait)
             self.addCleanup(process.kill)

@@ -123,7 +123,7 @@ class FromC(DelayTest):
         caller = self.call("--countdown", "6s", "demo.echo", "1")
         until("the first level has it", lambda: self.ladder_exists() and self.depths())
         self.assertEqual(self.depths(), {LEVELS[2]: 1})
-        worker = self.worker("-l", "debug")
+        worker = self.worker("-l", "trace")
         until("the second level has it", lambda: self.depths() == {LEVELS[1]: 1})
         self.assertNotIn("task id", worker.log())
         self.assertEqual(caller.communicate()[0], "1\n")
@@ -172,7 +172,7 @@ class FromPython(DelayTest):
     def test_one_whose_connection_is_lost_while_it_is_moved_is_moved_once(self):
         """Its delivery is in the queue again: the copy that has not left yet is not to leave."""
         with FaultProxy(broker.url) as proxy:
-            worker = self.worker("-c", "1", "-l", "debug", url=proxy.url)
+            worker = self.worker("-c", "1", "-l", "trace", url=proxy.url)
             self.later(in_seconds(3600))
             until("there is a ladder", lambda: self.depths() == {LEVELS[11]: 1})
             out = proxy.named(" out$")
@@ -310,13 +310,13 @@ class Ladders(DelayTest):
     def test_what_a_level_does_not_take_waits_in_a_worker(self):
         """What was to be moved there stays where it is; what a task sends goes to its queue at once."""
         self.ladder_declare("classic", full=11)
-        worker = self.worker("-l", "debug", env={"CTASK_QUEUE": self.queue})
+        worker = self.worker("-l", "trace", env={"CTASK_QUEUE": self.queue})
         early = self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
         worker.expect("id=%s moving -> waiting" % early)
         worker.expect("since the broker cannot delay them")
         sender = self.bus.send(self.queue, "demo.delay", ["demo.echo", 1, 3600])
         sent = self.bus.result(sender)["result"]
-        worker.expect("id=%s: .* goes without delay" % sender)
+        worker.expect("id=%s .*: .* goes without delay" % sender)
         worker.expect("id=%s moving -> waiting" % sent)
         until("both are held", lambda: broker.depth(self.queue) == (0, 2))
         self.assertEqual(self.depths(), {})
@@ -326,7 +326,7 @@ class Ladders(DelayTest):
     def test_what_a_level_does_not_take_goes_back_when_its_worker_leaves(self):
         self.ladder_declare("classic", full=11)
         with FaultProxy(broker.url) as proxy:
-            worker = self.worker("-l", "debug", url=proxy.url)
+            worker = self.worker("-l", "trace", url=proxy.url)
             proxy("hold basic.nack 0 s2c", proxy.named(" out$"))
             task = self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
             proxy.expect("s2c hold basic.nack")

@@ -18,7 +18,7 @@ class Gather(PoisonTest):
         self.addCleanup(self.clock.__exit__)
 
     def worker(self, *args):
-        return super().worker("-c", "1", "-l", "debug", *args, env=self.clock.env)
+        return super().worker("-c", "1", "-l", "trace", *args, env=self.clock.env)
 
     def live(self, name):
         return super().live(name, MILLISECONDS)

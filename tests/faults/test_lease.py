@@ -42,7 +42,7 @@ class LeaseTest(unittest.TestCase):
         self.workers = []
 
     def worker(self, *args, lease=LEASE):
-        worker = Worker("-l", "debug", "--lease=%d" % lease, *args, queue=self.queue,
+        worker = Worker("-l", "trace", "--lease=%d" % lease, *args, queue=self.queue,
                         url=broker.url)
         self.workers.append(worker)
         return worker
@@ -61,7 +61,7 @@ class LeaseTest(unittest.TestCase):
                    for worker in self.workers)
 
     def leased(self, worker, task):
-        worker.expect("id=%s has run for long: it is leased" % task)
+        worker.expect("id=%s .* has run for long: it is leased" % task)
 
     def copy_comes_home(self, since):
         """The next message of the queue, left there; how it says that it was started before."""
@@ -148,7 +148,7 @@ class Lease(LeaseTest):
         broker.memory_alarm(True)
         second.expect("id=%s ready -> running" % task)
         broker.memory_alarm(False)
-        first.expect("id=%s: its lease has ended" % task)
+        first.expect("id=%s .*: its lease has ended" % task)
         os.kill(first.children()[0], signal.SIGKILL)
         first.expect("child .* is gone")
         self.leased(second, task)

@@ -88,7 +88,7 @@ class TimeLimits(BrokerTest):
         self.assertEqual(worker.log().count("its soft time limit"), 2)
 
     def test_limits_hold_while_the_worker_leaves(self):
-        worker = self.worker("-c", "1", "-l", "debug")
+        worker = self.worker("-c", "1", "-l", "trace")
         doomed = self.limited(1, None)
         worker.expect("ready -> running")
         worker.signal(signal.SIGTERM)

@@ -324,7 +324,7 @@ class Results(Operations):
         tasks = [self.bus.send(self.queue, "poison.flood", [20, 1000000]) for _ in range(8)]
         broker.memory_alarm(True)
         try:
-            worker = self.worker("-c", "8", "-l", "debug", app="primes,demo," + POISON)
+            worker = self.worker("-c", "8", "-l", "trace", app="primes,demo," + POISON)
             worker.expect("ready -> running", 8)
             worker.expect("the broker takes no messages")
             seen = [0]

@@ -95,11 +95,11 @@ class Quorum(unittest.TestCase):
         waiting.stdout.close()
 
     def test_a_lease_comes_home_from_a_quorum_queue(self):
-        worker = self.worker("-c", "1", "-l", "debug", "--lease=1", "--queue-type=quorum")
+        worker = self.worker("-c", "1", "-l", "trace", "--lease=1", "--queue-type=quorum")
         task = self.bus.send(self.queue, "demo.flagged", [2])
         worker.expect("its lease is renewed")
         self.kill(worker)
-        worker = self.worker("-c", "1", "-l", "debug", "--lease=1", "--queue-type=quorum")
+        worker = self.worker("-c", "1", "-l", "trace", "--lease=1", "--queue-type=quorum")
         self.assertIs(self.bus.result(task)["result"], True)
         self.assertEqual(worker.stop(), 0)
 
@@ -158,7 +158,7 @@ class Quorum(unittest.TestCase):
     def test_thirty_crashes_cost_no_neighbour_its_run(self):
         """The worker dies as a whole with all it has prefetched, more often than the broker's limit
         of hand-outs allows."""
-        args = ("--prefetch", str(NEIGHBOURS + 1), "--queue-type=quorum", "-l", "debug")
+        args = ("--prefetch", str(NEIGHBOURS + 1), "--queue-type=quorum", "-l", "trace")
         worker = self.worker("-c", "1", *args)
         culprit = self.bus.send(self.queue, "demo.sleep", [600])
         worker.expect("id=%s ready -> running" % culprit)

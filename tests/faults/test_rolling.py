@@ -58,7 +58,7 @@ class Rolling(BrokerTest):
         super().tearDown()
 
     def fleet_worker(self, *args, **kwargs):
-        return self.worker("-c", "2", "-l", "debug", *args, **kwargs)
+        return self.worker("-c", "2", "-l", "trace", *args, **kwargs)
 
     def end_all(self, fleet):
         for worker in fleet:
@@ -138,11 +138,11 @@ class Rolling(BrokerTest):
 
     def test_what_a_killed_worker_ran_is_next_elsewhere(self):
         """It was before them in the queue, so it does not wait behind what another worker holds."""
-        victim = self.worker("-c", "2", "-l", "debug", "--prefetch", "2")
+        victim = self.worker("-c", "2", "-l", "trace", "--prefetch", "2")
         lost = [self.bus.send(self.queue, "demo.sleep", [4]) for _ in range(2)]
         for task in lost:
             victim.expect("id=%s ready -> running" % task)
-        other = self.worker("-c", "1", "-l", "debug", "--prefetch", "10")
+        other = self.worker("-c", "1", "-l", "trace", "--prefetch", "10")
         held = [self.bus.send(self.queue, "demo.sleep", [nap]) for nap in [3] + [0.01] * 5]
         for task in held:
             other.expect("id=%s new -> ready" % task)
@@ -155,12 +155,12 @@ class Rolling(BrokerTest):
 
     def test_a_parent_that_was_stopped_wakes_to_what_another_has_taken_over(self):
         """Its child has finished meanwhile: the result is sent, the late settle does nothing."""
-        stopped = self.worker("-c", "1", "-l", "debug", url=URL.rstrip("/") + "/?heartbeat=2")
+        stopped = self.worker("-c", "1", "-l", "trace", url=URL.rstrip("/") + "/?heartbeat=2")
         task = self.bus.send(self.queue, "demo.flagged", [3])
         stopped.expect("ready -> running")
         stopped.signal(signal.SIGSTOP)
         since = time.monotonic()
-        other = self.worker("-c", "1", "-l", "debug")
+        other = self.worker("-c", "1", "-l", "trace")
         other.expect("id=%s ready -> running" % task)
         print("taken over %.1f s after it was stopped" % (time.monotonic() - since))
         stopped.signal(signal.SIGCONT)

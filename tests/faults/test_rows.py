@@ -75,7 +75,7 @@ class Rows(PoisonTest):
     def behind_a_long_one(self, clock, tasks):
         """A worker with two children that stand, as does the clock. One of so many short tasks is behind
         another that ends when we let it; returns the worker, that one and the short ones."""
-        worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "debug", env=clock.env)
+        worker = self.worker("-c", "2", "--prefetch", "1000", "-l", "trace", env=clock.env)
         self.warm(MILLISECONDS)
         clock.stop()
         for child in worker.children():

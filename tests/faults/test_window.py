@@ -74,10 +74,10 @@ class Window(BrokerTest):
 
     def test_what_waits_behind_a_long_one_goes_back_once_there_is_somebody_else(self):
         self.bus.declare(self.queue)
-        first = self.worker("-c", "1", "-l", "debug")
+        first = self.worker("-c", "1", "-l", "trace")
         stuck = [self.bus.send(self.queue, "demo.sleep", [600]) for _ in range(2)]
         first.expect("new -> ready", 2)
-        second = self.worker("-c", "1", "-l", "debug")
+        second = self.worker("-c", "1", "-l", "trace")
         second.expect("id=(%s) ready -> running" % "|".join(stuck))
         for worker in first, second:
             worker.signal(signal.SIGQUIT)
@@ -94,7 +94,7 @@ class Window(BrokerTest):
     def test_one_waits_for_each_child_also_where_a_tenth_of_a_second_is_less(self):
         """Without it a child that has ended a task waits until the broker has its ack."""
         self.bus.declare(self.queue)
-        worker = self.worker("-c", "2", "-l", "debug")
+        worker = self.worker("-c", "2", "-l", "trace")
         # Of long ones none is held beyond what runs: the window is a new one afterwards.
         self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [LONG]) for _ in range(2)])
         self.assertEqual(self.held(worker), 2)

@@ -150,6 +150,9 @@ START_TEST(a_failure_is_the_items_own)
 {
     items_run("demo.fail", "[[\"ValueError\", \"a\"], [null, \"b\"]]");
     succeeds("[null,null]");
+    ck_assert_str_eq(heard.done.fault.type, "ValueError");
+    ck_assert_ptr_nonnull(strstr(heard.done.fault.text, "2 of 2 items, the first "));
+    ck_assert_ptr_nonnull(strstr(heard.done.fault.text, ":0: a"));
     notes_are("[{\"item\":0,\"status\":\"FAILURE\",\"result\":{\"exc_type\":\"ValueError\","
               "\"exc_message\":[\"a\"],\"exc_module\":\"builtins\"}},"
               "{\"item\":1,\"status\":\"FAILURE\",\"result\":{\"exc_type\":\"RuntimeError\","

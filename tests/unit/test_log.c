@@ -107,6 +107,7 @@ START_TEST(levels_are_parsed_by_name)
     ck_assert_int_eq(log_level_parse("Warning"), LOG_WARN);
     ck_assert_int_eq(log_level_parse("INFO"), LOG_INFO);
     ck_assert_int_eq(log_level_parse("debug"), LOG_DEBUG);
+    ck_assert_int_eq(log_level_parse("trace"), LOG_TRACE);
     ck_assert_int_eq(log_level_parse("loud"), -1);
     ck_assert_int_eq(log_level_parse(""), -1);
 }
