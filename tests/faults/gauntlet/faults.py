@@ -20,7 +20,7 @@ CHILD_KILL_EVERY = 0.2
 CUT_EVERY = 3.0
 DEAD_EVERY = 2.0
 REPLY_EVERY = 1.0
-FULL_EVERY = 20.0
+FULL = 20  # per million tasks
 FULL_FOR = 5.0
 GONE_EVERY = 15.0
 UNKNOWN_PER_MILLION = 10
@@ -54,7 +54,6 @@ class Faults:
         self._thread("cut", self.rate, CUT_EVERY, self.cut)
         self._thread("dead", self.rate, DEAD_EVERY, self.delete_dead_queue)
         self._thread("reply", self.rate, REPLY_EVERY, self.bad_addresses)
-        self._thread("full", self.rate, FULL_EVERY, self.fill_dead_queue)
         self._thread("gone", self.rate, GONE_EVERY, self.delete_queue)
         thousands = max(1, UNKNOWN_PER_MILLION * self.run.tasks // 1000000)
         self._thread("unknown", self.planned, [self.unknown_tasks] * thousands)
@@ -170,6 +169,8 @@ class Faults:
             actions += [self.alarm] * alarms
         if "listener" in self.run.faults:
             actions += [self.close_listener] * max(1, LISTENERS * self.run.tasks // 1000000)
+        if "full" in self.run.faults:
+            actions += [self.fill_dead_queue] * max(1, FULL * self.run.tasks // 1000000)
         self.random("broker order").shuffle(actions)
         return actions
 
@@ -235,24 +236,16 @@ class Faults:
         self.tried("queue-gone", self.strangers.delays_of_a_deleted_queue)
 
     def fill_dead_queue(self, draw):
-        """It takes no more for a while. What a restart does to that is the broker's affair."""
-        pattern = "^ctask[.]dead$"
-        full = '{"max-length": 0, "overflow": "reject-publish"}'
-        try:
-            self.broker.ctl("set_policy", "full", pattern, full, "--priority", "100")
-        except RuntimeError:
-            return
+        """It takes no more for a while. Two steps: where a length comes before the overflow, RabbitMQ
+        drops what is there already."""
+        self.policy('{"overflow": "reject-publish"}')
+        self.policy('{"max-length": 0, "overflow": "reject-publish"}')
         self.log.note("dead-queue-full")
         self.over.wait(FULL_FOR)
-        while not self.cleared("full"):
-            time.sleep(1)
+        self.policy('{"overflow": "reject-publish"}')
 
-    def cleared(self, policy):
-        try:
-            self.broker.ctl("clear_policy", policy)
-        except RuntimeError as e:
-            return "not found" in str(e) or "does not exist" in str(e)
-        return True
+    def policy(self, text):
+        self.broker.ctl("set_policy", "full", "^ctask[.]dead$", text, "--priority", "100")
 
     # ---- Producers
 

@@ -35,8 +35,8 @@ UNKNOWN_FOR = 400     # seconds, until nobody is asked any more whether they kno
 LEASED, LEASE = QUEUE + ".leased", 1  # a queue, and a worker, whose tasks are leased after a second
 GIVE_UP = float(os.environ.get("CTASK_GAUNTLET_GIVE_UP", "60"))
 # CTASK_GAUNTLET_FAULTS: only some of them; of those that come at a rate, "cut:0.5" says one each 0.5 s.
-# Besides these there are "reply", bad reply addresses, and "unknown", tasks that no worker knows.
-FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,producer,dead,full,gone"
+# Besides these there is "unknown": tasks that no worker knows, by the thousand.
+FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,producer,dead,full,gone,reply"
 # On a cluster: what happens to its nodes.
 CLUSTER_FAULTS = "child:2," + ",".join(NodeFaults.KINDS)
 PR_SET_CHILD_SUBREAPER = 36
@@ -154,9 +154,10 @@ class Run:
         return [self.consumers(QUEUE), self.consumers(LEASED)] == [WORKERS, 1]
 
     def consumers(self, queue):
+        """How many channels consume it: a worker has several consumers on one."""
         return int(self.broker.evaluate(
             '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
-            '[{_, N}] = rabbit_amqqueue:info(Q, [consumers]), N' % queue))
+            "length(lists:usort([element(1, C) || C <- rabbit_amqqueue:consumers(Q)]))" % queue))
 
     def queues(self):
         """Messages of each queue, ready or not, by name."""

@@ -12,8 +12,8 @@ import ledger
 
 PRODUCER = 100      # its number
 FIRST = 1 << 23     # its tasks' numbers; producers have smaller ones
-REPLY_ADDRESSES = ["amq.rabbitmq.reply-to.x.y", "amq.rabbitmq.reply-to", "ctask", "ctask.dead",
-                   "ctask.reply.gone", "nobody", "celery_delayed_0", "\u00e9" * 100, "x" * 255]
+REPLY_ADDRESSES = ["amq.rabbitmq.reply-to.x.y", "ctask", "ctask.dead", "ctask.reply.gone", "nobody",
+                   "celery_delayed_0", "\u00e9" * 100, "x" * 255]
 UNKNOWN = 1000      # tasks at a time
 DELAYED = 40        # for a queue that goes: more than the 32 that a delay queue can hold at its end
 DELAY = 6           # seconds
