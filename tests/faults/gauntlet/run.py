@@ -35,7 +35,7 @@ UNKNOWN_FOR = 400     # seconds, until nobody is asked any more whether they kno
 LEASED, LEASE = QUEUE + ".leased", 1  # a queue, and a worker, whose tasks are leased after a second
 GIVE_UP = float(os.environ.get("CTASK_GAUNTLET_GIVE_UP", "60"))
 # CTASK_GAUNTLET_FAULTS: only some of them; of those that come at a rate, "cut:0.5" says one each 0.5 s.
-# Besides these there is "unknown": tasks that no worker knows, by the thousand.
+# In a long run also "unknown": tasks that no worker knows, by the thousand; they take three minutes.
 FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,producer,dead,full,gone,reply"
 # On a cluster: what happens to its nodes.
 CLUSTER_FAULTS = "child:2," + ",".join(NodeFaults.KINDS)
@@ -72,7 +72,8 @@ class Run:
         self.dir, self.tasks, self.seed = directory, tasks, seed
         self.cluster = queue_type == "cluster"
         self.queue_type = "quorum" if self.cluster else queue_type
-        self.faults = chosen_faults(CLUSTER_FAULTS if self.cluster else FAULTS)
+        usual = FAULTS + ",unknown" * (tasks >= TIMES_TASKS)
+        self.faults = chosen_faults(CLUSTER_FAULTS if self.cluster else usual)
         self.dead = []  # dead letters so far
         self.mark = "GAUNTLET_LEDGER=" + self.path("tasks.ledger")
         self.log = ledger.FaultLog(self.path("faults.jsonl"))
