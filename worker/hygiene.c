@@ -40,7 +40,8 @@ static const char *look(bool thorough)
     const char *misdeed = procstate_stop_timers();
     if (!misdeed) misdeed = memstate_changed(true);
     if (!misdeed) misdeed = procstate_changed();
-    return misdeed || !thorough ? misdeed : procstate_changed_rare();
+    if (!misdeed && thorough) misdeed = procstate_changed_rare();
+    return misdeed || !procstate_is_worn() ? misdeed : "has used a tenth of --rlimit=cpu";
 }
 
 void hygiene_note(void)

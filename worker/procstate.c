@@ -341,6 +341,18 @@ const char *procstate_stop_timers(void)
     return left;
 }
 
+/* ---- Processor time -------------------------------------------------------------------------- */
+
+static rlim_t seconds; /* that this process may have */
+
+bool procstate_is_worn(void)
+{
+    struct timespec used;
+    if (seconds == RLIM_INFINITY || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) != 0)
+        return false;
+    return (double)used.tv_sec + (double)used.tv_nsec * 1e-9 > (double)seconds / 10;
+}
+
 /* ---- All of it ------------------------------------------------------------------------------- */
 
 /* The first descriptor that is free tells how many are below it. */
@@ -362,6 +374,8 @@ void procstate_note(void)
             handled[handlers++] = i;
     }
     for (size_t i = 0; i < PARTS; i++) parts[i].read(before[i]);
+    struct rlimit cpu;
+    seconds = getrlimit(RLIMIT_CPU, &cpu) == 0 ? cpu.rlim_cur : RLIM_INFINITY;
     status_note();
 }
 

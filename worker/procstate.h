@@ -12,6 +12,9 @@ void procstate_note(void);
 const char *procstate_changed(void);
 /* The same of what takes many times longer to look at: namespaces, cgroups, the terminal. */
 const char *procstate_changed_rare(void);
+/* True if so much of the processor time that this process may have (RLIMIT_CPU) is used up that the
+ * next task would not have nearly all of it. */
+bool procstate_is_worn(void);
 /* Stops the timers that send signals. "leaves a POSIX timer running" if there was one. */
 const char *procstate_stop_timers(void);
 

@@ -10,8 +10,10 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from harness import BIN, BrokerTest, main, until  # noqa: E402
+from poison import BUILD  # noqa: E402
 
 
+MESS = os.path.join(BUILD, "tests/apps/mess.so")
 SANITIZED = os.environ.get("CTASK_SANITIZED")
 
 
@@ -166,6 +168,15 @@ class Rlimits(BrokerTest):
             self.assertEqual(int(f.read()), min(int(ours.read()) + 500, 1000))
         too_much = self.bus.result(self.bus.send(self.queue, "demo.leak", [700 << 20]))
         self.assertEqual(too_much["result"]["exc_type"], "MemoryError")
+
+    def test_what_one_task_has_computed_does_not_count_for_the_next(self):
+        worker = self.worker("-c", "1", "--rlimit", "cpu=1", app="demo," + MESS)
+        for _ in range(4):
+            task = self.bus.send(self.queue, "mess.spin", [0.4])
+            self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+            worker.expect("task id=%s mess.spin: has used a tenth of --rlimit=cpu" % task)
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("children lost 0", worker.log())
 
     def test_one_wrong_value_is_one_clear_sentence(self):
         for option, value, says in (
