@@ -46,3 +46,41 @@ amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[A
     }
     return (amqp_table_t){n, entries};
 }
+
+/* ---- Asking ---------------------------------------------------------------------------------- */
+
+static bool plain_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    amqp_table_entry_t entries[ARGUMENTS_MAX];
+    amqp_queue_declare_t declare = {
+        .queue = amqp_text(q->name), .durable = 1, .arguments = queue_arguments(q, entries)};
+    return asker_ask(a, question_new(ASK_QUEUE, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &declare,
+                     out, now);
+}
+
+/* With an exchange of its name, as Celery declares its queues. */
+static bool task_queue_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    amqp_bytes_t name = amqp_text(q->name);
+    amqp_exchange_declare_t exchange = {
+        .exchange = name, .type = amqp_text("direct"), .durable = 1};
+    amqp_queue_bind_t bind = {.queue = name, .exchange = name, .routing_key = name};
+    return asker_ask(a, question_new(ASK_EXCHANGE, q->name, q), AMQP_EXCHANGE_DECLARE_METHOD,
+                     &exchange, out, now) &&
+           plain_declare(a, q, out, now) &&
+           asker_ask(a, question_new(ASK_BIND, q->name, q), AMQP_QUEUE_BIND_METHOD, &bind, out,
+                     now);
+}
+
+bool asker_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    return q->kind == QUEUE_TASK ? task_queue_declare(a, q, out, now)
+                                 : plain_declare(a, q, out, now);
+}
+
+bool asker_look(struct asker *a, struct queue *q, struct buf *out, int64_t now)
+{
+    amqp_queue_declare_t look = {.queue = amqp_text(q->name), .passive = 1};
+    return asker_ask(a, question_new(ASK_LOOK, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &look, out,
+                     now);
+}

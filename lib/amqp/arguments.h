@@ -19,4 +19,9 @@ amqp_table_entry_t argument_text(const char *key, const char *text);
 /* Points into q and to `entries`, and lives as long as they do. */
 amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX]);
 
+/* Asks a to declare q, with exchange and binding as Celery if it is a QUEUE_TASK, or to look at it.
+ * False when out of memory. */
+bool asker_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now);
+bool asker_look(struct asker *a, struct queue *q, struct buf *out, int64_t now);
+
 #endif

@@ -138,7 +138,8 @@ static bool start(struct consumers *c, struct consumer *k, struct buf *out, uint
         amqp_text("x-priority"),
         {.kind = AMQP_FIELD_KIND_I32, .value.i32 = (int32_t)(c->serial & INT32_MAX)}};
     amqp_basic_consume_t consume = {.queue = amqp_text(q->name), .consumer_tag = amqp_text(k->tag)};
-    if (q->kind == QUEUE_REPLY) consume.arguments = (amqp_table_t){1, &priority};
+    if (q->kind == QUEUE_REPLY || q->kind == QUEUE_FOREIGN)
+        consume.arguments = (amqp_table_t){1, &priority};
     return frame_method(out, channel, AMQP_BASIC_QOS_METHOD, &qos) &&
            frame_method(out, channel, AMQP_BASIC_CONSUME_METHOD, &consume);
 }

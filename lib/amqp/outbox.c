@@ -292,20 +292,48 @@ bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t fr
 
 /* ---- Outcomes -------------------------------------------------------------------------------- */
 
+/* Adds the mark to its headers. Without memory, room or a readable table it goes as it is: a
+ * duplicate that does not say so is better than a message lost. */
+static void post_mark(struct post *p)
+{
+    struct props props;
+    struct field f;
+    struct buf headers = {.max = FRAME_MAX}, out = {.max = HEADER_LIMIT + 32};
+    if (props_read(p->what.props, &props) || table_find(props.headers, AGAIN, &f)) return;
+    buf_bytes_append(&headers, props.headers);
+    table_put_bool(&headers, AGAIN, true);
+    props.has_headers = true;
+    props.headers = buf_bytes(&headers);
+    if (!headers.failed && props_write(&out, &props)) {
+        free(p->marked);
+        p->marked = out.data;
+        p->what.props = buf_bytes(&out);
+        out = (struct buf){0};
+    }
+    buf_done(&headers);
+    buf_done(&out);
+}
+
+/* Its queue is to be looked at, once: it may have been deleted, or be on a node that is down. */
+static bool look_again(struct outbox *o, struct post *p)
+{
+    if (!p->what.ensure || p->looked_again || p->recalled) return false;
+    p->looked_again = true;
+    p->returned = false;
+    seq_forget(o, p);
+    list_remove(&p->link);
+    list_append(&o->unroutable, &p->link);
+    return true;
+}
+
 static void post_confirmed(struct outbox *o, struct post *p, bool taken)
 {
-    if (!taken) {
-        outbox_end(o, p, CTASK_ENACK, bytes_text(NULL));
-    } else if (!p->returned) {
+    if (taken && !p->returned) {
         outbox_end(o, p, CTASK_OK, bytes_text(NULL));
-    } else if (p->what.ensure && !p->looked_again && !p->recalled) {
-        p->looked_again = true;
-        p->returned = false;
-        seq_forget(o, p);
-        list_remove(&p->link);
-        list_append(&o->unroutable, &p->link);
-    } else {
-        outbox_end(o, p, CTASK_EROUTE, bytes_text(NULL));
+    } else if (!look_again(o, p)) {
+        outbox_end(o, p, taken ? CTASK_EROUTE : CTASK_ENACK, bytes_text(NULL));
+    } else if (!taken) {
+        post_mark(p); /* a queue whose node went down may have it */
     }
 }
 
@@ -346,28 +374,6 @@ void outbox_return(struct outbox *o, const struct envelope *m)
 }
 
 /* ---- Again ----------------------------------------------------------------------------------- */
-
-/* Adds the mark to its headers. Without memory, room or a readable table it goes as it is: a
- * duplicate that does not say so is better than a message lost. */
-static void post_mark(struct post *p)
-{
-    struct props props;
-    struct field f;
-    struct buf headers = {.max = FRAME_MAX}, out = {.max = HEADER_LIMIT + 32};
-    if (props_read(p->what.props, &props) || table_find(props.headers, AGAIN, &f)) return;
-    buf_bytes_append(&headers, props.headers);
-    table_put_bool(&headers, AGAIN, true);
-    props.has_headers = true;
-    props.headers = buf_bytes(&headers);
-    if (!headers.failed && props_write(&out, &props)) {
-        free(p->marked);
-        p->marked = out.data;
-        p->what.props = buf_bytes(&out);
-        out = (struct buf){0};
-    }
-    buf_done(&headers);
-    buf_done(&out);
-}
 
 void outbox_reset(struct outbox *o, uint64_t gone)
 {

@@ -40,7 +40,8 @@ struct post {
 struct outbox {
     size_t window, window_bytes;
     struct list all, ready, sent, ended;
-    struct list unroutable; /* came back, though their queue was known: their owner looks again */
+    struct list unroutable; /* came back, or were not accepted, though their queue was known: their
+                               owner looks again */
     size_t count, bytes, recalled;
     size_t flying;        /* that have a number: sent, or begun */
     size_t flying_max;    /* while so many have, no other is begun; its owner may change it */

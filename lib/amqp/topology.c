@@ -3,6 +3,7 @@
 #include "amqp/arguments.h"
 #include "base/clock.h"
 
+#include <ctask.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -227,36 +228,6 @@ static bool is_ours(const struct queue *q)
     return q->kind == QUEUE_REPLY || q->kind == QUEUE_LEASE;
 }
 
-static bool queue_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
-{
-    amqp_table_entry_t entries[ARGUMENTS_MAX];
-    amqp_queue_declare_t declare = {
-        .queue = amqp_text(q->name), .durable = 1, .arguments = queue_arguments(q, entries)};
-    return asker_ask(a, question_new(ASK_QUEUE, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &declare,
-                     out, now);
-}
-
-/* With an exchange of its name, as Celery declares its queues. */
-static bool task_queue_declare(struct asker *a, struct queue *q, struct buf *out, int64_t now)
-{
-    amqp_bytes_t name = amqp_text(q->name);
-    amqp_exchange_declare_t exchange = {
-        .exchange = name, .type = amqp_text("direct"), .durable = 1};
-    amqp_queue_bind_t bind = {.queue = name, .exchange = name, .routing_key = name};
-    return asker_ask(a, question_new(ASK_EXCHANGE, q->name, q), AMQP_EXCHANGE_DECLARE_METHOD,
-                     &exchange, out, now) &&
-           queue_declare(a, q, out, now) &&
-           asker_ask(a, question_new(ASK_BIND, q->name, q), AMQP_QUEUE_BIND_METHOD, &bind, out,
-                     now);
-}
-
-static bool queue_look(struct asker *a, struct queue *q, struct buf *out, int64_t now)
-{
-    amqp_queue_declare_t look = {.queue = amqp_text(q->name), .passive = 1};
-    return asker_ask(a, question_new(ASK_LOOK, q->name, q), AMQP_QUEUE_DECLARE_METHOD, &look, out,
-                     now);
-}
-
 static bool queue_ask(struct topology *t, struct asker *a, struct queue *q, struct buf *out,
                       int64_t now)
 {
@@ -264,9 +235,7 @@ static bool queue_ask(struct topology *t, struct asker *a, struct queue *q, stru
     queue_move(t, q, QUEUE_ASKED);
     q->created = declare;
     q->declared |= declare;
-    if (!declare) return queue_look(a, q, out, now);
-    return q->kind == QUEUE_TASK ? task_queue_declare(a, q, out, now)
-                                 : queue_declare(a, q, out, now);
+    return declare ? asker_declare(a, q, out, now) : asker_look(a, q, out, now);
 }
 
 bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int64_t now)
@@ -290,12 +259,15 @@ bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
-static void queue_refuse(struct topology *t, struct queue *q, struct bytes why, int64_t now)
+static void queue_refuse(struct topology *t, struct queue *q, int code, struct bytes why,
+                         int64_t now)
 {
     int64_t wait = CLOCK_SECOND << (q->refusals < 5 ? q->refusals : 5);
-    if (wait > 30 * CLOCK_SECOND) wait = 30 * CLOCK_SECOND;
+    int64_t most = code == CTASK_EUNAVAILABLE ? 4 * CLOCK_SECOND : 30 * CLOCK_SECOND;
+    if (wait > most) wait = most;
     q->refusals++;
     q->retry_at = q->closes < CLOSES_MAX ? now + wait : CLOCK_NEVER;
+    q->code = code;
     snprintf(q->why, sizeof q->why, "%.*s", BYTES_ARG(why));
     queue_move(t, q, QUEUE_REFUSED);
 }
@@ -344,6 +316,16 @@ static const char *asker_answer(struct topology *t, struct asker *a, amqp_method
     return NULL;
 }
 
+/* One that is declared and "not found" exists: on a node that is down. Whether one exists that is
+ * only looked at the broker says in words. */
+static int refusal(const struct queue *q, const amqp_channel_close_t *close)
+{
+    bool missing = q->kind == QUEUE_FOREIGN &&
+                   memmem(close->reply_text.bytes, close->reply_text.len, "no queue", 8);
+    if (close->reply_code != AMQP_NOT_FOUND) return CTASK_EREFUSED;
+    return missing ? CTASK_EROUTE : CTASK_EUNAVAILABLE;
+}
+
 /* The broker closed the channel: that is the answer to the first question. */
 static void asker_closed(struct topology *t, struct asker *a, const amqp_channel_close_t *close,
                          int64_t now, struct queue **verdict)
@@ -355,7 +337,7 @@ static void asker_closed(struct topology *t, struct asker *a, const amqp_channel
     if (q && look && close->reply_code == AMQP_NOT_FOUND && q->kind != QUEUE_FOREIGN) {
         queue_move(t, q, QUEUE_MISSING);
     } else if (q) {
-        queue_refuse(t, q, bytes_amqp(close->reply_text), now);
+        queue_refuse(t, q, refusal(q, close), bytes_amqp(close->reply_text), now);
         *verdict = q;
     }
     asker_drop(t, a);
@@ -396,7 +378,8 @@ bool topology_overdue(struct topology *t, struct buf *out, int64_t now, struct q
         question_free(k);
         asker_drop(t, a);
         if (*verdict)
-            queue_refuse(t, *verdict, bytes_text("the broker does not answer for it"), now);
+            queue_refuse(t, *verdict, CTASK_EUNAVAILABLE,
+                         bytes_text("the broker does not answer for it"), now);
         asker_close(a, out);
         return true;
     }
@@ -419,7 +402,7 @@ struct queue *topology_blamed(struct topology *t, bool alone, struct bytes why, 
     q = list_last(&t->asking, struct queue, link);
     if (++q->closes < CLOSES_MAX) return NULL;
     queue_unask(t, q);
-    queue_refuse(t, q, why, now);
+    queue_refuse(t, q, CTASK_EREFUSED, why, now);
     return q;
 }
 

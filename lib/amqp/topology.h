@@ -4,7 +4,8 @@
  * and a queue that exists is used as it is. RabbitMQ answers a look at a missing queue, and any
  * refusal, by closing the channel: the first unanswered question is the one meant, the others are
  * asked again. So are those behind one that is not answered for within a second, over another
- * channel. A queue that is refused, or not answered for at all, is tried again after 1 to 30 s. */
+ * channel. A queue that is refused is tried again after 1 to 30 s; one that is not answered for, or
+ * whose node is down, after 1 to 4 s. */
 #ifndef AMQP_TOPOLOGY_H
 #define AMQP_TOPOLOGY_H
 
@@ -39,7 +40,8 @@ struct queue {
     uint32_t window; /* the number of its newest consumer, see consumers.h */
     int64_t consume_at;
     unsigned consume_refusals;
-    char why[256];    /* refused */
+    int code;         /* refused: CTASK_EREFUSED, _EUNAVAILABLE, or missing: CTASK_EROUTE; */
+    char why[256];    /* in the broker's words */
     const char *home; /* QUEUE_LEASE: where its messages go, behind the name; */
     unsigned ttl;     /* after so many seconds */
     char name[];

@@ -14,7 +14,7 @@ enum queue_kind {
                     then says that it was lost */
     QUEUE_LEASE, /* ours: declared durable, with a time to live after which what it holds goes to
                     its home queue; expires when long unused. See worker/lease.h */
-    QUEUE_FOREIGN, /* somebody else's: looked at passively, never declared */
+    QUEUE_FOREIGN, /* somebody else's, or an old one of ours: looked at passively, never declared */
 };
 
 /* Keeps delayed messages whose queue is gone when they come due; see ladder.h. */

@@ -34,10 +34,9 @@ static struct ctask_client *client_bare(void)
 {
     struct ctask_client *c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    char host[64] = "localhost", id[ID_SIZE];
+    char host[64] = "localhost";
     const char *queue = getenv("CTASK_QUEUE");
     gethostname(host, sizeof host - 1);
-    id_new(id);
     c->pid = process_id();
     c->refs = 1;
     c->publish_timeout = PUBLISH_TIMEOUT;
@@ -48,7 +47,7 @@ static struct ctask_client *client_bare(void)
     list_init(&c->unconfirmed);
     c->results = (struct spares){.size = RESULT_SIZE(ID_SIZE), .most = RESULTS_KEPT};
     c->tickets = (struct spares){.size = sizeof(struct ticket), .most = RESULTS_KEPT};
-    snprintf(c->reply_queue, sizeof c->reply_queue, REPLY_PREFIX "%s", id);
+    replies_init(c);
     snprintf(c->queue, sizeof c->queue, "%s", queue && *queue ? queue : "ctask");
     snprintf(c->origin, sizeof c->origin, "gen%ld@%s", (long)c->pid, host);
     return c;
@@ -196,7 +195,8 @@ static void connection_down(struct ctask_client *c)
         c->failed = true;
         c->failed_at = clock_now();
     }
-    c->up = c->reply_ready = false;
+    c->up = false;
+    replies_connection(c);
     pump_unwatch(c);
 }
 
@@ -208,6 +208,7 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
         c->up = true;
         c->failed = false;
         c->flowing_since = clock_now();
+        replies_connection(c);
         break;
     case BROKER_DOWN: connection_down(c); break;
     case BROKER_MESSAGE:
@@ -218,14 +219,12 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
     case BROKER_QUEUE:
         if (!replies_queue_event(c, ev)) send_queue_event(c, ev);
         break;
-    case BROKER_CANCELLED: c->reply_ready = false; break; /* our only consumer; it comes back */
     case BROKER_BLOCKED: c->blocked = ev->error; break;
     case BROKER_UNBLOCKED: c->flowing_since = clock_now(); break;
     case BROKER_DELAYS: break;
-    case BROKER_CONSUMING: replies_consuming(c, &ev->error); break;
-    case BROKER_STALE:
-        if (ev->refused) replies_consuming(c, &ev->error); /* it may not read it */
-        break;
+    case BROKER_CONSUMING:
+    case BROKER_CANCELLED:
+    case BROKER_STALE: replies_consuming(c, ev); break;
     }
 }
 
@@ -311,7 +310,7 @@ static size_t goodbye(struct ctask_client *c)
     pump_to_end(c, all_confirmed, NULL, deadline);
     size_t left = c->unconfirmed_count + c->lost_count;
     if (c->up) {
-        if (c->reply_asked) broker_delete_queue(c->x->broker, c->reply_queue);
+        replies_done(c);
         broker_close(c->x->broker);
         pump_to_end(c, said_goodbye, NULL, clock_now() + GOODBYE_MAX);
     }

@@ -11,9 +11,9 @@
  *
  * Files: client.c is born and dies, default.c is the client of those who name none, pump.c makes
  * progress and decides who sleeps where, call.c makes messages, send.c hands them over,
- * unconfirmed.c waits for the broker's answer to them, pending.c finds handles by id, replies.c
- * gives results to them, result.c is the handle, group.c gathers many, args.c is the values. The
- * files of maps are in map.h. */
+ * unconfirmed.c waits for the broker's answer to them, pending.c finds handles by id, reply_queue.c
+ * has the queue of results, replies.c gives them to handles, result.c is the handle, group.c
+ * gathers many, args.c is the values. The files of maps are in map.h. */
 #ifndef CLIENT_INSIDE_H
 #define CLIENT_INSIDE_H
 
@@ -42,12 +42,22 @@ struct pending {
     bool walked;
 };
 
+/* A queue that results come to; see reply_queue.c. */
+struct reply_queue {
+    char name[sizeof REPLY_PREFIX + ID_SIZE];
+    bool asked;    /* the broker knows of it; false and not of today: there is none in this slot */
+    bool ready;    /* results can come */
+    bool used;     /* it was ready once */
+    int64_t until; /* an old one: then it is given up. CLOCK_NEVER: that of today */
+};
+#define REPLY_QUEUES 8 /* three bits in a handle */
+
 struct ctask_client {
     pthread_mutex_t lock;
     atomic_uint refs; /* its owner's, one a handle, one a call that is under way */
     pid_t pid;        /* whose it is; 0: anybody's */
     bool in_task;     /* over a relay */
-    char reply_queue[sizeof REPLY_PREFIX + ID_SIZE];
+    char reply_queue[sizeof REPLY_PREFIX + ID_SIZE]; /* the first one */
     char queue[NAME_MAX_BYTES + 2]; /* where tasks go that name none; one too long is seen to be */
     char origin[96];
 
@@ -87,9 +97,13 @@ struct ctask_client {
     struct ctask_error lost; /* the first failure nobody has a handle for */
     size_t lost_count;
 
-    /* replies.c */
-    bool reply_asked, reply_ready;
+    /* reply_queue.c */
+    struct reply_queue replies[REPLY_QUEUES];
+    unsigned reply_at;   /* that of today */
+    int64_t reply_since; /* it is not ready, although the connection is up; else CLOCK_NEVER */
     struct ctask_error reply_error;
+
+    /* replies.c */
     uint64_t dropped;         /* replies that nobody waits for */
     struct ctask_error retry; /* why a task is tried again, as told last; CTASK_OK: none was */
     struct pending pending;
@@ -115,6 +129,7 @@ struct ctask_result {
     _Atomic(uint8_t) state; /* enum ctask_state */
     bool redelivered;
     bool pending : 1, unconfirmed : 1, sent : 1, forgotten : 1, no_result : 1; /* locked */
+    uint8_t reply_at : 3; /* sent: the slot of its reply queue; locked */
     char id[];
 };
 
@@ -260,18 +275,29 @@ void pending_walk(struct pending *p, pending_fn *fn, void *ctx);
 /* Frees the table, not the handles. */
 void pending_done(struct pending *p);
 
-/* ---- replies.c ------------------------------------------------------------------------------- */
+/* ---- reply_queue.c --------------------------------------------------------------------------- */
 
+void replies_init(struct ctask_client *c);
 /* True if results can come; else asks for the queue. reply_error may say that it was refused. */
 bool replies_ready(struct ctask_client *c);
+/* The connection is up, or down. */
+void replies_connection(struct ctask_client *c);
+/* False if ev is about another queue. */
+bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev);
+/* BROKER_CONSUMING, _CANCELLED or _STALE. */
+void replies_consuming(struct ctask_client *c, const struct broker_event *ev);
+/* When to call replies_expire. */
+int64_t replies_deadline(struct ctask_client *c);
+void replies_expire(struct ctask_client *c, int64_t now);
+/* Deletes the queues. */
+void replies_done(struct ctask_client *c);
+
+/* ---- replies.c ------------------------------------------------------------------------------- */
+
 /* CTASK_EINVAL if a handle with this id is awaited already. */
 int replies_expect(struct ctask_client *c, struct ctask_result *r, struct ctask_error *e);
 void replies_forget(struct ctask_client *c, struct ctask_result *r);
 void replies_deliver(struct ctask_client *c, const struct envelope *m);
-/* False if ev is about another queue. */
-bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev);
-/* The queue is consumed from, or e: may not be. */
-void replies_consuming(struct ctask_client *c, const struct ctask_error *e);
 /* A task is tried again for this reason. */
 void replies_retry(struct ctask_client *c, const struct fault *why);
 /* All that are still pending fail. */

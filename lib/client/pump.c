@@ -92,7 +92,7 @@ static bool socket_watch(struct ctask_client *c, const struct pollfd *p)
 static void watch(struct ctask_client *c)
 {
     struct pollfd p = {.fd = -1};
-    int64_t wake = unconfirmed_deadline(c);
+    int64_t wake = clock_earlier(unconfirmed_deadline(c), replies_deadline(c));
     c->x->ops->poll(c->x, &p, &wake);
     if (!socket_watch(c, &p)) {
         int64_t soon = clock_now() + 100 * CLOCK_MS;
@@ -149,6 +149,7 @@ bool pump_turn(struct ctask_client *c)
         client_event(c, &ev);
     }
     unconfirmed_expire(c, now);
+    replies_expire(c, now);
     c->turned_at = now;
     bool happened = c->happened != before;
     if (happened) waiters_wake(c);

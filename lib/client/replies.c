@@ -1,7 +1,6 @@
-/* replies.c - results to handles, by id, whatever their order. Each costs one look into a hash map.
- * The reply queue is one for the client's life under one name, so results that come while the
- * connection is away wait in it. Only the first end of a task counts; what nobody waits for (any
- * more) is acknowledged and dropped. */
+/* replies.c - results to handles, by id, whatever their order and queue. Each costs one look into a
+ * hash map. Only the first end of a task counts; what nobody waits for (any more) is acknowledged
+ * and dropped. */
 #include "client/map.h"
 
 #include "base/log.h"
@@ -9,16 +8,6 @@
 #include "wire/outcome.h"
 
 #include <inttypes.h>
-
-#define REPLY_WINDOW 4000 /* replies on their way to us; acknowledged a batch at a time */
-
-bool replies_ready(struct ctask_client *c)
-{
-    if (c->reply_asked) return c->reply_ready;
-    if (broker_queue(c->x->broker, c->reply_queue, QUEUE_REPLY) == CTASK_OK)
-        c->reply_asked = broker_consume(c->x->broker, c->reply_queue, REPLY_WINDOW) == CTASK_OK;
-    return false;
-}
 
 int replies_expect(struct ctask_client *c, struct ctask_result *r, struct ctask_error *e)
 {
@@ -42,41 +31,6 @@ void replies_fail(struct ctask_client *c, const struct ctask_error *e)
 {
     struct ctask_error why = *e;
     pending_walk(&c->pending, fail, &why);
-}
-
-/* ---- The queue ------------------------------------------------------------------------------- */
-
-static void fail_sent(struct ctask_result *r, void *e)
-{
-    if (r->sent) result_fail(r, e, NULL, 0);
-}
-
-/* No results of what was sent will come. That holds for tasks too that the broker has not
- * confirmed: a quick worker may have answered them. */
-static void replies_lost(struct ctask_client *c, const struct ctask_error *e)
-{
-    struct ctask_error why = *e;
-    pending_walk(&c->pending, fail_sent, &why);
-}
-
-bool replies_queue_event(struct ctask_client *c, const struct broker_event *ev)
-{
-    struct ctask_error e;
-    if (!c->reply_asked || strcmp(ev->queue, c->reply_queue) != 0) return false;
-    c->reply_error = ev->error;
-    c->reply_ready = ev->error.code == CTASK_OK;
-    if (c->reply_ready && ev->created) {
-        error_set(&e, CTASK_ECONN, "the reply queue was deleted, so the result may be lost");
-        replies_lost(c, &e);
-    }
-    return true;
-}
-
-void replies_consuming(struct ctask_client *c, const struct ctask_error *e)
-{
-    c->reply_error = *e;
-    c->reply_ready = e->code == CTASK_OK;
-    if (!c->reply_ready) replies_lost(c, e);
 }
 
 /* ---- Replies --------------------------------------------------------------------------------- */

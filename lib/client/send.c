@@ -3,6 +3,8 @@
  * the task's queue, the window. While the broker is known to be down it fails at once. */
 #include "client/inside.h"
 
+#include "base/props.h"
+
 #include <stdlib.h>
 
 #define GATHERED_MAX 64
@@ -111,11 +113,31 @@ void send_gathered(struct ctask_client *c)
     if (!c->in_task) pump_watch(c); /* also for the confirm that is due now */
 }
 
+/* Its properties name the client's first reply queue, which may not be that of today. */
+static int offer_publish(struct ctask_client *c, struct offer *o)
+{
+    const char *name = c->replies[c->reply_at].name;
+    struct buf out = {0};
+    struct props props;
+    if (c->in_task || o->r->no_result || strcmp(name, c->reply_queue) == 0 ||
+        props_read(o->message.props, &props) != NULL)
+        return c->x->ops->publish(c->x, &o->message);
+    struct publish renamed = o->message;
+    props.reply_to = bytes_text(name);
+    int rc = CTASK_ENOMEM;
+    if (props_write(&out, &props)) {
+        renamed.props = buf_bytes(&out);
+        rc = c->x->ops->publish(c->x, &renamed);
+    }
+    buf_done(&out);
+    return rc;
+}
+
 static bool offer_try(struct ctask_client *c, void *ctx)
 {
     struct offer *o = ctx;
     if (o->over || !may_leave(c, o)) return o->over;
-    int rc = c->x->ops->publish(c->x, &o->message);
+    int rc = offer_publish(c, o);
     if (rc == CTASK_EAGAIN)
         return waits_for(o, CTASK_EBLOCKED, "the broker confirms too slowly: the window is full",
                          "");

@@ -14,6 +14,7 @@ struct ticket *unconfirmed_new(struct ctask_client *c, struct ctask_result *r)
 void unconfirmed_add(struct ctask_client *c, struct ticket *t)
 {
     t->r->unconfirmed = t->r->sent = true;
+    t->r->reply_at = c->reply_at % REPLY_QUEUES;
     t->sent_at = clock_now();
     list_append(&c->unconfirmed, &t->link);
     c->unconfirmed_count++;

@@ -51,26 +51,29 @@ extern "C" {
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
 /* X(name, value, flags, sentence). RETRIABLE: the same call may succeed later. */
-#define CTASK_ERRORS(X)                                                             \
-    X(OK, 0, 0, "no error")                                                         \
-    X(EINVAL, -1, 0, "a wrong argument")                                            \
-    X(ENOMEM, -2, CTASK_RETRIABLE, "out of memory")                                 \
-    X(ECONN, -3, CTASK_RETRIABLE, "no broker could be reached")                     \
-    X(EAUTH, -4, 0, "the broker refused this user, password or virtual host")       \
-    X(EBLOCKED, -5, CTASK_RETRIABLE, "the broker takes no messages at the moment")  \
-    X(ETIMEDOUT, -6, CTASK_RETRIABLE, "not done in the given time")                 \
-    X(EROUTE, -7, 0, "the broker knows no queue for this message")                  \
-    X(ENACK, -8, CTASK_RETRIABLE, "the broker did not accept this message")         \
-    X(ETASK, -9, 0, "the task failed")                                              \
-    X(ETYPE, -10, 0, "the value does not fit the type asked for")                   \
-    X(EFORKED, -11, 0, "a client is not usable after fork: open one in the child")  \
-    X(EINTASK, -12, 0, "a task cannot wait for another task's result")              \
-    X(ETOOBIG, -13, 0, "the message is over the size limit")                        \
-    X(EAGAIN, -14, CTASK_RETRIABLE, "no room at the moment")                        \
-    X(EPROTO, -15, 0, "the broker or a peer sent what the protocol does not allow") \
-    X(ECLOSED, -16, 0, "the client is closed")                                      \
-    X(EREFUSED, -17, 0, "the broker refused this operation")                        \
-    X(EUNCONFIRMED, -18, CTASK_RETRIABLE, "the broker did not say whether it has this message")
+#define CTASK_ERRORS(X)                                                                         \
+    X(OK, 0, 0, "no error")                                                                     \
+    X(EINVAL, -1, 0, "a wrong argument")                                                        \
+    X(ENOMEM, -2, CTASK_RETRIABLE, "out of memory")                                             \
+    X(ECONN, -3, CTASK_RETRIABLE, "no broker could be reached")                                 \
+    X(EAUTH, -4, 0, "the broker refused this user, password or virtual host")                   \
+    X(EBLOCKED, -5, CTASK_RETRIABLE, "the broker takes no messages at the moment")              \
+    X(ETIMEDOUT, -6, CTASK_RETRIABLE, "not done in the given time")                             \
+    X(EROUTE, -7, 0, "the broker knows no queue for this message")                              \
+    X(ENACK, -8, CTASK_RETRIABLE, "the broker did not accept this message")                     \
+    X(ETASK, -9, 0, "the task failed")                                                          \
+    X(ETYPE, -10, 0, "the value does not fit the type asked for")                               \
+    X(EFORKED, -11, 0, "a client is not usable after fork: open one in the child")              \
+    X(EINTASK, -12, 0, "a task cannot wait for another task's result")                          \
+    X(ETOOBIG, -13, 0, "the message is over the size limit")                                    \
+    X(EAGAIN, -14, CTASK_RETRIABLE, "no room at the moment")                                    \
+    X(EPROTO, -15, 0, "the broker or a peer sent what the protocol does not allow")             \
+    X(ECLOSED, -16, 0, "the client is closed")                                                  \
+    X(EREFUSED, -17, 0, "the broker refused this operation")                                    \
+    X(EUNCONFIRMED, -18, CTASK_RETRIABLE, "the broker did not say whether it has this message") \
+    X(EUNAVAILABLE, -19, CTASK_RETRIABLE,                                                       \
+      "the queue is on a node that is down or does not answer")                                 \
+    X(ELOST, -20, CTASK_RETRIABLE, "the node that keeps the result is gone: the task may have run")
 
 #define CTASK_RETRIABLE 1u /* struct ctask_error.flags */
 
@@ -110,9 +113,13 @@ struct ctask_group;
  * keyfile=FILE are the client's own certificate. It never falls back to plain TCP, and nothing
  * switches verification off.
  * Up to eight URLs with ; between, best the nodes of one cluster, are tried in turn, the last good
- * one first; when one fails the next is tried at once. If they share nothing, a handle waits for
- * its result on the broker to which its task was sent.
- * NULL on failure, with the reason in *e (which may be NULL) and in ctask_error(). */
+ * one first; when one fails the next is tried at once. If they share nothing, what is open when the
+ * connection moves ends with CTASK_ELOST.
+ * Results come to a queue of the client's own. When the connection lives and that queue is on a
+ * node that is down or does not answer for 3 s, what is sent from then on gets another queue. The
+ * old one is tried for 60 s; if its node is not back then, what waits for it ends with CTASK_ELOST.
+ * With $CTASK_QUEUE_TYPE quorum the queue is replicated, and that does not happen. NULL on failure,
+ * with the reason in *e (which may be NULL) and in ctask_error(). */
 CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
 
 /* Flushes for at most publish_timeout, deletes the reply queue and frees the client. Handles stay
@@ -211,7 +218,9 @@ CTASK_API bool ctask_result_ready(const struct ctask_result *r);
  * CTASK_OK: it succeeded; CTASK_ETASK: it failed, an ordinary answer; CTASK_ETIMEDOUT: not yet, ask
  * again (no handle fails with that); CTASK_EINTASK: a task may not wait; CTASK_EUNCONFIRMED: the
  * broker has not confirmed the task within 30 s, so it may or may not run, and the handle no longer
- * takes its result; else what went wrong with the sending. */
+ * takes its result; CTASK_ELOST: the queue of the result is gone, or its node did not come back
+ * (see ctask_open), so the task may have run: sent again it may run twice; else what went wrong
+ * with the sending. */
 CTASK_API int ctask_result_wait(struct ctask_result *r, double timeout) CTASK_MUST_USE;
 /* The returned value, or of a failed task Celery's exception object; borrowed, valid as long as the
  * handle. NULL if not ready. */

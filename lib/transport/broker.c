@@ -54,19 +54,10 @@ static void goodbye(struct broker *b)
     stream_send(&b->stream, &b->link.out);
 }
 
-/* For q; made when it is first consumed. NULL when out of memory. */
-static struct intake *intake_for(struct broker *b, const struct queue *q)
+static struct intake *intake_new(struct broker *b, uint16_t number)
 {
-    struct intake *in;
-    uint16_t number = CHANNEL_CONSUME;
-    list_each(in, &b->intakes, struct intake, link) {
-        if (strcmp(in->queue, q->name) == 0) return in;
-        number++;
-    }
-    size_t n = strlen(q->name) + 1;
-    in = calloc(1, sizeof *in + n);
+    struct intake *in = calloc(1, sizeof *in);
     if (!in) return NULL;
-    memcpy(in->queue, q->name, n);
     in->lane.number = number;
     inbox_init(&in->deliveries, b->cfg.body_max);
     in->deliveries.spares = &b->parcels;
@@ -74,6 +65,22 @@ static struct intake *intake_for(struct broker *b, const struct queue *q)
     settle_begin(&in->settle, ++b->generation);
     list_append(&b->intakes, &in->link);
     return in;
+}
+
+/* For q; made when it is first consumed, or one whose queue was deleted and whose channel is
+ * closed. NULL when out of memory. */
+static struct intake *intake_for(struct broker *b, const struct queue *q)
+{
+    struct intake *in, *free = NULL;
+    uint16_t number = CHANNEL_CONSUME;
+    list_each(in, &b->intakes, struct intake, link) {
+        if (strcmp(in->queue, q->name) == 0) return in;
+        if (!*in->queue && !in->lane.open) free = in;
+        number++;
+    }
+    if (!free) free = intake_new(b, number);
+    if (free) snprintf(free->queue, sizeof free->queue, "%s", q->name);
+    return free;
 }
 
 static void intake_free(struct intake *in)
@@ -241,7 +248,10 @@ void broker_delete_queue(struct broker *b, const char *name)
         outbox_ready(&b->out, list_first(&q->waiting, struct post, link));
     news_forget(b, q);
     struct intake *in;
-    list_each(in, &b->intakes, struct intake, link) consumers_forget(&in->consumers, q);
+    list_each(in, &b->intakes, struct intake, link) {
+        consumers_forget(&in->consumers, q);
+        if (strcmp(in->queue, name) == 0) in->queue[0] = 0;
+    }
     topology_delete(&b->topology, q);
 }
 
@@ -323,8 +333,12 @@ static void outcome_explain(const struct post *p, struct ctask_error *e)
                   *what->exchange ? " of exchange " : "", what->exchange);
         break;
     case CTASK_ENACK:
-        error_set(e, CTASK_ENACK, "the broker did not accept a message for \"%s\": is it full?",
-                  to);
+        error_set(e, CTASK_ENACK, "the broker did not accept a message for \"%s\"%s", to,
+                  what->ensure ? ": its queue is there and refuses it (is it full?)" : "");
+        break;
+    case CTASK_EUNAVAILABLE:
+        error_set(e, CTASK_EUNAVAILABLE, "queue \"%s\" is not available: %s", to,
+                  p->why ? p->why : ctask_strerror(CTASK_EUNAVAILABLE));
         break;
     default:
         error_set(e, p->outcome, "the broker refused a message for \"%s\": %s", to,

@@ -154,7 +154,8 @@ enum broker_event_kind {
     BROKER_DOWN,      /* lost, refused or closed: `error`. All deliveries so far are stale */
     BROKER_MESSAGE,   /* `message`, yours: envelope_free or broker_recycle */
     BROKER_PUBLISHED, /* `cookie`, `error`: CTASK_OK confirmed; CTASK_EROUTE came back unroutable;
-                         CTASK_ENACK; CTASK_EREFUSED: may not publish there, or `refused`: not this
+                         CTASK_ENACK; CTASK_EUNAVAILABLE: its queue does not answer or its node is
+                         down; CTASK_EREFUSED: may not publish there, or `refused`: not this
                          message, which is not to be sent again */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours)
                          or was refused (`error`) and is tried again later */

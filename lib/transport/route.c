@@ -43,7 +43,7 @@ static unsigned consumers_of(const struct broker *b, const struct queue *q)
 static void post_refuse(struct broker *b, struct post *p, const struct queue *q)
 {
     p->hopeless = q->retry_at == CLOCK_NEVER;
-    outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(q->why));
+    outbox_end(&b->out, p, q->code, bytes_text(q->why));
 }
 
 void route_verdict(struct broker *b, struct queue *q)
@@ -60,8 +60,10 @@ void route_verdict(struct broker *b, struct queue *q)
     struct broker_event *ev = q->wanted ? news_add(b, BROKER_QUEUE, q) : NULL;
     if (!ev) return;
     if (q->state == QUEUE_REFUSED)
-        error_set(&ev->error, CTASK_EREFUSED, "the broker refused queue \"%s\": %s", q->name,
-                  q->why);
+        error_set(&ev->error, q->code,
+                  q->code == CTASK_EUNAVAILABLE ? "queue \"%s\" is not available: %s"
+                                                : "the broker refused queue \"%s\": %s",
+                  q->name, q->why);
     ev->created = q->created;
     ev->foreign = q->kind == QUEUE_FOREIGN;
     ev->messages = q->messages;
@@ -152,7 +154,7 @@ static void consume_closed(struct broker *b, struct intake *in, const amqp_chann
     route_stale(b, in);
     struct broker_event *ev = q ? news_add(b, BROKER_STALE, q) : NULL;
     if (!ev) return;
-    ev->refused = culprit != NULL;
+    ev->refused = culprit && close->reply_code != AMQP_NOT_FOUND; /* else it is looked at */
     error_set(&ev->error, CTASK_EREFUSED, "the broker closed the channel that consumes %s: %.*s",
               in->queue, BYTES_ARG(bytes_amqp(close->reply_text)));
 }
@@ -185,7 +187,7 @@ static const char *confirmed(struct broker *b, struct bytes payload, bool taken)
     struct confirm c;
     if (!confirm_read(payload, &c)) return malformed;
     outbox_confirm(&b->out, c.tag, c.multiple, taken);
-    if (taken) route_unroutable(b);
+    route_unroutable(b);
     return NULL;
 }
 

@@ -27,14 +27,15 @@ struct lane {
     int64_t opened_at, retry_at;
 };
 
-/* A queue that is consumed, and the channel that does it. */
+/* A queue that is consumed, and the channel that does it. "": the queue is deleted, the place free.
+ */
 struct intake {
     struct list link;
     struct lane lane;
     struct consumers consumers;
     struct inbox deliveries;
     struct settle settle; /* its generation is this intake's and nobody else's */
-    char queue[];
+    char queue[NAME_MAX_BYTES + 1];
 };
 
 /* How long the oldest message under way may stay unconfirmed; see patience.c. */

@@ -2,6 +2,7 @@
  * was sent is lost, and no call waits longer than it may. */
 #include "client/inside.h"
 #include "support/fixture.h"
+#include "support/peer.h"
 #include "support/proxy.h"
 
 #include <poll.h>
@@ -252,7 +253,7 @@ START_TEST(a_reply_queue_that_is_deleted_ends_the_handles_whose_results_it_took_
     AsyncResult *r = ctask_delay(through, "drop");
     ck_assert_int_eq(ctask_flush(through, WAIT), 0);
     queue_delete(through->reply_queue);
-    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ECONN);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ELOST);
     ck_assert_ptr_nonnull(strstr(result_error(r)->text, "reply queue"));
     result_forget(r);
     r = ctask_delay(through, "echo", 2);
@@ -275,7 +276,7 @@ START_TEST(a_reply_queue_that_went_may_take_unconfirmed_tasks_along)
     queue_delete(through->reply_queue);
     proxy_freeze(proxy, false);
     proxy_close(proxy, false);
-    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ECONN);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ELOST);
     ck_assert_ptr_nonnull(strstr(result_error(r)->text, "reply queue"));
     result_forget(r);
 }
@@ -289,9 +290,72 @@ START_TEST(a_reply_queue_that_went_while_we_were_away_is_noticed)
     proxy_cut(proxy);
     queue_delete(through->reply_queue);
     proxy_close(proxy, false);
-    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ECONN);
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_ELOST);
     ck_assert_ptr_nonnull(strstr(result_error(r)->text, "reply queue"));
     result_forget(r);
+}
+END_TEST
+
+/* ---- A reply queue that does not answer, as one whose node is gone --------------------------- */
+
+static bool suspend(const char *name, bool on)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "eval '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"%s\">>)), "
+             "sys:%s(amqqueue:get_pid(Q)).'",
+             name, on ? "suspend" : "resume");
+    return peer_ctl(command);
+}
+
+/* A task that runs, whose reply queue stops answering; the connection is lost. A later task. */
+static void move_on(AsyncResult **first, AsyncResult **second)
+{
+    *first = ctask_delay(through, "hold", 1);
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    ck_assert(suspend(through->reply_queue, true));
+    proxy_cut(proxy);
+    *second = ctask_delay(through, "echo", 2);
+    expect(*second, "2");
+    ck_assert_int_eq(result_state(*first), CTASK_PENDING);
+    ck_assert_uint_eq(through->reply_at, 1);
+}
+
+START_TEST(what_is_sent_after_it_gets_another_queue_and_the_old_one_is_not_given_up)
+{
+    AsyncResult *first, *second;
+    if (!getenv("CTASK_TEST_CTL")) return;
+    move_on(&first, &second);
+    ck_assert(suspend(through->reply_queue, false));
+    fake_worker_release(worker, 1);
+    expect(first, "1");
+    through->replies[0].until = clock_now(); /* nobody needs it any more */
+    while (through->replies[0].asked) ck_assert_int_eq(ctask_poll(through, 0.01), CTASK_OK);
+    result_forget(first);
+    result_forget(second);
+}
+END_TEST
+
+/* Ages it instead of waiting for a minute. */
+START_TEST(one_that_does_not_come_back_ends_its_handles_and_no_other)
+{
+    AsyncResult *first, *second;
+    char name[64];
+    if (!getenv("CTASK_TEST_CTL")) return;
+    snprintf(name, sizeof name, "%s", through->reply_queue);
+    move_on(&first, &second);
+    AsyncResult *third = ctask_delay(through, "hold", 3);
+    through->replies[0].until = clock_now();
+    ck_assert_int_eq(result_wait(first, WAIT), CTASK_ELOST);
+    ck_assert_ptr_nonnull(strstr(result_error(first)->text, "may have run"));
+    ck_assert_uint_eq(result_error(first)->flags, CTASK_RETRIABLE);
+    ck_assert_int_eq(result_state(third), CTASK_PENDING);
+    ck_assert(suspend(name, false));
+    fake_worker_release(worker, 2);
+    expect(third, "3");
+    result_forget(first);
+    result_forget(second);
+    result_forget(third);
 }
 END_TEST
 
@@ -316,6 +380,8 @@ int main(void)
     tcase_add_test(tests, a_close_ends_also_the_handles_that_expect_no_result);
     tcase_add_test(tests, a_reply_queue_that_went_may_take_unconfirmed_tasks_along);
     tcase_add_test(tests, a_reply_queue_that_went_while_we_were_away_is_noticed);
+    tcase_add_test(tests, what_is_sent_after_it_gets_another_queue_and_the_old_one_is_not_given_up);
+    tcase_add_test(tests, one_that_does_not_come_back_ends_its_handles_and_no_other);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }

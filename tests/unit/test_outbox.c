@@ -610,6 +610,25 @@ START_TEST(one_with_a_known_queue_that_comes_back_is_looked_after_once)
 }
 END_TEST
 
+/* Its queue may be on a node that has gone down, and may have it: it is marked. */
+START_TEST(one_that_is_not_accepted_has_its_queue_looked_at_once)
+{
+    struct publish p = to("q", 0);
+    p.ensure = "q";
+    struct post *post = put(p);
+    write_all();
+    outbox_confirm(&o, 1, false, false);
+    ck_assert(!list_empty(&o.unroutable));
+    ck_assert_ptr_null(outbox_take(&o));
+    ck_assert_ptr_nonnull(post->marked);
+    outbox_ready(&o, post);
+    write_all();
+    outbox_confirm(&o, 2, false, false);
+    ck_assert(list_empty(&o.unroutable));
+    ended(0, CTASK_ENACK);
+}
+END_TEST
+
 START_TEST(properties_over_a_small_frame_end_without_being_sent)
 {
     uint8_t large[9000] = {0};
@@ -733,6 +752,7 @@ int main(void)
     tcase_add_test(t, one_that_ended_may_still_be_recalled);
     tcase_add_test(t, a_file_recalled_in_mid_message_may_be_closed_by_its_owner);
     tcase_add_test(t, one_with_a_known_queue_that_comes_back_is_looked_after_once);
+    tcase_add_test(t, one_that_is_not_accepted_has_its_queue_looked_at_once);
     tcase_add_test(t, properties_over_a_small_frame_end_without_being_sent);
     tcase_add_test(t, a_delayed_one_goes_to_the_ladder_and_comes_back_from_there);
     tcase_add_test(t, a_delay_that_is_none_is_refused);

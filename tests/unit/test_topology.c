@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 #include <check.h>
+#include <ctask.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -396,6 +397,41 @@ START_TEST(a_refusal_is_one_queues_own_and_is_tried_again_later)
 }
 END_TEST
 
+/* "Not found", said to one that declares it. It is looked at often: its node may be back. */
+START_TEST(a_queue_whose_node_is_down_is_not_refused)
+{
+    static const char down[] = "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is "
+                               "down or inaccessible";
+    struct queue *q = topology_add(&t, "q", QUEUE_REPLY);
+    ask(T0);
+    closed(404, down);
+    for (int i = 0; i < 8; i++) {
+        ck_assert_ptr_eq(verdict, q);
+        ck_assert_int_eq(q->state, QUEUE_REFUSED);
+        ck_assert_int_eq(q->code, CTASK_EUNAVAILABLE);
+        ck_assert_int_le(q->retry_at, T0 + 4 * CLOCK_SECOND);
+        ck_assert_str_eq(ask(q->retry_at), "look q(0); ");
+        closed(404, down);
+        ask(T0); /* declares it */
+        closed(404, down);
+    }
+}
+END_TEST
+
+/* One that nobody here declares: only the words tell. */
+START_TEST(somebody_elses_queue_is_missing_or_on_a_node_that_is_down)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_FOREIGN);
+    ck_assert_str_eq(ask(T0), "look q(0); ");
+    closed(404, "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down");
+    ck_assert_int_eq(q->code, CTASK_EUNAVAILABLE);
+    ck_assert_str_eq(ask(topology_wake(&t)), "look q(0); ");
+    closed(404, "NOT_FOUND - no queue 'q' in vhost '/'");
+    ck_assert_int_eq(q->state, QUEUE_REFUSED);
+    ck_assert_int_eq(q->code, CTASK_EROUTE);
+}
+END_TEST
+
 START_TEST(an_exchange_of_another_type_refuses_the_queue)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_TASK);
@@ -648,6 +684,8 @@ int main(void)
     tcase_add_test(k, a_lease_queue_sends_home_what_it_holds);
     tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
+    tcase_add_test(k, a_queue_whose_node_is_down_is_not_refused);
+    tcase_add_test(k, somebody_elses_queue_is_missing_or_on_a_node_that_is_down);
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_queue);
     tcase_add_test(k, a_queue_that_is_not_answered_for_holds_up_no_other);
     tcase_add_test(k, a_queue_that_is_never_answered_for_is_refused_and_its_channel_given_up);
