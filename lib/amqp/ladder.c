@@ -230,7 +230,7 @@ struct tie *ladder_closed(struct ladder *l, unsigned code, struct bytes text, in
         l->state = LADDER_MISSING;
         l->stale = false;
         walk_end(l);
-    } else if (step_takes_what_exists(&s) && code == AMQP_PRECONDITION_FAILED) {
+    } else if (step_exists_otherwise(&s, code, text)) {
         walk_step_done(l, now);
     } else {
         walk_refuse(l, text, now);

@@ -220,9 +220,11 @@ amqp_method_number_t step_answer(const struct step *s)
     return answers[s->what];
 }
 
-bool step_takes_what_exists(const struct step *s)
+bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text)
 {
-    return s->what == STEP_QUEUE;
+    static const char inequivalent[] = "inequivalent"; /* a limit of queues has the same code */
+    return s->what == STEP_QUEUE && code == AMQP_PRECONDITION_FAILED &&
+           memmem(text.p, text.n, inequivalent, sizeof inequivalent - 1);
 }
 
 bool step_counts_undelivered(const struct step *s)

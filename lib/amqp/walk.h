@@ -45,8 +45,8 @@ struct step walk_step(enum ladder_walk walk, unsigned i);
 /* queue: of WALK_BIND. False when memory is short. */
 bool step_write(const struct step *s, const char *queue, struct buf *out, uint16_t channel);
 amqp_method_number_t step_answer(const struct step *s);
-/* A level's queue that exists otherwise is used as it is. */
-bool step_takes_what_exists(const struct step *s);
+/* That is how it was refused: a queue of that name exists otherwise, and is used as it is. */
+bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text);
 /* Its answer says how many messages came due for queues that are not there. */
 bool step_counts_undelivered(const struct step *s);
 

@@ -269,6 +269,17 @@ START_TEST(a_refusal_has_the_brokers_words_and_is_tried_again_by_the_next)
 }
 END_TEST
 
+START_TEST(a_limit_of_queues_refuses_the_ladder_with_its_words)
+{
+    const char *why = NULL;
+    struct tie *t = missing(0);
+    yes(0, 5);
+    closed(AMQP_PRECONDITION_FAILED, "PRECONDITION_FAILED - queue limit in vhost is reached");
+    ck_assert_int_eq(ladder_says(&l, t, &why), LADDER_NO);
+    ck_assert_str_eq(why, "PRECONDITION_FAILED - queue limit in vhost is reached");
+}
+END_TEST
+
 START_TEST(an_exchange_of_another_type_refuses_the_ladder)
 {
     struct tie *t = missing(0);
@@ -460,6 +471,7 @@ int main(void)
     tcase_add_test(k, a_missing_one_is_declared_from_the_bottom_up_as_celery_does);
     tcase_add_test(k, levels_of_another_type_are_used_in_a_ladder_with_gaps);
     tcase_add_test(k, a_refusal_has_the_brokers_words_and_is_tried_again_by_the_next);
+    tcase_add_test(k, a_limit_of_queues_refuses_the_ladder_with_its_words);
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_ladder);
     tcase_add_test(k, a_binding_that_is_refused_is_its_queues_own);
     tcase_add_test(k, what_is_missing_at_the_foot_is_looked_at_again_once);
