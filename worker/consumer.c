@@ -301,7 +301,10 @@ void consumer_read(struct worker *w)
             break;
         case BROKER_DOWN: down(w, &ev.error); break;
         case BROKER_STALE: stale(w, ev.queue, &ev.error); break;
-        case BROKER_MESSAGE: consumer_accept(w, ev.message); break;
+        case BROKER_MESSAGE:
+            consumer_accept(w, ev.message);
+            memory_relieve(w);
+            break;
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
         case BROKER_CONSUMING:
             consumer_source(w, ev.queue)->consuming = true;

@@ -14,6 +14,7 @@ enum {
     KEY_TYPE,
     KEY_MAX_TASKS,
     KEY_FAIL_UNKNOWN,
+    KEY_HELD_MEMORY,
     KEY_UNKNOWN,
     KEY_REPLY,
     KEY_BODY,
@@ -72,6 +73,10 @@ static const struct argp_option table[] = {
      "memlock, nofile, nproc, stack; a number, a size as 256M, or unlimited",
      2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
+    {"held-memory", KEY_HELD_MEMORY, "SIZE", 0,
+     "Take no more messages while those that are held take so much memory (default 256M: 32 of the "
+     "largest that --body-limit allows, since a body counts twice)",
+     2},
     {"fail-unknown", KEY_FAIL_UNKNOWN, NULL, 0,
      "A task that this worker does not know fails at once and is kept in QUEUE.dead. Without this "
      "option it goes back over a delay, ten times in some three minutes, for a worker that does",
@@ -192,6 +197,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->max_tasks_per_child =
             (unsigned)number(state, "--max-tasks-per-child", arg, 1, 1000000000);
         break;
+    case KEY_HELD_MEMORY:
+        if (!size_parse(arg, &o->held_memory) || o->held_memory == 0)
+            argp_error(state, "--held-memory takes a size as 256M, not \"%s\"", arg);
+        break;
     case KEY_FAIL_UNKNOWN: o->fail_unknown = true; break;
     case KEY_UNKNOWN:
         if (strcmp(arg, "dead") != 0 && strcmp(arg, "delay") != 0)
@@ -233,6 +242,7 @@ void options_read(struct options *o, int argc, char **argv)
         .grace = 30,
         .lease = 600,
         .body_max = 4 << 20,
+        .held_memory = UINT64_C(256) << 20, /* 32 bodies of that size, which count twice */
     };
     argp_err_exit_status = EXIT_USAGE;
     argp_program_version = "ctask-worker " CTASK_VERSION;

@@ -34,6 +34,7 @@ struct options {
     struct rlimits rlimits;       /* of each child */
     struct limits limits;         /* of tasks that have none of their own */
     uint64_t body_max;
+    uint64_t held_memory;
     bool fail_unknown;
     const char *reply_pattern;
 };

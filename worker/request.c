@@ -24,6 +24,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     struct window *window = window_find(s, r->window);
     if (window) window->taken++;
     r->arrived = r->since = w->now;
+    memory_take(w, m);
     list_append(&w->requests[REQUEST_NEW], &r->link);
     w->count[REQUEST_NEW]++;
     return r;
@@ -112,6 +113,7 @@ void request_drop(struct worker *w, struct request *r)
     request_leave_window(r);
     if (r->unconfirmed > 0) finish_forget(w, r);
     lease_drop(w, r);
+    memory_leave(w, r->m);
     broker_recycle(w->in, r->m);
     burial_free(r->burial);
     spares_give(&w->spares, r);

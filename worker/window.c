@@ -148,7 +148,7 @@ struct aim {
     bool exact; /* more would only wait here */
 };
 
-static struct aim aim(const struct worker *w)
+static struct aim aim_of_work(const struct worker *w)
 {
     if (watch_is_barren(w)) return (struct aim){0};
     if (w->options->prefetch) return (struct aim){w->options->prefetch, false};
@@ -161,6 +161,15 @@ static struct aim aim(const struct worker *w)
     unsigned least = cost < LONG / 2 ? others : 1;
     if (more > HELD_MAX) return (struct aim){most, false};
     return (struct aim){children + (more < least ? least : (unsigned)more), false};
+}
+
+/* No more than there is memory for. */
+static struct aim aim(const struct worker *w)
+{
+    struct aim a = aim_of_work(w);
+    unsigned fits = memory_fits(w), most = held(w) + fits;
+    if (a.want <= most) return a;
+    return memory_full(w) ? (struct aim){0} : (struct aim){most, true};
 }
 
 /* How much more is to be opened. What consumers that were cancelled have brought settles soon and

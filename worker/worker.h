@@ -7,6 +7,7 @@
  *   delay.c     tasks whose time has not come
  *   unknown.c   tasks that are not known here
  *   window.c    how many deliveries to hold
+ *   memory.c    how much memory they may take
  *   request.c   the states of a request
  *   report.c    what the log says of a task
  *   pool.c      the children: start, state, end
@@ -104,6 +105,8 @@ struct worker {
     struct heap due;          /* WAITING, by time */
     struct spares spares;     /* of requests */
     size_t unconfirmed_bytes; /* of all requests */
+    size_t held_bytes;        /* see memory.c */
+    double mean_bytes;        /* moving average of what a message takes; 0: none has come */
     struct heap reposts;  /* messages that the broker did not take, by the time of the next try */
     size_t refused_bytes; /* of these */
     struct throttle refusals; /* log lines about them, by destination */
@@ -190,6 +193,16 @@ struct window *window_find(struct source *s, uint32_t number);
 void window_cost(struct worker *w, double seconds);    /* a task cost its child so much */
 void window_settled(struct worker *w, double seconds); /* and so long its confirms */
 int64_t window_next(struct worker *w);
+
+/* memory.c */
+void memory_take(struct worker *w, const struct envelope *m);
+void memory_leave(struct worker *w, const struct envelope *m);
+/* How many more messages of the usual size have room; at least one while none is held. */
+unsigned memory_fits(const struct worker *w);
+/* The ceiling is reached. */
+bool memory_full(const struct worker *w);
+/* Gives back what there is no room for. */
+void memory_relieve(struct worker *w);
 
 /* finish.c */
 void finish_read(struct worker *w); /* what `out` has to say */
