@@ -13,6 +13,7 @@
 #define SHORT CLOCK_MS /* if from one's end to the next's it takes no longer on average */
 #define FIRST_RUNS \
     4 /* of a task, after which it is looked at: what it does, it mostly does at once */
+#define UNSEEN_RARE_MAX 256 /* tasks before what seldom changes is looked at */
 #define KNOWN 256
 #define ORPHANS_MAX 1000 /* whose exits are taken over at a time */
 
@@ -34,13 +35,12 @@ static bool is_new(const struct ctask_task *t)
     return true;
 }
 
-static const char *look(bool thorough)
+static const char *look(void)
 {
     for (int i = 0; i < ORPHANS_MAX && waitpid(-1, NULL, WNOHANG) > 0; i++) continue;
     const char *misdeed = procstate_stop_timers();
     if (!misdeed) misdeed = memstate_changed(true);
     if (!misdeed) misdeed = procstate_changed();
-    if (!misdeed && thorough) misdeed = procstate_changed_rare();
     return misdeed || !procstate_is_worn() ? misdeed : "has used a tenth of --rlimit=cpu";
 }
 
@@ -50,26 +50,32 @@ void hygiene_note(void)
     procstate_note();
 }
 
-bool hygiene_is_kept(const struct ctask_task *t, bool more, char *why, size_t size)
+/* before: how many tasks before the last one may have done it as well. */
+static bool tell(const char *misdeed, unsigned before, char *why, size_t size)
 {
-    static unsigned unseen;
-    static int64_t ended, usual;
-    int64_t now = clock_now();
-    usual += (now - ended - usual) / 8;
-    ended = now;
-    unseen++;
-    bool first = is_new(t);
-    if (more && !first && unseen < UNSEEN_MAX && usual < SHORT) {
-        const char *misdeed = memstate_changed(false);
-        if (misdeed) snprintf(why, size, "%s", misdeed);
-        return !misdeed;
-    }
-    const char *misdeed = look(first);
-    unsigned before = unseen - 1;
-    unseen = 0;
     if (misdeed && before > 0)
         snprintf(why, size, "%s (it, or one of the %u tasks before it)", misdeed, before);
     else if (misdeed)
         snprintf(why, size, "%s", misdeed);
     return !misdeed;
+}
+
+bool hygiene_is_kept(const struct ctask_task *t, bool more, char *why, size_t size)
+{
+    static unsigned unseen, unseen_rare; /* tasks that ran since the last look */
+    static int64_t ended, usual;
+    int64_t now = clock_now();
+    usual += (now - ended - usual) / 8;
+    ended = now;
+    unseen++;
+    unseen_rare++;
+    bool first = is_new(t);
+    if (more && !first && unseen < UNSEEN_MAX && usual < SHORT)
+        return tell(memstate_changed(false), 0, why, size);
+    bool kept = tell(look(), unseen - 1, why, size);
+    unseen = 0;
+    if (!kept || (!first && unseen_rare < UNSEEN_RARE_MAX)) return kept;
+    kept = tell(procstate_changed_rare(), unseen_rare - 1, why, size);
+    unseen_rare = 0;
+    return kept;
 }

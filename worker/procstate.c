@@ -51,7 +51,17 @@ static void read_root(void *to)
     is[2] = s.stx_mnt_id;
 }
 
+/* Those that a next task would run into. */
 static void read_limits(void *to)
+{
+    static const int most[] = {RLIMIT_AS,    RLIMIT_CPU,   RLIMIT_DATA,    RLIMIT_FSIZE,
+                               RLIMIT_NPROC, RLIMIT_STACK, RLIMIT_MEMLOCK, RLIMIT_NOFILE};
+    struct rlimit *is = to;
+    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++)
+        getrlimit((__rlimit_resource_t)most[i], &is[i]);
+}
+
+static void read_all_limits(void *to)
 {
     struct rlimit *is = to;
     for (int i = 0; i < RLIM_NLIMITS; i++) getrlimit((__rlimit_resource_t)i, &is[i]);
@@ -123,16 +133,25 @@ static void read_handlers(void *to)
     }
 }
 
-static void read_stdio(void *to)
+static void read_file(int fd, uint64_t is[3])
+{
+    struct stat s;
+    if (fstat(fd, &s) != 0) return;
+    is[0] = s.st_dev;
+    is[1] = s.st_ino;
+    is[2] = (uint64_t)fcntl(fd, F_GETFL);
+}
+
+static void read_input(void *to)
+{
+    read_file(STDIN_FILENO, to);
+}
+
+static void read_outputs(void *to)
 {
     uint64_t *is = to;
-    for (int fd = 0; fd <= STDERR_FILENO; fd++, is += 3) {
-        struct stat s;
-        if (fstat(fd, &s) != 0) continue;
-        is[0] = s.st_dev;
-        is[1] = s.st_ino;
-        is[2] = (uint64_t)fcntl(fd, F_GETFL);
-    }
+    read_file(STDOUT_FILENO, is);
+    read_file(STDERR_FILENO, is + 3);
 }
 
 static void read_oom(void *to)
@@ -170,20 +189,22 @@ static void read_cgroup(void *to)
 static const struct part {
     const char *changed;
     void (*read)(void *to);
-    bool rare;
+    bool rare; /* it seldom changes, or takes long to read */
 } parts[] = {
     {"changed the working directory", read_directory, false},
-    {"changed the root directory or its mount namespace", read_root, false},
     {"changed its resource limits", read_limits, false},
     {"changed its scheduling policy or nice value", read_scheduling, false},
-    {"changed its I/O priority or timer slack", read_priorities, false},
-    {"changed its memory policy", read_mempolicy, false},
-    {"changed its personality or prctl(2) flags", read_flags, false},
-    {"changed its session keyring", read_keyring, false},
-    {"changed the alternate signal stack", read_stack, false},
     {"changed how signals are handled", read_handlers, false},
-    {"closed or replaced its standard input, output or error", read_stdio, false},
-    {"changed its OOM score", read_oom, false},
+    {"closed or replaced its standard output or error", read_outputs, false},
+    {"closed or replaced its standard input", read_input, true},
+    {"changed its resource limits", read_all_limits, true},
+    {"changed the root directory or its mount namespace", read_root, true},
+    {"changed its I/O priority or timer slack", read_priorities, true},
+    {"changed its memory policy", read_mempolicy, true},
+    {"changed its personality or prctl(2) flags", read_flags, true},
+    {"changed its session keyring", read_keyring, true},
+    {"changed the alternate signal stack", read_stack, true},
+    {"changed its OOM score", read_oom, true},
     {"changed its namespaces", read_namespaces, true},
     {"has a controlling terminal", read_terminal, true},
     {"changed its cgroup", read_cgroup, true},

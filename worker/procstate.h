@@ -10,7 +10,7 @@
 void procstate_note(void);
 /* What of it is not as it was, as "changed the umask"; NULL: nothing. */
 const char *procstate_changed(void);
-/* The same of what takes many times longer to look at: namespaces, cgroups, the terminal. */
+/* The same of what seldom changes or takes long to look at: prctl flags, namespaces, and so on. */
 const char *procstate_changed_rare(void);
 /* True if so much of the processor time that this process may have (RLIMIT_CPU) is used up that the
  * next task would not have nearly all of it. */

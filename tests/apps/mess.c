@@ -154,6 +154,14 @@ static int redirect_output(void)
     return rc;
 }
 
+static int redirect_input(void)
+{
+    int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    int rc = dup2(zero, STDIN_FILENO) < 0 ? -1 : 0;
+    close(zero);
+    return rc;
+}
+
 static int leave_files(void)
 {
     for (int i = 0; i < 90; i++)
@@ -261,6 +269,7 @@ static int change(const char *how)
     IF("OOM score", oom_score());
     IF("closed output", close(STDOUT_FILENO));
     IF("redirected output", redirect_output());
+    IF("redirected input", redirect_input());
     IF("output does not wait", fcntl(STDERR_FILENO, F_SETFL, O_WRONLY | O_NONBLOCK));
     IF("files", leave_files());
     IF("thread", leave_thread());
