@@ -14,9 +14,23 @@
 
 /* ---- Publishing ------------------------------------------------------------------------------ */
 
+/* A broker with small frames: properties that do not fit one are slimmed. */
+static int publish_fitting(struct worker *w, const struct publish *p)
+{
+    size_t most = broker_props_max(w->out);
+    if (p->props.n <= most) return broker_publish(w->out, p);
+    struct publish slim = *p;
+    struct buf props = {0};
+    if (!message_copy(p->props, &(struct copy){.most = most}, &props)) abort();
+    slim.props = buf_bytes(&props);
+    int rc = broker_publish(w->out, &slim);
+    buf_done(&props);
+    return rc;
+}
+
 static void publish(struct worker *w, struct request *r, const struct publish *p)
 {
-    int rc = broker_publish(w->out, p);
+    int rc = publish_fitting(w, p);
     if (rc == CTASK_ENOMEM) abort();
     if (rc != CTASK_OK) {
         /* Names and properties were checked before; what is left is a bug, and silence is worse. */
@@ -135,7 +149,9 @@ static void post_copy(struct worker *w, struct request *r, const struct copy *ho
 {
     const char *queue = r->source->name;
     struct buf props = {0};
-    if (!message_copy(r->m->props, how, &props)) abort();
+    struct copy fitting = *how;
+    fitting.most = broker_props_max(w->out);
+    if (!message_copy(r->m->props, &fitting, &props)) abort();
     post(w, r,
          &(struct posted){.kind = POSTED_COPY,
                           .exchange = bytes_text(""),
@@ -160,7 +176,8 @@ static void keep_dead(struct worker *w, struct request *r, const struct fault *w
                        .dead_by = w->node,
                        .dead_queue = r->source->name,
                        .body_dropped = p.spool < 0 && p.body.n == 0 && p.spool_size > 0,
-                       .death = death};
+                       .death = death,
+                       .most = broker_props_max(w->out)};
     if (!message_copy(p.props, &how, &props)) abort();
     p.kind = POSTED_DEAD;
     p.tries = 0;

@@ -75,7 +75,9 @@ static void copy_out(struct worker *w, struct lease *l)
 {
     struct request *r = l->request;
     struct buf props = {0};
-    struct copy how = {.again = true, .attempt = message_peek(r->m->props).attempt + 1};
+    struct copy how = {.again = true,
+                       .attempt = message_peek(r->m->props).attempt + 1,
+                       .most = broker_props_max(w->out)};
     memcpy(l->next, PREFIX, sizeof PREFIX);
     id_new(l->next + sizeof PREFIX - 1);
     l->asked = w->now;

@@ -47,6 +47,14 @@ struct question *asker_first(const struct asker *a)
     return list_empty(&a->asked) ? NULL : list_first(&a->asked, struct question, link);
 }
 
+bool asker_holds_up(const struct asker *a)
+{
+    const struct question *first = asker_first(a), *k;
+    list_each(k, &a->asked, struct question, link)
+        if (k->queue && k->queue != first->queue) return true;
+    return false;
+}
+
 int64_t asker_slow_at(const struct asker *a)
 {
     const struct question *k = asker_first(a);

@@ -194,7 +194,7 @@ static bool text_has(struct bytes text, const char *word)
 }
 
 /* RabbitMQ refuses a login with 403, a vhost with 530; a limit that is reached is 530 as well, but
- * passes. */
+ * passes. 530 on a connection that is up is a limit too. */
 static void refusal_explain(struct link *l, unsigned code, struct bytes text)
 {
     char where[LINK_WHERE_SIZE];
@@ -210,8 +210,8 @@ static void refusal_explain(struct link *l, unsigned code, struct bytes text)
                   "the broker at %s has no virtual host \"%s\", or user \"%s\" may not use it",
                   where, u->vhost, u->user);
     else
-        error_set(&l->error, CTASK_ECONN, "the broker at %s closed the connection: %u %.*s", where,
-                  code, BYTES_ARG(text));
+        error_set(&l->error, l->state == LINK_UP && code == 530 ? CTASK_EREFUSED : CTASK_ECONN,
+                  "the broker at %s closed the connection: %u %.*s", where, code, BYTES_ARG(text));
 }
 
 void link_lost(struct link *l, int reason)

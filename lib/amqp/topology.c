@@ -19,6 +19,7 @@ void topology_init(struct topology *t)
     list_init(&t->asking);
     list_init(&t->askers);
     list_init(&t->deletes);
+    t->first = t->last = 1; /* until a broker has said more */
 }
 
 void topology_done(struct topology *t)
@@ -129,21 +130,28 @@ void topology_delete(struct topology *t, struct queue *q)
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
 
-/* Something stands behind the first question, and not because it is about the same queue. */
-static bool asker_holds_up(const struct asker *a)
+bool topology_owns(const struct topology *t, uint16_t channel)
 {
-    const struct question *first = asker_first(a), *k;
-    list_each(k, &a->asked, struct question, link)
-        if (k->queue && k->queue != first->queue) return true;
+    struct asker *a;
+    list_each(a, &t->askers, struct asker, link)
+        if (a->channel == channel) return true;
     return false;
 }
 
-static int64_t asker_wake(const struct asker *a)
+/* The highest, or 0. */
+static uint16_t channel_free(const struct topology *t)
+{
+    for (uint16_t n = t->last; n >= t->first && n > 0; n--)
+        if (!topology_owns(t, n)) return n;
+    return 0;
+}
+
+static int64_t asker_wake(const struct topology *t, const struct asker *a)
 {
     const struct question *first = asker_first(a);
     if (!first) return CLOCK_NEVER;
     bool others = asker_holds_up(a) || (first->queue && first->queue->suspect);
-    return others ? asker_slow_at(a) : first->asked_at + ANSWER_LIMIT;
+    return others && channel_free(t) > 0 ? asker_slow_at(a) : first->asked_at + ANSWER_LIMIT;
 }
 
 int64_t topology_wake(const struct topology *t)
@@ -154,7 +162,7 @@ int64_t topology_wake(const struct topology *t)
     list_each(q, &t->refused, struct queue, link)
         if (q->retry_at < at) at = q->retry_at;
     list_each(a, &t->askers, struct asker, link)
-        if (asker_wake(a) < at) at = asker_wake(a);
+        if (asker_wake(t, a) < at) at = asker_wake(t, a);
     return at;
 }
 
@@ -186,22 +194,18 @@ bool topology_pending(const struct topology *t, int64_t now)
     return queue_next(t, now) || !list_empty(&t->deletes) || topology_wake(t) <= now;
 }
 
-bool topology_owns(const struct topology *t, uint16_t channel)
+/* One that answers, else a new one, else, where the broker allows few channels, a slow one. */
+static struct asker *asker_for(struct topology *t, int64_t now)
 {
-    struct asker *a;
-    list_each(a, &t->askers, struct asker, link)
-        if (a->channel == channel) return true;
-    return false;
-}
-
-/* One that answers, else a new one over the highest free channel. */
-static struct asker *asker_for(struct topology *t, uint16_t channel_max, int64_t now)
-{
-    struct asker *a;
-    list_each(a, &t->askers, struct asker, link)
-        if (!a->closing && !asker_slow(a, now)) return a;
-    while (channel_max > 0 && topology_owns(t, channel_max)) channel_max--;
-    a = channel_max > 0 ? asker_new(channel_max) : NULL;
+    struct asker *a, *slow = NULL;
+    list_each(a, &t->askers, struct asker, link) {
+        if (a->closing) continue;
+        if (!asker_slow(a, now)) return a;
+        slow = a;
+    }
+    uint16_t channel = channel_free(t);
+    if (channel == 0) return slow;
+    a = asker_new(channel);
     if (a) list_append(&t->askers, &a->link);
     return a;
 }
@@ -238,16 +242,16 @@ static bool queue_ask(struct topology *t, struct asker *a, struct queue *q, stru
     return declare ? asker_declare(a, q, out, now) : asker_look(a, q, out, now);
 }
 
-bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int64_t now)
+bool topology_ask(struct topology *t, struct buf *out, int64_t now)
 {
     struct queue *q;
     struct question *k;
     list_each(q, &t->refused, struct queue, link) {
         if (q->retry_at <= now) queue_move(t, q, QUEUE_UNKNOWN);
     }
-    askers_relieve(t, now);
+    if (channel_free(t) > 0) askers_relieve(t, now);
     if (!queue_next(t, now) && list_empty(&t->deletes)) return true;
-    struct asker *a = asker_for(t, channel_max, now);
+    struct asker *a = asker_for(t, now);
     bool ok = a != NULL;
     while (ok && (q = queue_next(t, now))) ok = queue_ask(t, a, q, out, now);
     list_each(k, &t->deletes, struct question, link) {

@@ -54,6 +54,7 @@ struct topology {
     struct list askers;
     struct list deletes; /* questions to be put: queues to delete */
     unsigned suspects;
+    uint16_t first, last; /* channels that its askers may use */
 };
 
 void topology_init(struct topology *t);
@@ -75,8 +76,8 @@ void topology_forget(struct topology *t, struct queue *q);
 /* There is something to ask now. */
 bool topology_pending(const struct topology *t, int64_t now);
 int64_t topology_wake(const struct topology *t);
-/* Asks it, over channels from channel_max down. False when memory or channels are short. */
-bool topology_ask(struct topology *t, struct buf *out, uint16_t channel_max, int64_t now);
+/* Asks it, over channels from `last` down. False when memory or channels are short. */
+bool topology_ask(struct topology *t, struct buf *out, int64_t now);
 /* True if this channel is one of its askers'. */
 bool topology_owns(const struct topology *t, uint16_t channel);
 /* What the broker says on it. *verdict: the queue that became KNOWN or REFUSED by it, or NULL.

@@ -188,10 +188,11 @@ bool client_known_down(const struct ctask_client *c, struct ctask_error *e)
     return true;
 }
 
-/* A lost connection is no failure yet: the first attempt to have it back tells. */
+/* A lost connection is no failure yet: the first attempt to have it back tells. One that the broker
+ * does not allow is. */
 static void connection_down(struct ctask_client *c)
 {
-    if (!c->up) {
+    if (!c->up || broker_error(c->x->broker)->code == CTASK_EREFUSED) {
         c->failed = true;
         c->failed_at = clock_now();
     }

@@ -83,7 +83,13 @@ static bool may_leave(struct ctask_client *c, struct offer *o)
     struct ctask_error e;
     if (c->in_task) return true;
     if (client_known_down(c, &e)) return fails_with(o, &e);
-    if (!c->up) return waits_for(o, CTASK_ECONN, "the broker did not answer in time", "");
+    if (!c->up) {
+        const struct ctask_error *last = broker_error(c->x->broker);
+        return waits_for(o, CTASK_ECONN,
+                         last->code ? "the broker did not answer in time; the last try ended: "
+                                    : "the broker did not answer in time",
+                         last->text);
+    }
     if (broker_blocked(c->x->broker))
         return waits_for(o, CTASK_EBLOCKED, "the broker takes no messages: ", c->blocked.text);
     if (!o->r->no_result && !replies_ready(c)) {

@@ -29,6 +29,7 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->cfg.name = b->name;
     stream_init(&b->stream);
     b->publish.number = CHANNEL_PUBLISH;
+    b->props_max = SIZE_MAX;
     outbox_init(&b->out, cfg->window ? cfg->window : FLIGHT,
                 cfg->window_bytes ? cfg->window_bytes : WINDOW_BYTES);
     inbox_init(&b->returns, 0);
@@ -64,6 +65,7 @@ static struct intake *intake_new(struct broker *b, uint16_t number)
     consumers_init(&in->consumers);
     settle_begin(&in->settle, ++b->generation);
     list_append(&b->intakes, &in->link);
+    if (session_up(b)) session_channels(b);
     return in;
 }
 
@@ -313,6 +315,11 @@ int broker_publish(struct broker *b, const struct publish *what)
     if (route_post(b, p)) return CTASK_OK;
     outbox_drop(&b->out, p);
     return CTASK_ENOMEM;
+}
+
+size_t broker_props_max(const struct broker *b)
+{
+    return b->props_max;
 }
 
 void broker_recall(struct broker *b, void *cookie)

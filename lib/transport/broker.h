@@ -143,6 +143,8 @@ void broker_spool_keep(struct broker *b, int64_t until);
  * the properties do not fit one frame; CTASK_EINVAL: a name over 255 bytes, a delay that is none;
  * CTASK_ENOMEM. While the connection is down messages are held and leave when it is up. */
 int broker_publish(struct broker *b, const struct publish *p);
+/* How many bytes of properties fit one frame of this broker, or of the last one. */
+size_t broker_props_max(const struct broker *b);
 /* Takes all messages with this cookie back: no outcome will come. Whether they were delivered is
  * unknown. */
 void broker_recall(struct broker *b, void *cookie);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define HANDSHAKE_LIMIT (10 * CLOCK_SECOND)
@@ -17,6 +18,8 @@
 /* A far broker gets one message more for so much of the way there and back: as many as it could
  * take meanwhile, at 50,000 a second. */
 #define FLIGHT_EACH (20 * CLOCK_MS / 1000)
+/* Of a frame's: for what is around the properties in it, and for the mark of a second sending. */
+#define PROPS_ROOM 96
 #define KEPT_BYTES ((size_t)64 << 10) /* a buffer above that is let go when little moves: */
 #define IDLE_BYTES 4096
 
@@ -94,6 +97,25 @@ void session_begin(struct broker *b, int64_t now)
               now);
 }
 
+/* A broker that is set up for few channels says so before the first is opened. */
+bool session_channels(struct broker *b)
+{
+    char why[160];
+    unsigned consumed = 0, most = b->link.channel_max;
+    const struct list *in;
+    for (in = b->intakes.next; in != &b->intakes; in = in->next) consumed++;
+    unsigned least = CHANNEL_CONSUME + (consumed ? consumed : 1) + 1; /* asks; sees to delays */
+    b->topology.first = (uint16_t)(least - 1);
+    b->topology.last = (uint16_t)(most - 1);
+    if (least <= most) return true;
+    snprintf(why, sizeof why,
+             "it allows %u channels a connection (channel_max) and %u are needed, one of them for "
+             "each queue that is consumed",
+             most, least);
+    link_fail(&b->link, CTASK_EREFUSED, why);
+    return false;
+}
+
 /* ---- Reading --------------------------------------------------------------------------------- */
 
 static bool link_event_take(struct broker *b, enum link_event event, const struct frame *f,
@@ -105,7 +127,9 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     case LINK_NONE: return false;
     case LINK_FRAME: wrong = route_frame(b, f, now); break;
     case LINK_OPENED:
+        if (!session_channels(b)) return true;
         b->up_at = now;
+        b->props_max = b->link.frame_max - PROPS_ROOM;
         b->out.flying_max = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
         if (b->cfg.window == 0) b->out.window = b->out.flying_max; /* all that is accepted leaves */
         news_add(b, BROKER_UP, NULL);
@@ -256,7 +280,7 @@ static bool looks_write(struct broker *b, int64_t now)
 {
     struct queue *verdict;
     while (topology_overdue(&b->topology, &b->link.out, now, &verdict)) route_verdict(b, verdict);
-    return topology_ask(&b->topology, &b->link.out, (uint16_t)(b->link.channel_max - 1), now);
+    return topology_ask(&b->topology, &b->link.out, now);
 }
 
 /* Puts what is due into the link's buffer. */

@@ -83,6 +83,7 @@ struct broker {
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     bool quiet;       /* poll found nothing to read: see broker_polled */
     size_t read_size;
+    size_t props_max;   /* see broker_props_max */
     int64_t held_until; /* see broker_hold */
     struct ctask_error error;
     bool attempt_told; /* it is that of an attempt, not of a loss */
@@ -114,6 +115,8 @@ bool session_up(const struct broker *b);
 void session_end(struct broker *b, const struct ctask_error *e, int64_t now);
 /* The stream is connected. */
 void session_begin(struct broker *b, int64_t now);
+/* How its channels are used. False, and the link is dead, if the broker allows too few. */
+bool session_channels(struct broker *b);
 void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
 void session_turn(struct broker *b, int64_t now);
 /* Writes without reading. True if nothing is left to write. */

@@ -95,14 +95,14 @@ static void changes_append(const struct message *m, const struct copy *c, struct
 
 /* ---- What it keeps --------------------------------------------------------------------------- */
 
-enum keep { ALL, ESSENTIAL, NONE };
+enum keep { ALL, ESSENTIAL, SILENT, NONE, BARE };
 
 /* Old entries, less what `changes` replaces, then changes. An item is no map any more. */
 static void table_merge(struct bytes old, struct bytes changes, enum keep keep, bool item,
                         struct buf *out)
 {
     struct field f;
-    while (keep != NONE && table_next(&old, &f)) {
+    while (keep < NONE && table_next(&old, &f)) {
         if (is_brokers(f.key) || table_has(changes, f.key)) continue;
         if (item && bytes_is(f.key, "x-ctask-map")) continue;
         if (keep == ALL || is_essential(f.key)) buf_bytes_append(out, f.entry);
@@ -110,31 +110,60 @@ static void table_merge(struct bytes old, struct bytes changes, enum keep keep, 
     buf_bytes_append(out, changes);
 }
 
-bool message_copy(struct bytes props, const struct copy *c, struct buf *out)
+/* The properties with these headers. */
+static bool props_with(const struct props *old, const struct copy *c, struct bytes headers,
+                       enum keep keep, struct buf *out)
 {
-    struct message m = message_peek(props);
-    struct buf changes = {0}, table = {0};
-    changes_append(&m, c, &changes);
-
-    /* Within the limits of table.h it fits one frame and the next worker can read it. Headers that
-     * were beyond them already are not in p. */
-    struct props p;
-    bool dropped = props_read(props, &p) && p.headers.n == 0;
-    for (int keep = ALL;; keep++) {
-        if (keep != ALL) dropped = true;
-        buf_clear(&table);
-        table_merge(p.headers, buf_bytes(&changes), keep, c->task != NULL, &table);
-        if (dropped) table_put_bool(&table, "x-ctask-headers-dropped", true);
-        if (keep == NONE || !table_check(buf_bytes(&table))) break;
-    }
-
+    struct props p = *old;
+    if (keep == BARE)
+        p = (struct props){.content_type = old->content_type,
+                           .content_encoding = old->content_encoding,
+                           .correlation_id = old->correlation_id};
     p.has_headers = true;
-    p.headers = buf_bytes(&table);
+    p.headers = headers;
     p.has_delivery_mode = true;
     p.delivery_mode = 2;
     p.expiration = p.user_id = bytes_of(NULL, 0);
     if (c->id) p.correlation_id = bytes_text(c->id);
-    bool ok = !changes.failed && !table.failed && props_write(out, &p);
+    return props_write(out, &p);
+}
+
+/* Without the output of what died, the least of a dead letter. */
+static void silence(const struct message *m, const struct copy *c, struct buf *changes)
+{
+    struct copy slim = *c;
+    struct death death;
+    if (c->death) {
+        death = *c->death;
+        death.output = bytes_of(NULL, 0);
+        slim.death = &death;
+    }
+    buf_clear(changes);
+    changes_append(m, &slim, changes);
+}
+
+bool message_copy(struct bytes props, const struct copy *c, struct buf *out)
+{
+    struct message m = message_peek(props);
+    struct buf changes = {0}, table = {0};
+    struct props p;
+    changes_append(&m, c, &changes);
+
+    /* Within the limits of table.h the next worker can read it, and within `most` it fits one frame
+     * of this broker. Headers that were beyond them already are not in p. */
+    bool dropped = props_read(props, &p) && p.headers.n == 0, ok = true;
+    size_t start = out->len, most = c->most ? c->most : SIZE_MAX;
+    for (enum keep keep = ALL; keep <= BARE; keep++) {
+        if (keep != ALL) dropped = true;
+        if (keep == SILENT) silence(&m, c, &changes);
+        buf_clear(&table);
+        table_merge(p.headers, buf_bytes(&changes), keep, c->task != NULL, &table);
+        if (dropped) table_put_bool(&table, "x-ctask-headers-dropped", true);
+        if (keep < NONE && table_check(buf_bytes(&table))) continue;
+        out->len = start;
+        ok = !changes.failed && !table.failed && props_with(&p, c, buf_bytes(&table), keep, out);
+        if (!ok || out->len - start <= most) break;
+    }
     buf_done(&changes);
     buf_done(&table);
     return ok;

@@ -106,11 +106,12 @@ struct copy {
     const char *dead_queue;    /* where it was consumed */
     bool body_dropped;         /* with dead: nothing is left of its body */
     const struct death *death; /* with dead: the death of its process, NULL if that was not why */
+    size_t most;               /* bytes that the copy may have; 0: any number */
 };
 
 /* Appends the property bytes of the copy, which is always persistent. Headers beyond the limits of
- * table.h are left out, a sender's own ones first, and the copy says so (x-ctask-headers-dropped).
- * Total; false only when out of memory. */
+ * table.h, or beyond `most`, are left out, a sender's own ones first, and the copy says so
+ * (x-ctask-headers-dropped). Total; false only when out of memory. */
 bool message_copy(struct bytes props, const struct copy *c, struct buf *out);
 
 #endif

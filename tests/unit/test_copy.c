@@ -312,6 +312,38 @@ START_TEST(a_copy_that_would_outgrow_the_limits_keeps_what_makes_it_a_task)
 }
 END_TEST
 
+/* First a sender's own headers go, then the output of what died, then all that was there. */
+START_TEST(a_copy_fits_what_it_is_given)
+{
+    static char filler[3000];
+    memset(filler, 'x', sizeof filler);
+    struct bytes large = bytes_of(filler, sizeof filler);
+    struct buf table = {0};
+    struct fault f;
+    struct death death = {.signal = 11, .attempts = 3, .output = large};
+    table_put_text(&table, "id", bytes_text(ID));
+    table_put_text(&table, "mine", large);
+    struct buf raw = made_of(&table, (struct props){.reply_to = bytes_text("r")});
+    fault_set(&f, "WorkerLostError", "why");
+    static const size_t most[] = {10000, 5000, 2000, 400};
+    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
+        struct props p;
+        struct buf out = copied(
+            &raw,
+            &(struct copy){
+                .dead = &f, .dead_by = "w", .dead_queue = "q", .death = &death, .most = most[i]},
+            &p);
+        ck_assert_uint_le(out.len, most[i]);
+        ck_assert(has(&p, "x-ctask-dead-reason"));
+        ck_assert_int_eq(has(&p, "mine"), i < 1);
+        ck_assert_int_eq(has(&p, "x-ctask-headers-dropped"), i >= 1);
+        ck_assert_int_eq(has(&p, "x-ctask-dead-stderr"), i < 2);
+        buf_done(&out);
+    }
+    buf_done(&raw);
+}
+END_TEST
+
 START_TEST(anything_can_be_copied_to_the_dead)
 {
     struct fault f;
@@ -362,6 +394,7 @@ int main(void)
     tcase_add_test(tc, a_retry_has_the_headers_of_celerys_own);
     tcase_add_test(tc, a_retry_of_a_doubtful_attempt_starts_its_count_anew_and_stays_doubtful);
     tcase_add_test(tc, a_dead_letter_says_why_when_and_where_once);
+    tcase_add_test(tc, a_copy_fits_what_it_is_given);
     tcase_add_test(tc, a_dead_letter_tells_how_its_process_died);
     tcase_add_test(tc, headers_that_cannot_be_read_are_left_out_and_the_copy_says_so);
     tcase_add_test(tc, a_copy_that_would_outgrow_the_limits_keeps_what_makes_it_a_task);
