@@ -21,7 +21,8 @@ CUT_EVERY = 3.0
 DEAD_EVERY = 2.0
 REPLY_EVERY = 1.0
 FULL = 20  # per million tasks
-FULL_FOR = 5.0
+FULL_FOR = 4.0
+POLICY_KEPT = 3.0  # until one that is changed outlives a kill of the broker
 GONE_EVERY = 15.0
 UNKNOWN_PER_MILLION = 10
 STOP_EVERY = 60.0
@@ -241,8 +242,9 @@ class Faults:
         self.policy('{"overflow": "reject-publish"}')
         self.policy('{"max-length": 0, "overflow": "reject-publish"}')
         self.log.note("dead-queue-full")
-        self.over.wait(FULL_FOR)
+        time.sleep(FULL_FOR)
         self.policy('{"overflow": "reject-publish"}')
+        time.sleep(POLICY_KEPT)
 
     def policy(self, text):
         self.broker.ctl("set_policy", "full", "^ctask[.]dead$", text, "--priority", "100")
