@@ -444,6 +444,15 @@ class Checker(unittest.TestCase):
         story.dead.clear()
         self.assert_caught(story, "lost", "undead")
 
+    def test_one_dead_letter_may_go_with_its_queue(self):
+        """RabbitMQ confirms what reaches a queue that is being deleted."""
+        story = self.story()
+        story.dead.clear()
+        died = max(r.at for r in story.tasks if r.id == POISON)
+        for at, keys in (died + 60, ("lost", "undead")), (died + 1, ()):
+            story.event(at, "dead-queue", count=1)
+            self.assertEqual(self.verdict(story)[1], list(keys))
+
     def test_poison_that_is_given_up_too_early(self):
         story = self.story()
         last = next(r for r in reversed(story.tasks) if r.id == POISON)

@@ -18,7 +18,7 @@ from strangers import Strangers
 PARENT_KILL_EVERY = 1.0  # seconds
 CHILD_KILL_EVERY = 0.2
 CUT_EVERY = 3.0
-DEAD_EVERY = 2.0
+DEAD_EVERY = 5.0
 REPLY_EVERY = 1.0
 FULL = 20  # per million tasks
 FULL_FOR = 4.0

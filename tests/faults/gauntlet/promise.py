@@ -5,6 +5,7 @@ import ledger
 
 POISON_RUNS = 3  # its own crashes; those of its worker come on top
 ETASK = -9
+SWEPT_WITHIN = 10.0  # seconds: a dead letter may be refused a few times
 # What a handle of such a task ends with; all others with success.
 FAILURES = {ledger.SEGV: "WorkerLostError", ledger.ABORT: "WorkerLostError",
             ledger.FAIL: "ValueError"}
@@ -33,7 +34,7 @@ class Promise(Judge):
         """What a task sends is there once a run of it has ended for good, and that run is one of
         those that came to their end."""
         e = self.e
-        over = e.first_ends.keys() | e.dead.keys()
+        over = e.first_ends.keys() | e.dead.keys() | self.swept()
         self.none_of("lost", e.accepted - over, "accepted tasks lost")
         heard = {ledger.sender(task) for task in e.followers if task in over}
         self.none_of("lost_follow", (e.parents & e.accepted) - heard, "tasks whose follow-up is lost")
@@ -75,13 +76,30 @@ class Promise(Judge):
         dead = set(e.dead)
         self.figure("poison", len(planted), "poison planted")
         self.none_of("innocent", dead - planted - unknown, "dead letters that were not planted")
-        self.none_of("undead", (planted & e.accepted) - dead, "poison that is not dead")
+        swept = self.swept()
+        self.figure("swept", len(swept), "dead letters that went with their queue",
+                    "<= %d" % len(e.all("dead-queue")))
+        self.none_of("undead", (planted & e.accepted) - dead - swept, "poison that is not dead")
         self.figure("unknown", len(unknown & dead), "tasks that no worker knew, kept")
         runs = [e.counts[task] for task in planted & dead]
         self.figure("poison_runs", [min(runs, default=0), max(runs, default=0)],
                     "starts of each poison, least and most", ">= %d" % POISON_RUNS)
         self.demand("poison_runs", min(runs, default=POISON_RUNS) >= POISON_RUNS,
                     "poison was given up after %d starts" % min(runs, default=0))
+
+    def swept(self):
+        """A message that reaches its queue as that is deleted is confirmed by RabbitMQ, and gone: one
+        for each deletion at most, of a task that had come to its end just before."""
+        e, swept = self.e, set()
+        missing = {task: e.repeated[task][-1].at for task in e.accepted
+                   if e.sends[task].kind in ledger.POISON and task not in e.dead and
+                   task in e.repeated}
+        for deletion in e.all("dead-queue"):
+            for task, at in missing.items():
+                if at <= deletion["at"] <= at + SWEPT_WITHIN and task not in swept:
+                    swept.add(task)
+                    break
+        return swept
 
     def undelivered(self):
         """What was delayed for a queue that is gone is kept."""
