@@ -33,14 +33,13 @@ static void report(const struct worker *w)
 {
     const struct counters *c = &w->counters;
     log_info("received %llu, succeeded %llu, failed %llu, retried %llu, kept dead %llu, "
-             "passed on %llu, given back %llu, results nobody asked for %llu, results dropped "
-             "%llu, children lost %llu, "
-             "longest turn %.0f ms",
+             "passed on %llu, given back %llu, results nobody asked for %llu, to no reply "
+             "address %llu, refused %llu, dropped %llu, children lost %llu, longest turn %.0f ms",
              (unsigned long long)c->received, (unsigned long long)c->succeeded,
              (unsigned long long)c->failed, (unsigned long long)c->retried,
              (unsigned long long)c->buried, (unsigned long long)c->passed_on,
-             (unsigned long long)c->given_back,
-             (unsigned long long)(c->results_unroutable + c->results_refused),
+             (unsigned long long)c->given_back, (unsigned long long)c->results_unroutable,
+             (unsigned long long)c->results_unsent, (unsigned long long)c->results_refused,
              (unsigned long long)c->results_dropped, (unsigned long long)c->children_lost,
              ceil((double)w->longest_turn / CLOCK_MS));
 }

@@ -109,6 +109,27 @@ static struct publish original(struct request *r)
     };
 }
 
+/* Whoever waits for that result waits in vain, and its address is the reason. */
+static void not_sent(struct worker *w, const struct request *r, struct bytes address,
+                     const char *why)
+{
+    unsigned more;
+    char rest[THROTTLE_OTHERS];
+    w->counters.results_unsent++;
+    if (throttle_pass(&w->refusals, why, w->now, &more))
+        log_warn(TASK_FMT ": its reply address \"%.*s\" %s, so no result is sent%s", TASK_ARG(r),
+                 BYTES_ARG(address), why, throttle_others(more, rest));
+}
+
+/* The child has made no result of r: because none is wanted, or because of the address? */
+static void no_result(struct worker *w, const struct request *r)
+{
+    struct message m = message_peek(r->m->props);
+    struct bytes address = m.props.reply_to;
+    if (address.n > 0 && !m.ignore_result && !message_reply_sane(address))
+        not_sent(w, r, address, "is not one of replies (see --reply-pattern)");
+}
+
 static void post(struct worker *w, struct request *r, const struct posted *m)
 {
     char exchange[256], routing_key[256], ensure[256];
@@ -116,9 +137,7 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
     if (same && request_is_orphan(r)) return; /* it is in the queue already */
     name_of(m->routing_key, routing_key);
     if (m->kind == POSTED_RESULT && consumer_owns(w, routing_key)) {
-        log_warn(TASK_FMT ": its reply address %s is a queue of tasks, no result is sent",
-                 TASK_ARG(r), routing_key);
-        w->counters.results_refused++;
+        not_sent(w, r, m->routing_key, "is a queue of tasks");
         return;
     }
     struct publish p = original(r);
@@ -215,7 +234,12 @@ bool finish_done(struct worker *w, struct request *r, struct bytes payload)
     struct bytes all = d.posted;
     while (posted_next(&all, &m) == 1)
         if (!posted_sound(&m)) return false; /* nothing of it was published yet */
-    while (posted_next(&d.posted, &m) == 1) post(w, r, &m);
+    bool answered = false;
+    while (posted_next(&d.posted, &m) == 1) {
+        answered |= m.kind == POSTED_RESULT;
+        post(w, r, &m);
+    }
+    if (!answered) no_result(w, r);
     if (d.state == DONE_DEAD) {
         struct publish delivery = original(r);
         bool died = r->burial && r->burial->death.attempts > 0;
@@ -311,6 +335,7 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
         r->finished = false;
         request_bury(w, r, STATE_FAILURE, &why);
     } else {
+        w->counters.results_refused += p->kind == POSTED_RESULT;
         keep_dead(w, r, &why, NULL, p, "");
     }
     return true;
@@ -336,6 +361,17 @@ static void send_undelayed(struct worker *w, struct request *r, const struct bro
     finish_repost(w, &at_once);
 }
 
+/* A result came back: there is no queue of that name. */
+static void nobody_asks(struct worker *w, const struct request *r, const struct broker_event *ev)
+{
+    unsigned more;
+    char rest[THROTTLE_OTHERS];
+    w->counters.results_unroutable++;
+    if (throttle_pass(&w->refusals, "nobody asks", w->now, &more))
+        log_info(TASK_FMT ": nobody asks for its result any more: %s%s", TASK_ARG(r),
+                 ev->error.text, throttle_others(more, rest));
+}
+
 static void take_outcome(struct worker *w, const struct broker_event *ev)
 {
     struct request *r = ev->cookie;
@@ -345,8 +381,7 @@ static void take_outcome(struct worker *w, const struct broker_event *ev)
             return;
         }
         if (ev->error.code == CTASK_EROUTE && ev->publish->kind == POSTED_RESULT) {
-            w->counters.results_unroutable++;
-            log_trace(TASK_FMT ": nobody asks for its result any more", TASK_ARG(r));
+            nobody_asks(w, r, ev);
         } else if (!give_up(w, r, ev)) {
             repost_later(w, ev->publish, &ev->error);
             return;

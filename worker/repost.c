@@ -109,20 +109,14 @@ static void repost_free(struct repost *again)
 
 /* ---- What is said of them -------------------------------------------------------------------- */
 
-/* ", and N others" since the last line about this; or nothing. */
-static const char *others(unsigned n, char out[32])
-{
-    snprintf(out, 32, ", and %u others", n);
-    return n ? out : "";
-}
-
 static void tell_refused(struct worker *w, const struct publish *p, const struct ctask_error *why)
 {
     const struct request *r = p->cookie;
     unsigned more;
-    char rest[32];
+    char rest[THROTTLE_OTHERS];
     if (throttle_pass(&w->refusals, p->routing_key, w->now, &more))
-        log_warn(TASK_FMT ": %s; trying again%s", TASK_ARG(r), why->text, others(more, rest));
+        log_warn(TASK_FMT ": %s; trying again%s", TASK_ARG(r), why->text,
+                 throttle_others(more, rest));
 }
 
 static void tell_full(struct worker *w)
@@ -139,12 +133,12 @@ static void tell_dropped(struct worker *w, const struct publish *p)
 {
     const struct request *r = p->cookie;
     unsigned more;
-    char topic[300], rest[32];
+    char topic[300], rest[THROTTLE_OTHERS];
     snprintf(topic, sizeof topic, "result %s", p->routing_key);
     if (throttle_pass(&w->refusals, topic, w->now, &more))
         log_warn(TASK_FMT ": its result is dropped: the queue \"%s\" is there and does not take it "
                           "(is it full?)%s",
-                 TASK_ARG(r), p->routing_key, others(more, rest));
+                 TASK_ARG(r), p->routing_key, throttle_others(more, rest));
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */

@@ -84,7 +84,7 @@ struct source {
 
 struct counters {
     uint64_t received, succeeded, failed, retried, buried, passed_on, given_back,
-        results_unroutable, results_refused, results_dropped, children_lost;
+        results_unroutable, results_unsent, results_refused, results_dropped, children_lost;
 };
 
 struct worker {

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,4 +75,10 @@ bool throttle_pass(struct throttle *t, const char *topic, int64_t now, unsigned 
     list_remove(&k->link);
     list_append(&t->topics, &k->link);
     return true;
+}
+
+const char *throttle_others(unsigned left_out, char out[THROTTLE_OTHERS])
+{
+    snprintf(out, THROTTLE_OTHERS, ", and %u others", left_out);
+    return left_out ? out : "";
 }

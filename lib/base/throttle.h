@@ -17,5 +17,8 @@ void throttle_done(struct throttle *t);
 /* True if a line about this topic may be written now. *left_out: how many were not since the last
  * one. Topics have a ceiling in number; those beyond share one. */
 bool throttle_pass(struct throttle *t, const char *topic, int64_t now, unsigned *left_out);
+/* ", and N others" for the end of that line, or nothing. Returns what is to be shown. */
+#define THROTTLE_OTHERS 32
+const char *throttle_others(unsigned left_out, char out[THROTTLE_OTHERS]);
 
 #endif

@@ -157,6 +157,8 @@ class Faults(BrokerTest):
         self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
         self.assertIn("541", kept.headers["x-ctask-dead-reason"])
         self.assertEqual(kept.properties["correlation_id"], task)
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("results nobody asked for 0, to no reply address 0, refused 1, dropped 0", worker.log())
 
     def test_a_queue_name_that_closes_the_connection_harms_no_other(self):
         """A task sends to it: already the look at that queue ends the connection."""
