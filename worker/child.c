@@ -76,7 +76,9 @@ static void detach(const struct worker *w, struct ends *ends)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != w->pid) _exit(0); /* it died before the line above */
-    prctl(PR_SET_DUMPABLE, 1);         /* what its parent hides is not here: see base/secret.h */
+    broker_forget_keys(w->in);
+    broker_forget_keys(w->out);
+    prctl(PR_SET_DUMPABLE, 1); /* what its parent hides is not here: see base/secret.h and above */
     setsid();
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* what its tasks leave behind ends with it */
     if (!ends_settle(ends)) _exit(1);

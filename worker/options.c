@@ -258,7 +258,10 @@ void options_read(struct options *o, int argc, char **argv)
         exit(EXIT_USAGE);
     }
     struct ctask_error e;
-    if (!o->urls) o->urls = urls_default(&e);
+    if (!o->urls) {
+        o->broker_file = *env("CTASK_BROKER_URL", "") ? "" : env("CTASK_BROKER_FILE", "");
+        o->urls = urls_default(&e);
+    }
     if (!o->urls) {
         fprintf(stderr, "ctask-worker: %s; the broker URL is that of -b or CTASK_BROKER_URL\n",
                 e.text);

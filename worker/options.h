@@ -21,8 +21,9 @@ struct options {
     const char *queues[NAMES_MAX];
     size_t queue_count;
     unsigned children;
-    const char *node;  /* NULL: made up */
-    struct urls *urls; /* until the process ends */
+    const char *node;        /* NULL: made up */
+    struct urls *urls;       /* until the process ends */
+    const char *broker_file; /* where they were read; NULL or empty: elsewhere */
     enum log_level level;
     unsigned prefetch; /* 0: auto */
     enum queue_type queue_type;

@@ -6,6 +6,7 @@
 #include "worker/strangers.h"
 #include "worker/watch.h"
 
+#include "base/secret.h"
 #include "task/loader.h"
 
 #include <ctask/worker.h>
@@ -255,6 +256,24 @@ static void print_banner(const struct worker *w)
     if (geteuid() == 0) log_warn("running as root: every task may do anything on this machine");
 }
 
+static void warn_if_public(const char *name, const char *path)
+{
+    if (path && *path && secret_is_public(path))
+        log_warn("%s=%s can be read by every user of this machine: take that away (chmod o-r)",
+                 name, path);
+}
+
+/* What is as good as a password. */
+static void warn_of_public_files(const struct options *o)
+{
+    warn_if_public("CTASK_BROKER_FILE", o->broker_file);
+    for (unsigned i = 0; i < o->urls->count; i++) {
+        const struct url *u = &o->urls->at[i];
+        bool apart = *u->keyfile;
+        warn_if_public(apart ? "keyfile" : "certfile", apart ? u->keyfile : u->certfile);
+    }
+}
+
 static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
@@ -267,6 +286,7 @@ static void worker_start(struct worker *w)
     name_node(w);
     log_open(STDERR_FILENO, w->options->level, w->node);
     print_banner(w);
+    warn_of_public_files(w->options);
     w->signals = drain_signals();
     w->resolver = resolver_new();
     if (w->signals < 0 || !w->resolver) abort();
@@ -334,6 +354,10 @@ int ctask_worker_main(int argc, char **argv, const struct ctask_app *first, ...)
     /* Until the process ends; what they still hold then needs no freeing. */
     static struct options options;
     static struct worker w = {.options = &options};
+    if (!broker_wipe_memory())
+        fprintf(stderr,
+                "ctask-worker: OpenSSL was used before the worker began, so the memory that "
+                "it frees is not zeroed\n");
     options_read(&options, argc, argv);
     /* It holds the broker's password: no core is dumped, and none but root looks into its memory,
      * nor do its own tasks. */

@@ -95,6 +95,12 @@ void stream_abandon(struct stream *s)
     s->sent = s->taken = 0;
 }
 
+void stream_forget(struct stream *s)
+{
+    tls_free(s->tls);
+    s->tls = NULL;
+}
+
 /* ---- Connecting ------------------------------------------------------------------------------ */
 
 static void socket_prepare(int fd)

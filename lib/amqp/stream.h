@@ -36,6 +36,8 @@ void stream_init(struct stream *s);
 void stream_close(struct stream *s);
 /* In a forked child: closes the descriptor without a word, frees nothing. */
 void stream_abandon(struct stream *s);
+/* In a forked child: frees TLS, with its keys, and leaves the descriptor as it is. */
+void stream_forget(struct stream *s);
 
 /* Starts with address number `first`; each has 5 s, and 5 more for TLS. */
 void stream_dial(struct stream *s, const struct url *u, const struct addrs *to, unsigned first,

@@ -1,15 +1,15 @@
-/* tls.c - see tls.h. The one file that knows OpenSSL. */
+/* tls.c - see tls.h. This file and identity.c know OpenSSL, and no other. */
 #include "amqp/tls.h"
+#include "amqp/identity.h"
 #include "base/err.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
+#include <malloc.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CHUNK ((size_t)16 << 10) /* the plaintext of one record */
 
@@ -25,67 +25,36 @@ struct tls {
     struct ctask_error end;
 };
 
-/* ---- Files ----------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
-static bool readable(const char *parameter, const char *path, struct ctask_error *e)
+static void *wiping_malloc(size_t n, const char *file, int line)
 {
-    if (access(path, R_OK) == 0) return true;
-    error_set(e, CTASK_EINVAL, "%s=%s of the broker URL: %s", parameter, path, strerror(errno));
-    return false;
+    (void)file;
+    (void)line;
+    return malloc(n);
 }
 
-static bool useless(const char *parameter, const char *path, const char *what,
-                    struct ctask_error *e)
+static void wiping_free(void *p, const char *file, int line)
 {
-    error_set(e, CTASK_EINVAL, "%s=%s of the broker URL %s", parameter, path, what);
-    return false;
+    (void)file;
+    (void)line;
+    if (p) explicit_bzero(p, malloc_usable_size(p));
+    free(p);
 }
 
-/* By directory: a file of all authorities costs 25 ms and 1 MB, a directory what is looked up. */
-static bool trust(SSL_CTX *ctx, const struct url *u, struct ctask_error *e)
+static void *wiping_realloc(void *p, size_t n, const char *file, int line)
 {
-    if (*u->cafile) {
-        if (!readable("cafile", u->cafile, e)) return false;
-        if (SSL_CTX_load_verify_file(ctx, u->cafile) != 1)
-            return useless("cafile", u->cafile, "holds no certificates in PEM format", e);
-    }
-    if (*u->capath) {
-        if (!readable("capath", u->capath, e)) return false;
-        if (SSL_CTX_load_verify_dir(ctx, u->capath) != 1)
-            return useless("capath", u->capath, "is no directory of certificates", e);
-    }
-    return *u->cafile || *u->capath || SSL_CTX_set_default_verify_dir(ctx) == 1;
+    void *to = n > 0 ? malloc(n) : NULL;
+    size_t had = p ? malloc_usable_size(p) : 0;
+    if (n > 0 && !to) return NULL;
+    if (p && to) memcpy(to, p, had < n ? had : n);
+    wiping_free(p, file, line);
+    return to;
 }
 
-/* Nobody is there to be asked for a passphrase. */
-static int passphrase(char *out, int size, int writing, void *wanted)
+bool tls_wipe_memory(void)
 {
-    (void)out;
-    (void)size;
-    (void)writing;
-    *(bool *)wanted = true;
-    return -1;
-}
-
-static bool identify(SSL_CTX *ctx, const struct url *u, struct ctask_error *e)
-{
-    const char *parameter = *u->keyfile ? "keyfile" : "certfile";
-    const char *keyfile = *u->keyfile ? u->keyfile : u->certfile;
-    bool encrypted = false;
-    if (!*u->certfile) return true;
-    if (!readable("certfile", u->certfile, e) || !readable(parameter, keyfile, e)) return false;
-    SSL_CTX_set_default_passwd_cb(ctx, passphrase);
-    SSL_CTX_set_default_passwd_cb_userdata(ctx, &encrypted);
-    if (SSL_CTX_use_certificate_chain_file(ctx, u->certfile) != 1)
-        return useless("certfile", u->certfile, "holds no certificate in PEM format", e);
-    int rc = SSL_CTX_use_PrivateKey_file(ctx, keyfile, SSL_FILETYPE_PEM);
-    SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
-    if (encrypted)
-        return useless(parameter, keyfile, "is encrypted: give a key without a passphrase", e);
-    if (rc == 1 && SSL_CTX_check_private_key(ctx) == 1) return true;
-    if (rc == 1 || ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
-        return useless(parameter, keyfile, "is the key of another certificate than certfile's", e);
-    return useless(parameter, keyfile, "holds no private key in PEM format", e);
+    return CRYPTO_set_mem_functions(wiping_malloc, wiping_realloc, wiping_free) == 1;
 }
 
 /* ---- Birth and death ------------------------------------------------------------------------- */
@@ -104,8 +73,8 @@ static bool context_set(SSL_CTX *ctx, const struct url *u, struct ctask_error *e
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_RELEASE_BUFFERS);
-    return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && trust(ctx, u, e) &&
-           identify(ctx, u, e);
+    return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && identity_trust(ctx, u, e) &&
+           identity_show(ctx, u, e);
 }
 
 /* The name without what is only for reaching it: an address's interface, a root dot. */

@@ -5,7 +5,7 @@
  * there is nothing to switch that off with. Trust comes from the system's directory of authorities
  * unless the URL names others. Every end has a sentence that says what to do.
  *
- * A forked child frees nothing of it: it was made to say goodbye to a peer that is its parent's. */
+ * A forked child that frees it says nothing on the wire. */
 #ifndef AMQP_TLS_H
 #define AMQP_TLS_H
 
@@ -13,6 +13,10 @@
 #include "base/url.h"
 
 struct tls;
+
+/* From now on whatever OpenSSL frees is zeroed, so that keys are gone with what held them. For a
+ * program's start: false if OpenSSL has been used already. */
+bool tls_wipe_memory(void);
 
 /* Reads the files that the URL names, anew for each connection: renewed ones need no restart. NULL
  * with a sentence: CTASK_EINVAL for a file that is of no use, CTASK_ENOMEM. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 void *secret_new(size_t n)
 {
@@ -18,4 +19,10 @@ void secret_free(void *p, size_t n)
     if (!p) return;
     explicit_bzero(p, n);
     munmap(p, n);
+}
+
+bool secret_is_public(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && (st.st_mode & S_IROTH);
 }

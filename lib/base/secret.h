@@ -3,11 +3,15 @@
 #ifndef BASE_SECRET_H
 #define BASE_SECRET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Zeroed; NULL when there is none. */
 void *secret_new(size_t n);
 /* Wipes it first. NULL is fine. */
 void secret_free(void *p, size_t n);
+
+/* True if every user of this machine may read that file. */
+bool secret_is_public(const char *path);
 
 #endif

@@ -119,6 +119,16 @@ void broker_abandon(struct broker *b)
     stream_abandon(&b->stream);
 }
 
+bool broker_wipe_memory(void)
+{
+    return tls_wipe_memory();
+}
+
+void broker_forget_keys(struct broker *b)
+{
+    if (b) stream_forget(&b->stream);
+}
+
 /* ---- Turns ----------------------------------------------------------------------------------- */
 
 static bool events_wait(const struct broker *b)

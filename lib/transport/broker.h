@@ -55,6 +55,10 @@ struct broker *broker_new(const struct broker_config *cfg);
 /* Says goodbye if it can do so without waiting, closes and frees. Outcomes never given are lost
  * with it, so ask for them before. */
 void broker_free(struct broker *b);
+/* For a program's start: what TLS frees is zeroed from now on. False if it is too late for that. */
+bool broker_wipe_memory(void);
+/* In a forked child: frees the keys of its connection and leaves the rest. NULL is fine. */
+void broker_forget_keys(struct broker *b);
 /* In a forked child: closes the descriptor without a word on the wire, frees nothing else. */
 void broker_abandon(struct broker *b);
 

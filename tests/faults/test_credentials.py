@@ -11,7 +11,8 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
-from harness import BIN, CTL, GIVE_UP, BrokerTest, ctl, main, skip, unique, until, url_parts  # noqa: E402
+from harness import (BIN, CTL, GIVE_UP, BrokerTest, ctl, main, memory_holds, skip, unique,  # noqa: E402
+                     until, url_parts)
 
 from bench import Clock  # noqa: E402
 
@@ -39,19 +40,6 @@ def url(password=PASSWORD):
 def read(path):
     with open(path, "rb") as f:
         return f.read()
-
-
-def memory_holds(pid, secret):
-    """Is it in any memory that the process may write?"""
-    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
-        for line in maps:
-            start, end, flags = re.match("([0-9a-f]+)-([0-9a-f]+) (....)", line).groups()
-            if flags[:2] != "rw":
-                continue
-            mem.seek(int(start, 16))
-            if secret in mem.read(int(end, 16) - int(start, 16)):
-                return True
-    return False
 
 
 class Hidden(BrokerTest):
@@ -85,6 +73,22 @@ class Hidden(BrokerTest):
                 self.bus.results(*[self.bus.send(self.queue) for _ in range(10)])
                 self.assert_hidden(worker)
                 self.assertEqual(worker.stop(), 0)
+
+    def test_a_file_that_everybody_may_read_gets_a_warning(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(url() + "\n")
+            file.flush()
+            for mode, warnings in (0o600, 0), (0o640, 0), (0o644, 1):
+                os.chmod(file.name, mode)
+                worker = self.worker("-c", "1", url="", env={"CTASK_BROKER_FILE": file.name})
+                worker.stop()
+                self.assertEqual(len(re.findall(
+                    "WARN .* CTASK_BROKER_FILE=%s can be read by every user" % file.name,
+                    worker.log())), warnings)
+            # Of no concern when the URL came from elsewhere.
+            worker = self.worker("-c", "1", url=url(), env={"CTASK_BROKER_FILE": file.name})
+            worker.stop()
+            self.assertNotIn("every user", worker.log())
 
     def test_the_parent_leaves_no_core(self):
         def cores_allowed():

@@ -2,17 +2,21 @@
 refusal ends with its reason, the right exit status and not one byte in plain. The refusals come
 from `openssl s_server`, the rest goes through an end of TLS in this process, before the broker."""
 import os
+import re
 import select
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BIN, GIVE_UP, BrokerTest, main, skip, until, url_parts  # noqa: E402
+from harness import (BIN, GIVE_UP, BrokerTest, main, memory_holds, skip, until,  # noqa: E402
+                     url_parts)
 
 if not shutil.which("openssl"):
     skip("needs the program openssl (Debian: openssl)")
@@ -141,6 +145,65 @@ class Works(BrokerTest):
         done = ctask(terminal.url + files, "call", "-Q", self.queue, "is_prime", "97")
         self.assertEqual((done.returncode, done.stdout), (0, "true\n"), done.stderr)
         self.assertEqual(set(terminal.subjects), {((("commonName", "client"),),)})
+
+
+def key_bytes(path):
+    """A private key in the forms that it has in memory: in its file, as numbers of either order."""
+    with open(path) as file:
+        lines = [line.strip().encode() for line in file if not line.startswith("-----")]
+    text = subprocess.run(["openssl", "pkey", "-in", path, "-noout", "-text"], check=True,
+                          capture_output=True, text=True).stdout
+    numbers = [bytes.fromhex(re.sub(r"[\s:]", "", digits)).lstrip(b"\0") for digits in re.findall(
+        r"^(?:priv|privateExponent|prime1|prime2|exponent1|exponent2|coefficient):\n((?: +.*\n)+)",
+        text, re.M)]
+    return lines[1:-1] + numbers + [number[::-1] for number in numbers]
+
+
+class Keys(BrokerTest):
+    """What as good as opens the broker's door is not in the memory of those who run tasks."""
+
+    @unittest.skipUnless(os.geteuid() == 0 and not os.environ.get("CTASK_SANITIZED"),
+                         "reads the memory of processes")
+    def test_no_child_is_born_with_the_keys_of_the_connection(self):
+        subprocess.run("openssl req -newkey rsa:2048 -nodes -subj /CN=rsa -keyout rsa.key -out rsa.csr;"
+                       "openssl x509 -req -in rsa.csr -CA ca.pem -CAkey ca.key -days 30 -out rsa.pem;"
+                       "cat client.pem client.key >both.pem", shell=True, check=True, cwd=CERTS,
+                       stderr=subprocess.DEVNULL)
+        for certfile, keyfile in ("client.pem", "client.key"), ("rsa.pem", "rsa.key"), \
+                ("both.pem", "both.pem"):
+            terminal = Terminal(demand=True)
+            self.addCleanup(terminal.close)
+            terminal.context.keylog_filename = pem(certfile + ".log")
+            worker = self.worker("-c", "2", url="%s&certfile=%s&keyfile=%s" % (
+                terminal.url, pem(certfile), pem(keyfile)))
+            first = worker.children()
+            for child in first:
+                os.kill(child, signal.SIGKILL)
+            until("all are born after the login",
+                  lambda: len(worker.children()) == 2 and not set(worker.children()) & set(first))
+            self.bus.results(*[self.bus.send(self.queue) for _ in range(10)])
+            keys = key_bytes(pem(keyfile))
+            self.assertGreater(len(keys), 2)
+            with open(pem(certfile + ".log")) as log:
+                traffic = [bytes.fromhex(line.split()[2]) for line in log if line[0] != "#"]
+            self.assertGreater(len(traffic), 4)
+            self.assertTrue(memory_holds(worker.pid, *keys), "the test sees no key")
+            self.assertTrue(memory_holds(worker.pid, *traffic), "nor these")
+            for child in worker.children():
+                self.assertFalse(memory_holds(child, *keys), "the key, " + keyfile)
+                self.assertFalse(memory_holds(child, *traffic), "what it encrypts with")
+            self.assertEqual(worker.stop(), 0)
+
+    def test_a_key_that_everybody_may_read_gets_a_warning(self):
+        terminal = Terminal(demand=True)
+        self.addCleanup(terminal.close)
+        for mode, warnings in (0o600, 0), (0o604, 1):
+            os.chmod(pem("client.key"), mode)
+            worker = self.worker("-c", "1", url="%s&certfile=%s&keyfile=%s" % (
+                terminal.url, pem("client.pem"), pem("client.key")))
+            worker.stop()
+            self.assertEqual(worker.log().count("keyfile=%s can be read by every user" %
+                                                pem("client.key")), warnings)
 
 
 class Refused(BrokerTest):

@@ -35,7 +35,7 @@ all="lib worker producer tasks"
     only "<amqp.h> is for lib/amqp" 'lib/amqp/' '#include <(rabbitmq-c/)?(amqp|framing)' $all
     only "<dlfcn.h> is for the loader" 'lib/task/loader.c' '#include <dlfcn.h>' $all
     only "<uuid.h> is for ids" 'lib/base/ids.c' '#include <uuid' $all
-    only "OpenSSL is for the TLS stream" 'lib/amqp/tls.c' '#include <openssl/' $all
+    only "OpenSSL is for the TLS stream" 'lib/amqp/(tls.c|identity\.)' '#include <openssl/' $all
     only "only the pool forks" 'worker/pool\.' '[^_a-z]v?fork\(' lib worker tasks producer/cli
     only "Celery's field names are for lib/wire" 'lib/wire/' \
         '"(exc_type|exc_message|exc_module|root_id|parent_id|argsrepr|kwargsrepr|timelimit|origin|traceback|shadow|group_index)"' \

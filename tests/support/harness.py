@@ -158,6 +158,20 @@ def stands(pid):
         return f.read().rsplit(")", 1)[1].split()[0] == "T"
 
 
+def memory_of(pid):
+    """All that the process may write, one mapping after the other."""
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in maps:
+            start, end, flags = re.match("([0-9a-f]+)-([0-9a-f]+) (....)", line).groups()
+            if flags[:2] == "rw":
+                mem.seek(int(start, 16))
+                yield mem.read(int(end, 16) - int(start, 16))
+
+
+def memory_holds(pid, *secrets):
+    return any(secret in memory for memory in memory_of(pid) for secret in secrets)
+
+
 class Bus:
     """A raw AMQP connection: publishes anything, reads results and dead letters."""
 
