@@ -110,7 +110,7 @@ class Frames(Small):
     def test_a_lease_is_taken(self):
         worker = self.worker("-c", "1", "--lease=1")
         task = self.send("demo.sleep", [3])
-        worker.expect("id=%s has run for long: it is leased" % task)
+        worker.expect("id=%s .* has run for long: it is leased" % task)
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
 
 
