@@ -40,6 +40,7 @@ FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,producer,dead,full
 # On a cluster: what happens to its nodes.
 CLUSTER_FAULTS = "child:2," + ",".join(NodeFaults.KINDS)
 PR_SET_CHILD_SUBREAPER = 36
+COUNTED_EVERY = 5  # seconds: how often RabbitMQ counts what a quorum queue holds
 # A delay queue that was not heard of by the next one, as after a restart, tells it again after three
 # minutes: nothing is lost, but a run would have to wait for it.
 ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
@@ -174,6 +175,13 @@ class Run:
             'string:find(N, <<".dead">>, trailing) =:= nomatch, '
             "[{messages, M}] <- [rabbit_amqqueue:info(Q, [messages])], M > 0]"))
 
+    def all_empty(self):
+        """Twice: what a message leaves and what it comes to are not counted at the same time."""
+        if self.full_queues():
+            return False
+        time.sleep(COUNTED_EVERY + 1)
+        return not self.full_queues()
+
     def snapshot(self, when):
         for w in self.workers:
             if w.pid:
@@ -221,7 +229,7 @@ class Run:
         faults.end()
 
     def rest(self):
-        self.until("the queues are empty", lambda: not self.full_queues(),
+        self.until("the queues are empty", self.all_empty,
                    UNKNOWN_FOR if "unknown" in self.faults else 2 * GIVE_UP)
         self.until("all workers are there", self.all_consume)
         self.snapshot("end")
