@@ -1,4 +1,4 @@
-"""A small gauntlet as an ordinary test: 20,000 tasks and each kind of fault at least once. The big
+"""A small gauntlet as an ordinary test: 16,000 tasks and each kind of fault at least once. The big
 ones are run by a person with ./dev gauntlet."""
 import os
 import subprocess
@@ -7,7 +7,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ["CTASK_BUILD"]
-TASKS = os.environ.get("GAUNTLET_TASKS", "20000")
+TASKS = os.environ.get("GAUNTLET_TASKS", "16000")
 SEED = os.environ.get("GAUNTLET_SEED", "1")
 
 

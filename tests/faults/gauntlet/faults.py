@@ -21,8 +21,8 @@ CUT_EVERY = 3.0
 DEAD_EVERY = 5.0
 REPLY_EVERY = 1.0
 FULL = 20  # per million tasks
-FULL_FOR = 4.0
-POLICY_KEPT = 3.0  # until one that is changed outlives a kill of the broker
+FULL_FOR = 3.0
+POLICY_KEPT = 2.0  # until one that is changed outlives a kill of the broker
 GONE_EVERY = 15.0
 UNKNOWN_PER_MILLION = 10
 STOP_EVERY = 60.0
@@ -247,7 +247,9 @@ class Faults:
         time.sleep(POLICY_KEPT)
 
     def policy(self, text):
-        self.broker.ctl("set_policy", "full", "^ctask[.]dead$", text, "--priority", "100")
+        self.broker.evaluate(
+            'rabbit_policy:parse_set(<<"/">>, <<"full">>, <<"^ctask[.]dead$">>, <<"%s">>, 100, '
+            '<<"queues">>, <<"gauntlet">>)' % text.replace('"', '\\"'))
 
     # ---- Producers
 
