@@ -153,6 +153,13 @@ bool lease_published(struct worker *w, const struct broker_event *ev)
     return true;
 }
 
+/* Its queue has not answered since the lease was to be renewed, for half of its time. If its node
+ * comes back the copy goes home, and the task starts once more, flagged. */
+static bool copy_may_be_lost(const struct worker *w, const struct lease *l)
+{
+    return w->now - l->asked >= lease_time(w);
+}
+
 /* The old copy is looked at before there is a new one: one that has gone home may be running
  * elsewhere, and each further copy would be a further run. */
 bool lease_queue_seen(struct worker *w, const struct broker_event *ev)
@@ -161,8 +168,10 @@ bool lease_queue_seen(struct worker *w, const struct broker_event *ev)
     list_each(l, &w->leases, struct lease, link) {
         if (strcmp(ev->queue, l->next) == 0) return true;
         if (strcmp(ev->queue, l->name) != 0) continue;
-        if (ev->error.code != CTASK_OK || l->next[0]) return true; /* again at l->at */
-        if (ev->messages > 0) {
+        if (l->next[0]) return true;
+        bool unknown = ev->error.code == CTASK_EUNAVAILABLE && copy_may_be_lost(w, l);
+        if (ev->error.code != CTASK_OK && !unknown) return true; /* again at l->at */
+        if (unknown || ev->messages > 0) {
             copy_out(w, l);
             return true;
         }

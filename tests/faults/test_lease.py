@@ -176,6 +176,24 @@ class Lease(LeaseTest):
         self.assertEqual(self.starts(task), 2)
         until("no lease is left", lambda: not leases())
 
+    def test_a_lease_whose_queue_does_not_answer_is_taken_anew(self):
+        """As one on a node that is gone: until then the task was in no other place."""
+        worker = self.worker("-c", "1", "--grace", "0")
+        task = self.bus.send(self.queue, "demo.sleep", [600])
+        self.leased(worker, task)
+        until("there is one", lambda: len(leases()) == 1)
+        (old,) = leases()
+        broker.suspend_queue(old)
+        worker.expect("is renewed", len(re.findall("is renewed", worker.log())) + 1)
+        until("there is another one", lambda: leases() - {old})
+        broker.resume_queue(old)
+        self.assertEqual(worker.stop(), 0)
+        until("the old one is gone", lambda: old not in leases())
+        message = until("it is given back", lambda: self.bus.channel.basic_get(self.queue))
+        self.assertEqual((message.headers["id"], message.headers["x-ctask-again"]), (task, True))
+        self.bus.channel.queue_purge(self.queue)
+        self.bus.channel.basic_ack(message.delivery_tag)
+
     def test_told_to_leave_it_gives_a_leased_job_back(self):
         worker = self.worker("-c", "1", "--grace", "0")
         task = self.bus.send(self.queue, "demo.sleep", [60])
