@@ -146,6 +146,7 @@ static void post(struct worker *w, struct request *r, const struct posted *m)
     p.exchange = name_of(m->exchange, exchange);
     p.routing_key = routing_key;
     p.ensure = m->ensure.n ? name_of(m->ensure, ensure) : NULL;
+    p.look = m->kind == POSTED_RESULT && *p.exchange == 0;
     if (m->delay > 0 && *exchange == 0 && !broker_undelayable(routing_key)) {
         p.ensure = routing_key;
         p.delay = m->delay;
@@ -327,7 +328,8 @@ static bool is_own_copy(const struct request *r, const struct publish *p)
 static bool give_up(struct worker *w, struct request *r, const struct broker_event *ev)
 {
     const struct publish *p = ev->publish;
-    bool patient = p->kind == POSTED_RESULT || p->tries + 1 < TRIES_MAX;
+    bool patient = p->kind == POSTED_RESULT || p->tries + 1 < TRIES_MAX ||
+                   ev->error.code == CTASK_EUNAVAILABLE; /* it comes back */
     if (p->kind == POSTED_DEAD || (patient && !ev->refused)) return false;
     struct fault why;
     fault_set(&why, "DeliveryError", "to \"%s\": %s", p->routing_key, ev->error.text);
@@ -383,8 +385,7 @@ static void take_outcome(struct worker *w, const struct broker_event *ev)
         if (ev->error.code == CTASK_EROUTE && ev->publish->kind == POSTED_RESULT) {
             nobody_asks(w, r, ev);
         } else if (!give_up(w, r, ev)) {
-            repost_later(w, ev->publish, &ev->error);
-            return;
+            if (repost_later(w, ev->publish, &ev->error)) return;
         }
     }
     if (ev->publish->delay > 0) w->undelayed_told = false;

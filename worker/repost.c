@@ -3,7 +3,8 @@
  * from stays unsettled; its request is REFUSED, and the window makes up for it.
  *
  * A result is not worth that for ever: once it was refused twice while its queue is there, it is
- * counted and dropped. A caller whose queue is full has more results than it reads. */
+ * counted and dropped. A caller whose queue is full has more results than it reads. While the node
+ * of its queue is down it is sent again, for as long as a reply queue may be there. */
 #include "wire/child.h"
 #include "worker/report.h"
 #include "worker/worker.h"
@@ -14,7 +15,9 @@
 
 #define WAIT_FIRST CLOCK_SECOND
 #define WAIT_MOST (60 * CLOCK_SECOND)
+#define WAIT_FOR_NODE (4 * CLOCK_SECOND) /* its queue is there again as soon as the node is */
 #define RESULT_TRIES 2
+#define RESULT_TIME (30 * 60 * CLOCK_SECOND) /* then a reply queue has expired */
 
 struct repost {
     struct heap_node due; /* in worker.reposts */
@@ -24,11 +27,11 @@ struct repost {
 };
 
 /* Half of the wait is random, so that not all of them come at once. */
-static int64_t wait_after(unsigned tries)
+static int64_t wait_after(unsigned tries, int64_t most)
 {
     uint16_t random = 0;
-    int64_t wait = tries < 7 ? WAIT_FIRST << (tries - 1) : WAIT_MOST;
-    if (wait > WAIT_MOST) wait = WAIT_MOST;
+    int64_t wait = tries < 7 ? WAIT_FIRST << (tries - 1) : most;
+    if (wait > most) wait = most;
     (void)!getrandom(&random, sizeof random, 0);
     return wait / 2 + wait / 2 * random / UINT16_MAX;
 }
@@ -77,14 +80,14 @@ static size_t weight(const struct publish *p)
     return p->props.n + p->body.n;
 }
 
-static struct repost *repost_add(struct worker *w, const struct publish *p)
+static struct repost *repost_add(struct worker *w, const struct publish *p, int64_t most)
 {
     struct request *r = p->cookie;
     struct repost *again = calloc(1, sizeof *again);
     if (!again) abort();
     copy(again, p);
     if (again->p.tries < UINT8_MAX) again->p.tries++;
-    again->due.at = w->now + wait_after(again->p.tries);
+    again->due.at = w->now + wait_after(again->p.tries, most);
     if (!heap_add(&w->reposts, &again->due)) abort();
     list_append(&r->refused, &again->link);
     w->unconfirmed_bytes -= p->body.n; /* it is not under way: others may leave */
@@ -129,16 +132,15 @@ static void tell_full(struct worker *w)
                   w->count[REQUEST_REFUSED], w->refused_bytes >> 10);
 }
 
-static void tell_dropped(struct worker *w, const struct publish *p)
+static void tell_dropped(struct worker *w, const struct publish *p, const char *why)
 {
     const struct request *r = p->cookie;
     unsigned more;
     char topic[300], rest[THROTTLE_OTHERS];
     snprintf(topic, sizeof topic, "result %s", p->routing_key);
     if (throttle_pass(&w->refusals, topic, w->now, &more))
-        log_warn(TASK_FMT ": its result is dropped: the queue \"%s\" is there and does not take it "
-                          "(is it full?)%s",
-                 TASK_ARG(r), p->routing_key, throttle_others(more, rest));
+        log_warn(TASK_FMT ": its result is dropped: %s%s", TASK_ARG(r), why,
+                 throttle_others(more, rest));
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */
@@ -148,11 +150,24 @@ static bool is_unwanted(const struct publish *p)
     return p->kind == POSTED_RESULT && p->tries >= RESULT_TRIES;
 }
 
-void repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why)
+/* No caller can be there for it any more. */
+static bool is_over(const struct worker *w, const struct publish *p)
+{
+    const struct request *r = p->cookie;
+    return p->kind == POSTED_RESULT && w->now - r->since > RESULT_TIME;
+}
+
+bool repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why)
 {
     struct request *r = p->cookie;
+    if (is_over(w, p)) {
+        tell_dropped(w, p, why->text);
+        w->counters.results_dropped++;
+        return false;
+    }
     tell_refused(w, p, why);
-    struct repost *again = repost_add(w, p);
+    bool down = why->code == CTASK_EUNAVAILABLE;
+    struct repost *again = repost_add(w, p, down ? WAIT_FOR_NODE : WAIT_MOST);
     if (is_unwanted(&again->p) && why->code == CTASK_ENACK &&
         broker_look(w->out, p->routing_key) == CTASK_ENOMEM)
         abort();
@@ -163,6 +178,7 @@ void repost_later(struct worker *w, const struct publish *p, const struct ctask_
         request_move(w, r, REQUEST_REFUSED);
         tell_full(w);
     }
+    return true;
 }
 
 int64_t repost_next(const struct worker *w)
@@ -206,7 +222,10 @@ bool repost_queue_seen(struct worker *w, const struct broker_event *ev)
     if (!ev->foreign) return false;
     struct repost *again;
     while (ev->error.code == CTASK_OK && (again = unwanted_for(w, ev->queue))) {
-        tell_dropped(w, &again->p);
+        char why[NAME_MAX_BYTES + 100];
+        snprintf(why, sizeof why, "the queue \"%s\" is there and does not take it (is it full?)",
+                 ev->queue);
+        tell_dropped(w, &again->p, why);
         w->counters.results_dropped++;
         repost_take(w, again);
         finish_give_up(w, &again->p);

@@ -317,7 +317,7 @@ static void post_mark(struct post *p)
 /* Its queue is to be looked at, once: it may have been deleted, or be on a node that is down. */
 static bool look_again(struct outbox *o, struct post *p)
 {
-    if (!p->what.ensure || p->looked_again || p->recalled) return false;
+    if ((!p->what.ensure && !p->what.look) || p->looked_again || p->recalled) return false;
     p->looked_again = true;
     p->returned = false;
     seq_forget(o, p);

@@ -247,7 +247,11 @@ bool topology_ask(struct topology *t, struct buf *out, int64_t now)
     struct queue *q;
     struct question *k;
     list_each(q, &t->refused, struct queue, link) {
-        if (q->retry_at <= now) queue_move(t, q, QUEUE_UNKNOWN);
+        if (q->retry_at > now) continue;
+        if (q->kind == QUEUE_FOREIGN && !q->wanted)
+            topology_forget(t, q); /* nobody asks any more */
+        else
+            queue_move(t, q, QUEUE_UNKNOWN);
     }
     if (channel_free(t) > 0) askers_relieve(t, now);
     if (!queue_next(t, now) && list_empty(&t->deletes)) return true;
@@ -268,7 +272,7 @@ static void queue_refuse(struct topology *t, struct queue *q, int code, struct b
 {
     int64_t wait = CLOCK_SECOND << (q->refusals < 5 ? q->refusals : 5);
     int64_t most = code == CTASK_EUNAVAILABLE ? 4 * CLOCK_SECOND : 30 * CLOCK_SECOND;
-    if (wait > most) wait = most;
+    if (wait > most || code == CTASK_EROUTE) wait = most;
     q->refusals++;
     q->retry_at = q->closes < CLOSES_MAX ? now + wait : CLOCK_NEVER;
     q->code = code;

@@ -62,6 +62,9 @@ struct publish {
     uint64_t spool_size;
     const char *ensure; /* a task queue to look at, and to declare if missing, before this leaves;
                            NULL: none. A queue that does not answer delays only its own messages */
+    bool look; /* if the broker does not take it, the queue that is its routing key is looked at,
+                  and never declared: it ends with CTASK_EROUTE if there is none, CTASK_EUNAVAILABLE
+                  if its node is down or it does not answer, CTASK_ENACK if it is there */
     uint32_t delay; /* > 0: reach the queue `ensure`, which is the routing key too, after so many
                        seconds, at most 2^28 - 1, by way of the broker's delay queues. What
                        becomes of it there is between broker and queue */

@@ -58,6 +58,8 @@ void route_verdict(struct broker *b, struct queue *q)
             post_refuse(b, p, q);
     }
     struct broker_event *ev = q->wanted ? news_add(b, BROKER_QUEUE, q) : NULL;
+    if (q->kind == QUEUE_FOREIGN && !q->wanted && q->state == QUEUE_KNOWN)
+        topology_forget(&b->topology, q); /* it was looked at for these */
     if (!ev) return;
     if (q->state == QUEUE_REFUSED)
         error_set(&ev->error, q->code,
@@ -71,11 +73,19 @@ void route_verdict(struct broker *b, struct queue *q)
     ev->consumers = q->consumers > ours ? q->consumers - ours : 0;
 }
 
+/* The queue that p needs to know of; NULL: none. */
+static const char *post_queue(const struct post *p)
+{
+    if (p->what.ensure) return p->what.ensure;
+    return p->what.look && p->looked_again ? p->what.routing_key : NULL;
+}
+
 bool route_post(struct broker *b, struct post *p)
 {
-    const char *name = p->what.ensure;
+    const char *name = post_queue(p);
     struct queue *q = name ? topology_find(&b->topology, name) : NULL;
-    if (name && !q && !(q = topology_add(&b->topology, name, QUEUE_TASK))) return false;
+    enum queue_kind kind = p->what.ensure ? QUEUE_TASK : QUEUE_FOREIGN;
+    if (name && !q && !(q = topology_add(&b->topology, name, kind))) return false;
     if (!q || q->state == QUEUE_KNOWN) {
         post_ready(b, p);
     } else if (q->state == QUEUE_REFUSED) {
@@ -91,8 +101,10 @@ void route_unroutable(struct broker *b)
 {
     struct post *p;
     list_each(p, &b->out.unroutable, struct post, link) {
-        struct queue *q = topology_find(&b->topology, p->what.ensure);
-        if (q) topology_doubt(&b->topology, q);
+        struct queue *q = topology_find(&b->topology, post_queue(p));
+        /* What was said of somebody else's is believed for a while: its results are many. */
+        bool believed = q && q->kind == QUEUE_FOREIGN && q->state == QUEUE_REFUSED;
+        if (q && !believed) topology_doubt(&b->topology, q);
         if (p->what.delay > 0) delays_doubt(b, p);
         if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_EROUTE, bytes_text(NULL));
     }

@@ -8,6 +8,7 @@ import os
 import harness
 
 OK, ECONN, EBLOCKED, ETIMEDOUT, ENACK, ETASK = 0, -3, -5, -6, -8, -9
+RETRIABLE = 1
 
 if os.environ.get("CTASK_SANITIZED"):
     harness.skip("a sanitized library cannot be loaded into Python")

@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(HERE, "../support"))
 from harness import BIN, Worker, main, skip, unique, until  # noqa: E402
 
 from cluster import Cluster  # noqa: E402
+from producer import OK, RETRIABLE, Producer  # noqa: E402
 
 if os.geteuid() != 0:
     skip("needs root: a network namespace and its firewall")
@@ -49,6 +50,40 @@ class QuorumQueues(unittest.TestCase):
         until("another node leads the queue", lambda: not first.leads(queue, asked=second))
         self.assertEqual(subprocess.check_output(call + ["91"], text=True), "false\n")
         first.start()
+
+
+class ClassicReplyQueues(unittest.TestCase):
+    def test_a_client_goes_on_and_gets_what_came_while_their_node_was_down(self):
+        """Its first reply queue is on node 1. The worker, elsewhere, has a result for it meanwhile."""
+        queue = unique()
+        first, second, third = (cluster.nodes[n] for n in (1, 2, 3))
+        self.addCleanup(lambda: first.pid() or first.start())
+        worker = Worker("-Q", queue, "--queue-type", "quorum", "-c", "2", "-l", "debug",
+                        url=third.url)
+        self.addCleanup(worker.stop)
+        client = Producer("%s;%s" % (first.url, second.url), queue)
+        self.addCleanup(client.close)
+        self.assertIs(client.send("is_prime", 97).value(), True)  # its queue is there
+        early = client.send("demo.sleep", 6)
+        self.assertEqual(client.flush(), 0)
+        first.kill()
+        worker.expect(r"demo\.sleep.*: .*ctask\.reply\..*trying again")
+        late = until("it sends again", lambda: self.sent(client))
+        self.assertIs(late.value(), True)
+        self.assertFalse(early.ready())
+        first.start()
+        early.value()
+        self.assertEqual(worker.stop(), 0)
+        self.assertRegex(worker.log(), "kept dead 0, .*results nobody asked for 0, results dropped 0")
+
+    @staticmethod
+    def sent(client):
+        """A handle of a task that the broker has, or None after a retriable reason."""
+        handle = client.send("is_prime", 97)
+        if not handle.ready() or handle.error().code == OK:
+            return handle
+        assert handle.error().flags == RETRIABLE, handle.error()
+        return None
 
 
 if __name__ == "__main__":

@@ -423,6 +423,7 @@ END_TEST
 START_TEST(somebody_elses_queue_is_missing_or_on_a_node_that_is_down)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_FOREIGN);
+    q->wanted = true;
     ck_assert_str_eq(ask(T0), "look q(0); ");
     closed(404, "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down");
     ck_assert_int_eq(q->code, CTASK_EUNAVAILABLE);
@@ -430,6 +431,10 @@ START_TEST(somebody_elses_queue_is_missing_or_on_a_node_that_is_down)
     closed(404, "NOT_FOUND - no queue 'q' in vhost '/'");
     ck_assert_int_eq(q->state, QUEUE_REFUSED);
     ck_assert_int_eq(q->code, CTASK_EROUTE);
+    q->wanted = false; /* believed for a while, then forgotten */
+    ck_assert_int_eq(q->retry_at, T0 + 30 * CLOCK_SECOND);
+    ck_assert_str_eq(ask(q->retry_at), "");
+    ck_assert_ptr_null(topology_find(&t, "q"));
 }
 END_TEST
 
