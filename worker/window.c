@@ -245,18 +245,22 @@ static bool is_shared(const struct worker *w)
     return false;
 }
 
-/* The first of those for a child, if it can have to wait for as long as a long task takes. */
-static const struct request *unserved(struct worker *w)
+/* The first of those for a child, if it can have to wait for as long as a long task takes. shared:
+ * of those that somebody else could run. */
+static const struct request *unserved(struct worker *w, bool shared)
 {
+    const struct request *r;
     bool kept = pool_idle(&w->pool) || w->options->prefetch;
-    if (list_empty(&w->requests[REQUEST_READY]) || (kept && !watch_is_barren(w))) return NULL;
-    return list_first(&w->requests[REQUEST_READY], struct request, link);
+    if ((kept && !watch_is_barren(w)) || (shared && !is_shared(w))) return NULL;
+    list_each(r, &w->requests[REQUEST_READY], struct request, link)
+        if (!shared || r->source->shared) return r;
+    return NULL;
 }
 
 /* When that one has waited for too long. */
-static int64_t overdue_at(struct worker *w)
+static int64_t overdue_at(struct worker *w, bool shared)
 {
-    const struct request *r = unserved(w);
+    const struct request *r = unserved(w, shared);
     return r ? clock_after(r->since, LONG) + CLOCK_MS : CLOCK_NEVER;
 }
 
@@ -295,9 +299,8 @@ static void give_back(struct worker *w)
 void window_adjust(struct worker *w)
 {
     if (!may_adjust(w)) return;
-    bool hoarding = w->now >= overdue_at(w);
-    if (hoarding && w->now >= look_at(w)) look(w);
-    if (hoarding && is_shared(w))
+    if (w->now >= overdue_at(w, false) && w->now >= look_at(w)) look(w);
+    if (w->now >= overdue_at(w, true))
         give_back(w);
     else if (!window_fits(w) && w->now >= change_at(w))
         fit(w);
@@ -306,10 +309,9 @@ void window_adjust(struct worker *w)
 int64_t window_next(struct worker *w)
 {
     if (!may_adjust(w)) return CLOCK_NEVER;
-    int64_t at = CLOCK_NEVER, overdue = overdue_at(w);
-    if (!window_fits(w)) at = change_at(w);
-    if (overdue != CLOCK_NEVER && !is_shared(w) && look_at(w) > overdue) overdue = look_at(w);
-    at = clock_earlier(at, overdue);
+    int64_t at = overdue_at(w, true), overdue = overdue_at(w, false);
+    if (!window_fits(w)) at = clock_earlier(at, change_at(w));
+    if (overdue != CLOCK_NEVER) at = clock_earlier(at, look_at(w) > overdue ? look_at(w) : overdue);
     double oldest = pool_oldest(&w->pool, w->now);
     if (oldest > 0 && oldest <= LONG)
         at = clock_earlier(at, clock_after(w->now, LONG - oldest) + CLOCK_MS);

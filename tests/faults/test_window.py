@@ -5,14 +5,21 @@ import random
 import re
 import signal
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from bench import FaultProxy  # noqa: E402
-from harness import URL, BrokerTest, ctl, main, until  # noqa: E402
+from harness import URL, BrokerTest, ctl, main, unique, until  # noqa: E402
 
 TASKS = 500
 LONG, MIDDLING = 1.2, 0.25
 MANY = 5000
+
+
+def cpu_seconds(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        user, system = f.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 class Window(BrokerTest):
@@ -81,6 +88,25 @@ class Window(BrokerTest):
         second.expect("id=(%s) ready -> running" % "|".join(stuck))
         for worker in first, second:
             worker.signal(signal.SIGQUIT)
+
+    def test_what_nobody_else_could_run_waits_without_a_stir(self):
+        """Of two queues one has another consumer, and what waits is of the other one."""
+        self.bus.declare(self.queue)
+        shared = unique()
+        self.bus.declare(shared)
+        other = self.worker("-c", "1", queue=shared)
+        worker = self.worker("-c", "1", "-l", "trace", queue="%s,%s" % (self.queue, shared))
+        for _ in range(2):
+            self.bus.send(self.queue, "demo.sleep", [600])
+        worker.expect("new -> ready", 2)
+        time.sleep(2)  # now one of them has waited for too long
+        before = cpu_seconds(worker.pid)
+        time.sleep(3)
+        self.assertLess(cpu_seconds(worker.pid) - before, 0.2)
+        for each in worker, other:
+            each.signal(signal.SIGQUIT)
+            self.assertEqual(each.wait(), 0)
+        self.bus.delete(shared)
 
     def held(self, worker):
         """The most tasks that it had at a time, running or for a child."""
