@@ -135,9 +135,10 @@ def caught(copy, mutant):
 def run(wanted):
     if check():
         return 1
+    mutants = [read(name) for name in wanted or names()]  # of the tree that is copied
     copy = Copy(os.path.join(os.environ["CTASK_BUILD"], "mutants"))
     survived = 0
-    for mutant in map(read, wanted or names()):
+    for mutant in mutants:
         broken, good = caught(copy, mutant)
         survived += not good
         rules = "no verdict" if broken is None else ", ".join(
