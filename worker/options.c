@@ -39,15 +39,15 @@ static const struct argp_option table[] = {
      1},
     {"name", 'n', "NAME", 0, "This worker's name (default: a unique one)", 1},
     {"loglevel", 'l', "LEVEL", 0,
-     "error, warning, info (default), debug: a line a task, or trace: a line a step", 1},
+     "error, warning, info (default), debug (a line a task) or trace (a line a step)", 1},
     {"prefetch", KEY_PREFETCH, "N|auto", 0,
      "Deliveries to hold at a time; auto (default) holds a tenth of a second of work, more if "
      "confirms are slow, and nothing beyond what runs while tasks take longer than a second",
      2},
     {"queue-type", KEY_TYPE, "classic|quorum", 0,
-     "What a queue of tasks, dead letters or leases is declared as that does not exist yet; one "
-     "that does is used as it is (default: $CTASK_QUEUE_TYPE, which producers read too, for their "
-     "reply queues as well, else as the broker likes)",
+     "Declare missing queues of tasks, dead letters and leases as this type; a queue that exists "
+     "is used as it is (default: $CTASK_QUEUE_TYPE, which producers read too, also for reply "
+     "queues, else as the broker likes)",
      2},
     {"grace", KEY_GRACE, "SECONDS", 0,
      "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "
@@ -60,12 +60,12 @@ static const struct argp_option table[] = {
     {"soft-time-limit", KEY_SOFT, "SECONDS", 0,
      "Ask a task that runs for longer to end, by task_cancelled (default: none)", 2},
     {"lease", KEY_LEASE, "SECONDS", 0,
-     "A task that runs for longer is handed from its queue to a lease that is renewed while it "
-     "runs; if this worker is lost, the task starts again within so long. At most half of the "
-     "broker's consumer_timeout (default 600)",
+     "Move a task that runs for longer to a lease, which is renewed while the task runs. If this "
+     "worker is lost, the task starts again within this time. At most half of the broker's "
+     "consumer_timeout (default 600)",
      2},
     {"max-memory-per-child", KEY_MEMORY, "SIZE", 0,
-     "Kill a task whose process occupies more, as 256M (looked at each second); it counts as a "
+     "Kill a task whose process occupies more, as 256M (looked at each second): that counts as a "
      "crash. A child that has more after a task is replaced",
      2},
     {"rlimit", KEY_RLIMIT, "NAME=VALUE[,...]", 0,
@@ -74,16 +74,16 @@ static const struct argp_option table[] = {
      2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
     {"held-memory", KEY_HELD_MEMORY, "SIZE", 0,
-     "Take no more messages while those that are held take so much memory (default 256M: 32 of the "
-     "largest that --body-limit allows, since a body counts twice)",
+     "Take no more messages while those that are held use this much memory (default 256M: 32 of "
+     "the largest that --body-limit allows, since a body counts twice)",
      2},
     {"fail-unknown", KEY_FAIL_UNKNOWN, NULL, 0,
      "A task that this worker does not know fails at once and is kept in QUEUE.dead. Without this "
-     "option it goes back over a delay, ten times in some three minutes, for a worker that does",
+     "option it goes back to its queue ten times in some three minutes, for a worker that knows it",
      2},
     {"unknown", KEY_UNKNOWN, "delay|dead", OPTION_HIDDEN, NULL, 2}, /* its older name */
     {"body-limit", KEY_BODY, "BYTES", 0,
-     "Larger messages are not run but kept in QUEUE.dead, by way of a file in $TMPDIR (default "
+     "Do not run larger messages but keep them in QUEUE.dead, through a file in $TMPDIR (default "
      "4194304)",
      2},
     {"reply-pattern", KEY_REPLY, "GLOB", 0,
