@@ -150,9 +150,10 @@ void outbox_ready(struct outbox *o, struct post *p)
     list_append(&o->ready, &p->link);
 }
 
-static bool post_begun(const struct outbox *o, const struct post *p)
+/* The one that is partly written, or NULL. */
+static struct post *post_begun(const struct outbox *o)
 {
-    return o->begun && o->ready.next == &p->link;
+    return o->begun ? list_first(&o->ready, struct post, link) : NULL;
 }
 
 void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why)
@@ -179,7 +180,7 @@ struct post *outbox_take(struct outbox *o)
 
 static void post_recall(struct outbox *o, struct post *p)
 {
-    if (p->seq == 0 && !post_begun(o, p)) {
+    if (p->seq == 0 && p != post_begun(o)) {
         p->what.spool = -1;
         post_drop(o, p);
         post_free(o, p);
@@ -377,7 +378,7 @@ void outbox_return(struct outbox *o, const struct envelope *m)
 
 void outbox_reset(struct outbox *o, uint64_t gone)
 {
-    struct post *begun = o->begun ? list_first(&o->ready, struct post, link) : NULL;
+    struct post *begun = post_begun(o);
     o->begun = false;
     o->seq = 0;
     if (begun) seq_forget(o, begun);
@@ -395,29 +396,23 @@ void outbox_reset(struct outbox *o, uint64_t gone)
     }
 }
 
-/* The one that is partly written, or NULL. */
-static struct post *post_in_pen(const struct outbox *o)
-{
-    return o->begun ? list_first(&o->ready, struct post, link) : NULL;
-}
-
 /* The only one under way; NULL if there are more, or none. */
 static struct post *post_alone(const struct outbox *o)
 {
     if (o->flying != 1) return NULL;
-    return o->begun ? post_in_pen(o) : list_first(&o->sent, struct post, link);
+    return o->begun ? post_begun(o) : list_first(&o->sent, struct post, link);
 }
 
 static void suspect_all(struct outbox *o)
 {
     struct post *p;
     list_each(p, &o->sent, struct post, link) p->suspect = true;
-    if ((p = post_in_pen(o))) p->suspect = true;
+    if ((p = post_begun(o))) p->suspect = true;
 }
 
 static void post_condemn(struct outbox *o, struct post *p, struct bytes why)
 {
-    if (p == post_in_pen(o)) o->begun = false;
+    if (p == post_begun(o)) o->begun = false;
     outbox_end(o, p, CTASK_EREFUSED, why);
 }
 

@@ -29,9 +29,9 @@ struct post {
     bool recalled;       /* nobody waits for it */
     bool suspect;        /* was under way when the channel or connection was closed: goes alone */
     bool hopeless;       /* refused for what it is: there is no use in sending it again */
-    uint8_t closes;      /* so often the broker closed the connection while only it was under way */
-    int outcome;         /* ended: CTASK_OK, CTASK_E... */
-    char *why;           /* ended: the broker's words, or NULL */
+    uint8_t closes; /* how often the broker closed the connection while only it was under way */
+    int outcome;    /* ended: CTASK_OK, CTASK_E... */
+    char *why;      /* ended: the broker's words, or NULL */
     uint8_t bytes[];
 };
 
@@ -90,9 +90,8 @@ void outbox_reset(struct outbox *o, uint64_t gone);
  * what can be declared for it. */
 void outbox_refused(struct outbox *o, uint64_t gone, unsigned code, struct bytes why);
 /* The same, because the broker closed the connection for something that it was sent. alone: nothing
- * but posts was under way. A culprit is sent CLOSES_MAX times, the last of all each time, and then
- * ends: the broker may have had another reason. */
-#define CLOSES_MAX 3
+ * but posts was under way. A post that was under way alone goes behind the others, and ends after
+ * CLOSES_MAX closes: the broker may have had another reason for the first ones. */
 void outbox_blamed(struct outbox *o, uint64_t gone, bool alone, struct bytes why);
 
 #endif

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (15 * CLOCK_SECOND)
-#define CLOSES_MAX 3
 
 void topology_init(struct topology *t)
 {
@@ -178,8 +177,8 @@ size_t topology_asked(const struct topology *t, int64_t now)
     return n;
 }
 
-/* What may be asked about now. While there are suspects one question is under way at a time, and
- * those that are none come first. */
+/* The queue to ask about next, or NULL. While there are suspects only one question is under way at
+ * a time, and queues that are none come first. */
 static struct queue *queue_next(const struct topology *t, int64_t now)
 {
     struct queue *q;
@@ -218,7 +217,7 @@ static void askers_relieve(struct topology *t, int64_t now)
     list_each(a, &t->askers, struct asker, link) {
         if (!asker_slow(a, now)) continue;
         struct queue *culprit = asker_first(a)->queue;
-        if (culprit) queue_suspect(t, culprit, false); /* that would have been known by now */
+        if (culprit) queue_suspect(t, culprit, false); /* its close would have come by now */
         list_each(k, &a->asked, struct question, link) {
             if (!k->queue || k->queue == culprit) continue;
             queue_move(t, k->queue, QUEUE_UNKNOWN);
@@ -324,8 +323,8 @@ static const char *asker_answer(struct topology *t, struct asker *a, amqp_method
     return NULL;
 }
 
-/* One that is declared and "not found" exists: on a node that is down. Whether one exists that is
- * only looked at the broker says in words. */
+/* "Not found" in answer to a declare means that the queue is on a node that is down. In answer to a
+ * look only the broker's words tell that from a missing queue. */
 static int refusal(const struct queue *q, const amqp_channel_close_t *close)
 {
     bool missing = q->kind == QUEUE_FOREIGN &&

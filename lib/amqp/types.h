@@ -17,6 +17,10 @@ enum queue_kind {
     QUEUE_FOREIGN, /* somebody else's, or an old one of ours: looked at passively, never declared */
 };
 
+/* After so many closes of the connection the only thing that was under way is given up: a message
+ * or a queue's name. */
+#define CLOSES_MAX 3
+
 /* Keeps delayed messages whose queue is gone when they come due; see ladder.h. */
 #define QUEUE_UNDELIVERED "ctask.undelivered"
 
