@@ -34,7 +34,7 @@ static void on_term(int sig, siginfo_t *info, void *context)
     if (info->si_pid == getppid()) task_cancel();
 }
 
-/* What is ignored stays so in programs that tasks start, what is handled does not. */
+/* Not SIG_IGN, which exec would hand on to the programs that tasks start; exec resets a handler. */
 static void on_other(int sig)
 {
     (void)sig;

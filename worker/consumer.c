@@ -111,7 +111,8 @@ static void spool_tell(struct worker *w, const struct envelope *e)
 {
     if (e->spool_error && !w->spool_told)
         log_warn("bodies over --body-limit cannot be written to a file in TMPDIR (or /tmp): %s; up "
-                 "to %d MiB they are held in memory, one at a time, and larger ones are dropped",
+                 "to %d MiB they are held in memory, one at a time, and larger ones are dropped; "
+                 "set TMPDIR to a directory with room",
                  strerror(e->spool_error), (int)(SPOOL_MEMORY_MAX >> 20));
     w->spool_told = e->spool_error != 0;
 }
@@ -129,7 +130,8 @@ static bool is_skipped(struct worker *w, struct request *r, const struct message
 static bool too_large(const struct worker *w, const struct request *r, struct fault *why)
 {
     const struct envelope *e = r->m;
-    const char *lost = e->spool_error ? strerror(e->spool_error) : "it never had the spool";
+    const char *lost =
+        e->spool_error ? strerror(e->spool_error) : "the file for large bodies was never free";
     return fault_set(why, "MessageTooLarge",
                      "the message is %llu bytes long, this worker takes %llu (--body-limit)%s%s",
                      (unsigned long long)e->body_size, (unsigned long long)w->options->body_max,

@@ -118,7 +118,7 @@ static void bury(struct worker *w, const struct child *k, struct request *r, int
     b->death.output = bytes_text(output_tail(&k->output, b->output));
 }
 
-/* Not each of a row of short tasks was looked after: an earlier one may be to blame. */
+/* The process is not checked after each short task: an earlier one may be to blame. */
 static const char *suspects(const struct child *k, char *out, size_t size)
 {
     unsigned before = k->done - k->rested;

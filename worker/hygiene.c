@@ -9,10 +9,9 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#define UNSEEN_MAX 32  /* tasks that run before the process is looked at, */
-#define SHORT CLOCK_MS /* if from one's end to the next's it takes no longer on average */
-#define FIRST_RUNS \
-    4 /* of a task, after which it is looked at: what it does, it mostly does at once */
+#define UNSEEN_MAX 32       /* tasks that run before the process is looked at, */
+#define SHORT CLOCK_MS      /* if from one's end to the next's it takes no longer on average */
+#define FIRST_RUNS 4        /* of a task, each followed by a look: most changes are made at once */
 #define UNSEEN_RARE_MAX 256 /* tasks before what seldom changes is looked at */
 #define KNOWN 256
 #define ORPHANS_MAX 1000 /* whose exits are taken over at a time */
@@ -50,7 +49,7 @@ void hygiene_note(void)
     procstate_note();
 }
 
-/* before: how many tasks before the last one may have done it as well. */
+/* before: how many tasks before the last one may have made the change. */
 static bool tell(const char *misdeed, unsigned before, char *why, size_t size)
 {
     if (misdeed && before > 0)

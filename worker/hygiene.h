@@ -3,9 +3,9 @@
  * timers that a task left are stopped, since they could kill it before its result is out.
  *
  * What costs no system call (memstate.h) is looked at after each task. The rest (procstate.h) costs
- * 11 us: of tasks of less than a millisecond not each is worth that while more are waiting. Then it
- * is looked at after the first runs of each task in this process, and at the latest after 32 tasks.
- * A process that waits for its next job has always been looked at. What seldom changes is looked at
+ * 11 us, too much for each task of less than a millisecond while more are waiting. It is then
+ * looked at after the first runs of each task in this process, and at the latest after 32 tasks. A
+ * process that waits for its next job has always been looked at. What seldom changes is looked at
  * after the first runs, and after 256 tasks. */
 #ifndef WORKER_HYGIENE_H
 #define WORKER_HYGIENE_H
@@ -17,8 +17,8 @@ struct ctask_task;
 
 /* Before the first task. */
 void hygiene_note(void);
-/* t (NULL: none) has run, and more jobs wait or not. False if the process is not as it was before
- * its first task: why says what was changed, and by which of the last tasks. */
+/* After t (NULL: no task) has run; more: other jobs wait. False if the process is not as it was
+ * before its first task: why says what was changed, and by which of the last tasks. */
 bool hygiene_is_kept(const struct ctask_task *t, bool more, char *why, size_t size);
 
 #endif

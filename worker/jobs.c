@@ -107,8 +107,8 @@ static struct child *shortest_row(const struct worker *w)
 
 /* The last one is awake, so it is first while it has little to do. A task with CTASK_ACK_EARLY is
  * acknowledged when it is given, so it never stands behind another. Nor does one whose process was
- * lost: not each of a row of short tasks is looked after, and if what another one left has ended
- * that process, it must not end the next. */
+ * lost: the process is not checked after each short task, and what another task left there may have
+ * killed it. It must not kill the next one. */
 struct child *jobs_taker(struct worker *w, const struct request *r)
 {
     struct pool *p = &w->pool;

@@ -4,8 +4,8 @@
  * nothing is remembered. A job that its child has not begun has no deadline: watch.c takes it back.
  * At the soft one its task is asked to end, at the hard one its child is killed, also if it is
  * stopped: the caller gets TimeLimitExceeded, the message is kept in <queue>.dead and not tried
- * again. A result that is there when the time is over counts. They are an item's in a message of
- * many, of which no item is begun later than task/chunk.h says: so much later they are over.
+ * again. A result that is there when the time is over counts. In a message of many items the
+ * limits are those of one item, and may fire up to CHUNK_SLICE late (task/chunk.h).
  *
  * Memory: what a child occupies, looked at once a second. Over --max-memory-per-child while its job
  * runs it is killed, which counts as a crash of the task: it runs three times in all. Over it

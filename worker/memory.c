@@ -1,5 +1,5 @@
-/* memory.c - how much memory the messages take that this worker holds. A count alone does not bound
- * it: a thousand messages may be a megabyte or four gigabytes.
+/* memory.c - the memory of the messages that this worker holds. A count alone does not bound it: a
+ * thousand messages may be a megabyte or four gigabytes.
  *
  * A body counts twice, since it is copied on its way to a child, back to its queue or to the dead
  * letters. At the ceiling the worker takes nothing more. What comes all the same, because the
@@ -69,7 +69,7 @@ void memory_relieve(struct worker *w)
                  "taken until there is room",
                  all(w), w->held_bytes >> 20, (size_t)(w->options->held_memory >> 20));
     if (w->held_bytes <= w->options->held_memory || all(w) < 2) return;
-    /* The broker hears of that first, or they would come here again. */
+    /* First the consumers end, or the messages would come here again. */
     for (size_t i = 0; i < w->source_count; i++) window_end(w, &w->sources[i], 0, true);
     while (w->held_bytes > w->options->held_memory && all(w) > 1 && (r = newest(w)))
         request_give_back(w, r);

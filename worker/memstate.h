@@ -7,8 +7,8 @@
 
 /* Notes all of it. Once in a process. */
 void memstate_note(void);
-/* What of it is not as it was; NULL: nothing. thorough: also if only the bytes of a variable of the
- * environment were overwritten where they are. */
+/* What has changed; NULL: nothing. thorough: sees environment variables that were overwritten in
+ * place, too. */
 const char *memstate_changed(bool thorough);
 
 #endif

@@ -1,12 +1,12 @@
 /* policy.c - says at the start when the broker lacks the policy of broker-config/ for delayed
  * tasks.
  *
- * Celery's workers bind their queues to celery_delayed_delivery themselves, past ctask.due. What
- * comes due for such a queue after it was deleted finds no way, and 32 of these stop a delay queue
- * for all. Only an alternate exchange of celery_delayed_delivery helps, which only a policy can
- * give it. No client can read a policy, so a message that no queue takes is published there: it
- * comes back if there is none. Celery delays in the broker with quorum queues only, so no one else
- * is warned. */
+ * Celery's workers bind their queues to celery_delayed_delivery itself, not to ctask.due. What
+ * comes due for such a queue after it was deleted cannot be routed, and 32 such messages stop a
+ * delay queue for all. Only an alternate exchange of celery_delayed_delivery helps, which only a
+ * policy can give it. No client can read a policy, so a message that no queue takes is published
+ * there: it comes back if there is none. Celery delays in the broker with quorum queues only, so no
+ * one else is warned. */
 #include "worker/worker.h"
 
 #include "base/props.h"
@@ -34,7 +34,7 @@ bool policy_seen(const struct worker *w, const struct broker_event *ev)
     if (ev->cookie != &w->policy_asked) return false;
     if (ev->error.code == CTASK_EROUTE)
         log_warn("the broker has no policy \"ctask-undelivered\": when a queue of Celery's workers "
-                 "is deleted, tasks that are to run there later can stop those of other queues "
+                 "is deleted, the tasks delayed for it can stop those of other queues "
                  "(broker-config/README.md has the command, see \"Delays\")");
     return true;
 }

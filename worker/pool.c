@@ -298,7 +298,7 @@ void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
     death_condemned(w, r, why);
 }
 
-/* The process or thread of these of which the kernel has news for us, or 0. It stays news. */
+/* A process or thread of these that has exited or stopped, or 0. Its news are not taken yet. */
 static pid_t news_of(idtype_t type, pid_t id, int *what)
 {
     siginfo_t s = {0};
@@ -308,8 +308,8 @@ static pid_t news_of(idtype_t type, pid_t id, int *what)
 }
 
 /* A task that calls PTRACE_TRACEME makes this process its debugger. The debugger hears of each
- * stop, which is no exit, and nobody would continue the task. If a thread has called it, the exit
- * of its process is no news before that of the thread was taken. */
+ * stop, which is no exit, and nobody would continue the task. If a thread has called it, the
+ * exit of its process is not reported before that of the thread was taken. */
 static bool has_exited(struct worker *w, struct child *k)
 {
     int what = 0;

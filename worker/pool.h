@@ -49,12 +49,12 @@ struct child {
     unsigned held;    /* how many these are */
     unsigned given;   /* jobs it ever got, less those taken back */
     uint32_t done;    /* jobs it has answered; line_begun - done of `jobs` are begun */
-    uint32_t rested;  /* of these, when it last was idle: its process was as it should be */
+    uint32_t rested;  /* of these, when it last was idle and its process was checked */
     uint64_t nonce;   /* of the job given last. A frame counts only with that of the first job */
     bool leaves;      /* gets no more jobs, and leaves when those that it has begun are done */
     bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */
     bool resigned;    /* it asked to leave, which it may do once */
-    bool printed;     /* it has said so of its first job, which it may do once */
+    bool printed;     /* it has said that its first job printed, which it may do once */
     int64_t started, since; /* since: in this state, or with this first job */
     int64_t stopped;        /* since when watch.c saw it stopped; 0: not */
     const char *trouble;    /* what watch.c has reported; NULL: nothing, or it goes on */

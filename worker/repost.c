@@ -1,10 +1,10 @@
 /* repost.c - messages that the broker did not take: each is sent again after a while, which doubles
  * from a second to a minute. Meanwhile they count as unconfirmed, so the delivery that they follow
- * from stays unsettled; its request is REFUSED, and the window makes up for it.
+ * from stays unsettled. Its request is REFUSED, and a further consumer takes others (window.c).
  *
- * A result is not worth that for ever: once it was refused twice while its queue is there, it is
- * counted and dropped. A caller whose queue is full has more results than it reads. While the node
- * of its queue is down it is sent again, for as long as a reply queue may be there. */
+ * A result is not tried for ever: when it was refused twice and its queue is there, it is counted
+ * and dropped. A caller whose queue is full has more results than it reads. While the node of its
+ * queue is down the result is sent again, for as long as a reply queue may be there. */
 #include "wire/child.h"
 #include "worker/report.h"
 #include "worker/worker.h"

@@ -47,14 +47,14 @@ enum request_state {
 enum request_then {
     THEN_RUN,     /* an eta */
     THEN_PASS_ON, /* an unknown task: a copy goes back to the queue, for a worker that knows it */
-    THEN_GO_BACK, /* the same, and that is no round */
+    THEN_GO_BACK, /* the same, and does not count as a round */
 };
 
 /* Why a message will not run. */
 struct burial {
     const char *state; /* what its caller sees: STATE_FAILURE, STATE_REVOKED, STATE_RETRY */
     struct fault fault;
-    bool pass_on;       /* unknown task: afterwards it goes round */
+    bool pass_on;       /* unknown task: afterwards it is passed on */
     struct death death; /* attempts > 0: it costs its processes their lives */
     char *output;       /* what death.output is of */
 };

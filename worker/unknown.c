@@ -1,6 +1,6 @@
 /* unknown.c - tasks that no app of this worker has. A message of one goes back to its queue, for a
  * neighbour or the next version of this worker: ten rounds, each after a longer delay. The message
- * spends the delay in the broker's delay queues, so however many there are they keep no other task
+ * spends the delay in the broker's delay queues, so no number of them keeps other tasks
  * waiting. Its caller is told in the first round.
  *
  * Without delay queues HELD_MAX messages wait here for the end of their delay. The others go back

@@ -14,7 +14,7 @@
 
 /* ---- What is wrong with a child -------------------------------------------------------------- */
 
-/* Nobody has begun the job that k has, so another child may. */
+/* k has not begun its job, so another child may. */
 static bool is_unread(const struct worker *w, const struct child *k)
 {
     return k->state == CHILD_BUSY && w->now - k->since >= JOBS_UNREAD && !jobs_begun(k);
@@ -38,7 +38,7 @@ static void look(struct worker *w, struct child *k)
     k->trouble = trouble_of(w, k);
     const struct request *r = jobs_first(k);
     if (k->trouble && !was && r)
-        log_warn("child pid=%d %s while " TASK_FMT " %s, %.0f s after it was given to it",
+        log_warn("child pid=%d %s while " TASK_FMT " %s, %.0f s after the child got it",
                  (int)k->pid, k->trouble, TASK_ARG(r), jobs_begun(k) ? "runs" : "waits",
                  clock_seconds(w->now - k->since));
     else if (was && !k->trouble)
@@ -81,8 +81,8 @@ static void count_the_living(struct worker *w)
     p->barren = p->barren_since != 0 && w->now - p->barren_since >= BARREN;
     if (p->barren && !was)
         log_error(
-            "no child can take a job: none are taken from the queue until one can, and what was "
-            "taken goes back when another worker is there");
+            "no child can take a job: no tasks are taken from the queue until one can, and those "
+            "held go back when another worker is there");
     else if (was && !p->barren)
         log_info("a child can take jobs again");
 }

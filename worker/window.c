@@ -1,18 +1,17 @@
 /* window.c - how many deliveries to hold.
  *
- * Enough that no child waits for the network: a tenth of a second of work, and what a slow broker
- * keeps under way, confirms to come and deliveries that follow an ack. At least one that waits for
- * each child while tasks take under half a second; one in all up to a second, since of more some
- * would wait so long that they go back. Not more, because what is held here no idle worker
- * elsewhere can take. A child whose task runs for over a second counts for one, and while all do
- * nothing is held beyond what runs.
+ * Enough that no child waits for the network: a tenth of a second of work, and twice the time that
+ * confirms take. While tasks take under half a second, at least one waits for each child; up to a
+ * second, one in all, since some of more would wait so long that they go back. Not more, because an
+ * idle worker elsewhere cannot take what is held here. A child whose task runs for over a second
+ * has none waiting, and while all children do nothing is held beyond what runs.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only. To hold
  * more, a further consumer is opened. One is cancelled only when much too much is held, or when
  * there are WINDOWS_MAX: on a quorum queue what is on its way to a cancelled consumer comes again
  * as redelivered, and its task would be told that it may have been started before.
  *
- * What is for later is not counted: etas, waiting here or on their way into the broker's delay
+ * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
  * queues, and tasks with a message that the broker refuses. They keep no child busy and must not
  * starve the pool; WAITING_MAX bounds them.
  *
@@ -31,8 +30,8 @@
 #define TOO_MUCH 2                /* up to so many times as much */
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
-/* A mean over less would be that of the few tasks that happened to come last, and the window would
- * follow each of their whims; over more it would be late where tasks become long. */
+/* A mean over less work would follow the few tasks that happened to come last; over more it would
+ * be late when tasks become long. */
 #define MEAN_SECONDS 0.5 /* of all children's work */
 #define MEAN_COUNT 1000  /* tasks */
 
@@ -129,7 +128,7 @@ static unsigned held(const struct worker *w)
                       w->count[REQUEST_RUNNING] + w->count[REQUEST_SETTLING]);
 }
 
-/* What only waits for its time, or goes to where it will, has reached its ceiling. */
+/* The tasks for later have reached their ceiling. */
 static bool later_full(const struct worker *w)
 {
     const size_t *n = w->count;

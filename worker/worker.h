@@ -113,7 +113,7 @@ struct worker {
     struct list leases;
     int64_t lease_at; /* no delivery needs a lease, or is to go back for its age, before */
     double task_cost; /* what a task costs its child, in seconds: the mean of the last ones, */
-    double cost_sum, cost_count; /* which are these, the older ones fading */
+    double cost_sum, cost_count; /* the sums behind it, in which older tasks fade */
     double settle_time;          /* of the time from its end to the ack of a task, in seconds */
     int64_t window_since;        /* when the window was last changed, */
     int64_t window_looked;       /* and the queues asked about who consumes them */
@@ -260,7 +260,7 @@ bool repost_later(struct worker *w, const struct publish *p, const struct ctask_
 void repost_due(struct worker *w);
 void repost_forget(struct worker *w, struct request *r);
 int64_t repost_next(const struct worker *w);
-/* `out` has looked at a queue. True if it was for one that takes no results. */
+/* BROKER_QUEUE of `out`: true if it answers the look at a queue that takes no results. */
 bool repost_queue_seen(struct worker *w, const struct broker_event *ev);
 
 /* drain.c */

@@ -40,9 +40,9 @@ amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[A
         entries[n++] = argument_text("x-dead-letter-exchange", "");
         entries[n++] = argument_text("x-dead-letter-routing-key", q->home);
     }
-    if (quorum && q->kind == QUEUE_LEASE) { /* it goes home confirmed */
+    if (quorum && q->kind == QUEUE_LEASE) { /* so that no lease is lost on its way home */
         entries[n++] = argument_text("x-dead-letter-strategy", "at-least-once");
-        entries[n++] = argument_text("x-overflow", "reject-publish"); /* which wants this */
+        entries[n++] = argument_text("x-overflow", "reject-publish"); /* at-least-once needs it */
     }
     return (amqp_table_t){n, entries};
 }

@@ -39,7 +39,7 @@ struct asker *asker_new(uint16_t channel);
 void asker_free(struct asker *a);
 /* NULL if there is none. */
 struct question *asker_first(const struct asker *a);
-/* Something stands behind the first question, and not because it is about the same queue. */
+/* A question about another queue waits behind the first one. */
 bool asker_holds_up(const struct asker *a);
 /* The first question has waited so long that nothing more should wait behind it. */
 bool asker_slow(const struct asker *a, int64_t now);

@@ -12,8 +12,8 @@ struct consumer {
     uint32_t window;     /* its number among the queue's */
     unsigned prefetch;
     enum { WANTED, STARTING, RUNNING, ENDING } state;
-    bool cancelled; /* by its owner, whatever the broker knows of it yet: */
-    int64_t end_at; /* it hears of it then */
+    bool cancelled; /* by its owner; */
+    int64_t end_at; /* the broker is told then */
     char tag[24];
 };
 
@@ -186,7 +186,7 @@ struct queue *consumers_started(struct consumers *c, struct bytes tag)
     return k->queue;
 }
 
-/* The broker knows nothing of it any more. */
+/* The broker has no such consumer any more. */
 static void consumer_ended(struct consumer *k)
 {
     if (k->cancelled)

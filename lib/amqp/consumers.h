@@ -21,12 +21,13 @@ void consumers_done(struct consumers *c);
 bool consumers_add(struct consumers *c, struct queue *q, unsigned prefetch);
 /* Cancels q's consumer of this number, but not before `at`; 0: all of them. */
 void consumers_cancel(struct consumers *c, const struct queue *q, uint32_t window, int64_t at);
-/* True while acks are to be held back so that one that is to be cancelled gets no more: when what
- * was on its way has come there is nothing that the broker could take back. */
+/* True while acks are to be held back, so that a consumer that is about to be cancelled gets no
+ * more deliveries: when those on their way have come there is nothing that the broker could take
+ * back. */
 bool consumers_hold_acks(const struct consumers *c, int64_t now);
 /* q is about to be deleted. */
 void consumers_forget(struct consumers *c, struct queue *q);
-/* How many of q's the broker may have now. */
+/* How many consumers of q the broker may have now. */
 unsigned consumers_count(const struct consumers *c, const struct queue *q);
 
 /* There is something to ask now; when next. */

@@ -53,8 +53,8 @@ static int passphrase(char *out, int size, int writing, void *wanted)
     return -1;
 }
 
-/* A file that may hold a key, in memory of which a child sees nothing. NULL: free *text all the
- * same. OpenSSL's own reading leaves a copy in the C library's buffers. */
+/* Reads a file that may hold a key into memory that no child sees. If it returns NULL, *text is to
+ * be freed all the same. OpenSSL's own reading leaves a copy in the C library's buffers. */
 static BIO *secret_open(const char *path, void **text)
 {
     *text = secret_new(FILE_MAX);

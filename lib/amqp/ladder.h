@@ -4,26 +4,26 @@
  * Level L of 27 to 0 is an exchange and a queue. The exchange leads a key whose bit L is 1 into the
  * queue, where the message stays for 2^L seconds, and one whose bit is 0 on to the exchange below;
  * so does the queue's dead-letter exchange afterwards. Below level 0 stands
- * celery_delayed_delivery. It leads to ctask.due, and that to the queue that is meant: both by "*."
- * 28 times and the queue's name, never "#.", which would also catch queues whose name only ends
- * like that.
+ * celery_delayed_delivery. One binding leads from there to the exchange ctask.due, another one from
+ * ctask.due to the target queue. The key of both is "*." 28 times and the queue's name, never "#.",
+ * which would also match queues whose name only ends like that.
  *
- * ctask.due is there for queues that are gone when a message comes due. A level's queue holds on to
- * messages that find no queue, and with 32 of these it moves no others (RabbitMQ's dead-lettering
- * at least once). A queue that is deleted loses its binding, but that of ctask.due stays, and what
- * ctask.due cannot deliver it gives to its alternate exchange, ctask.due.unrouted, and so to the
- * queue ctask.undelivered, where it is kept. celery_delayed_delivery itself cannot be given an
- * alternate exchange, since Celery declares it without.
+ * ctask.due is there for queues that are gone when a message comes due. A level's queue keeps
+ * messages that cannot be routed, and with 32 of these it moves no others (RabbitMQ's
+ * dead-lettering at least once). A queue that is deleted loses its binding to ctask.due; the
+ * binding of ctask.due stays. The alternate exchange of ctask.due, ctask.due.unrouted, then leads
+ * the message to the queue ctask.undelivered, where it is kept. celery_delayed_delivery itself
+ * cannot be declared with an alternate exchange, since Celery declares it without.
  *
  * Questions go over a channel of their own, since declaring 28 quorum queues takes a second. The
  * ladder is looked at passively when somebody needs it. What is missing is declared as Celery's
- * default, from the bottom up; what exists otherwise is used as it is. All of it is believed until
- * something says otherwise: a message that comes back, an exchange or queue that is not found, a
- * queue that was looked at again and may be a new one. No such word comes of a level further down,
- * nor of a queue that others delete and declare: so who uses the ladder looks at it again, and
- * binds again, each ten seconds, and waits for neither. Nothing is retried by itself: what was
- * refused is asked for again by the next who needs it, 1 to 30 s later. A state machine without
- * I/O, like the rest of this room. */
+ * default, from the bottom up; what exists otherwise is used as it is. The answers are believed
+ * until something says otherwise: a message that comes back, an exchange or queue that is not
+ * found, a queue that was looked at again and may be a new one. Nothing says so when a lower level
+ * is deleted, or when others delete and declare a queue. So whoever uses the ladder looks at it and
+ * binds again every ten seconds, without waiting for the answers. Nothing is retried by itself:
+ * what was refused is asked for again by the next who needs it, 1 to 30 s later. A state machine
+ * without I/O, like the rest of this room. */
 #ifndef AMQP_LADDER_H
 #define AMQP_LADDER_H
 
@@ -48,12 +48,12 @@ struct tie {
     struct list todo;          /* to be bound */
     struct list waiting;       /* of its owner: what waits for it */
     bool wanted;               /* its owner wants to hear of it */
-    enum ladder_verdict told;  /* of its owner: what was heard last, */
-    uint32_t told_undelivered; /* and of how many undelivered messages */
+    enum ladder_verdict told;  /* of its owner: what it was told last, */
+    uint32_t told_undelivered; /* and with how many undelivered messages */
     bool known, refused;
-    bool missed; /* the last time it, or what leads to it, was not there */
+    bool missed; /* its queue, or an exchange, was missing at the last bind */
     unsigned refusals;
-    int64_t retry_at; /* refused: asked for again; known: bound again */
+    int64_t retry_at; /* refused: when to ask again; known: when to bind again */
     char why[256];    /* refused */
     char name[];
 };
@@ -97,14 +97,14 @@ bool ladder_ask(struct ladder *l, struct buf *out, uint16_t channel, int64_t now
 /* An answer. NULL, or what is wrong with it; static. */
 const char *ladder_answer(struct ladder *l, amqp_method_number_t id, const void *method,
                           int64_t now);
-/* The broker closed the channel; what is left is asked again over a new one. The tie whose queue
- * turned out to be missing and is to be declared, or NULL; the second time in a row it is refused.
- */
+/* The broker closed the channel; what is left is asked again over a new one. Returns the tie whose
+ * queue is missing and is to be declared, or NULL. A tie that misses its queue twice in a row is
+ * refused. */
 struct tie *ladder_closed(struct ladder *l, unsigned code, struct bytes text, int64_t now);
 /* When the broker's time for an answer is up; CLOCK_NEVER: it owes none. */
 int64_t ladder_wake(const struct ladder *l);
-/* Then: what is under way is refused, unless it was known, or else what would be asked next; the
- * channel is to be given up. */
+/* Then: refuses what is under way, or if nothing is, what would be asked next, unless it was known.
+ * The channel is to be given up. */
 void ladder_overdue(struct ladder *l, int64_t now);
 /* The broker could not answer until now, being in alarm. */
 void ladder_wait_anew(struct ladder *l, int64_t now);

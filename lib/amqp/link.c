@@ -235,8 +235,8 @@ void link_lost(struct link *l, int reason)
     l->state = LINK_DEAD;
 }
 
-/* Something that was sent may be the reason, and would be again: not an orderly shutdown (320), nor
- * a right or a virtual host that has gone, nor a channel too many. */
+/* True if something that was sent may be the reason of the close, and would be again. Not so for an
+ * orderly shutdown (320), a lost right or virtual host, or one channel too many. */
 static bool close_blames(const struct link *l, unsigned code)
 {
     return l->state == LINK_UP && code > 500 && code != AMQP_CHANNEL_ERROR &&

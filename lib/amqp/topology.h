@@ -36,7 +36,7 @@ struct queue {
     unsigned refusals;
     int64_t retry_at;
     bool suspect;    /* was asked about when the connection was closed: is asked about alone */
-    unsigned closes; /* so often the broker closed the connection while only it was asked about */
+    unsigned closes; /* how often the broker closed the connection while only it was asked about */
     uint32_t window; /* the number of its newest consumer, see consumers.h */
     int64_t consume_at;
     unsigned consume_refusals;
@@ -90,7 +90,7 @@ const char *topology_answer(struct topology *t, uint16_t channel, amqp_method_nu
 bool topology_overdue(struct topology *t, struct buf *out, int64_t now, struct queue **verdict);
 /* The broker could not answer until now, being in alarm. */
 void topology_wait_anew(struct topology *t, int64_t now);
-/* How many queues are asked about; not those that are not answered for within a second. */
+/* How many queues are being asked about, without those that got no answer within a second. */
 size_t topology_asked(const struct topology *t, int64_t now);
 /* The broker closed the connection for something that it was sent; topology_reset follows. Each
  * queue that was asked about is a suspect and asked about alone; nothing else should be sent while

@@ -89,7 +89,7 @@ static const struct step build_level[] = {{STEP_QUEUE, 0, false},
                                           {STEP_EXCHANGE, 0, false},
                                           {STEP_BIND_QUEUE, 0, false},
                                           {STEP_BIND_EXCHANGE, 0, false}};
-/* The queue first: what is led to where nothing is bound is undelivered. */
+/* The queue's binding first: ctask.due without it gives messages to ctask.undelivered. */
 static const struct step bind[] = {{STEP_TIE, DUE, false}, {STEP_LEAD, DUE, false}};
 
 static const struct {

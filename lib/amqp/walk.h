@@ -1,4 +1,4 @@
-/* walk.h - what the broker is asked for delays, question by question: names, keys, declares and
+/* walk.h - the delay queues, one question to the broker at a time: names, keys, declares and
  * bindings. ladder.h says what they make together, and when they are asked. */
 #ifndef AMQP_WALK_H
 #define AMQP_WALK_H
@@ -38,16 +38,16 @@ struct step {
 };
 
 unsigned walk_length(enum ladder_walk walk);
-/* Number i of it. From the bottom up, so that what leads to a level exists only when the level
- * does. */
+/* Step number i of this walk. From the bottom up, so that what leads to a level exists only when
+ * the level does. */
 struct step walk_step(enum ladder_walk walk, unsigned i);
 
-/* queue: of WALK_BIND. False when memory is short. */
+/* queue: the one to bind, in WALK_BIND. False when memory is short. */
 bool step_write(const struct step *s, const char *queue, struct buf *out, uint16_t channel);
 amqp_method_number_t step_answer(const struct step *s);
-/* That is how it was refused: a queue of that name exists otherwise, and is used as it is. */
+/* True if this refusal says that the queue exists with other arguments. It is used as it is. */
 bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text);
-/* Its answer says how many messages came due for queues that are not there. */
+/* True if the answer to this step says how many messages came due for queues that are gone. */
 bool step_counts_undelivered(const struct step *s);
 
 #endif

@@ -23,8 +23,8 @@ static inline struct bytes bytes_text(const char *s)
     return (struct bytes){(const uint8_t *)s, s ? strlen(s) : 0};
 }
 
-/* What is left of s without its first n bytes, which it has. NULL may have none of them: NULL + 0
- * is undefined in C11. Compilers make a plain addition of the two cases. */
+/* What is left of s without its first n bytes, which it has. With n == 0 s.p may be NULL, and
+ * NULL + 0 is undefined in C11. Compilers make a plain addition of the two cases. */
 static inline struct bytes bytes_rest(struct bytes s, size_t n)
 {
     return (struct bytes){n ? s.p + n : s.p, s.n - n};

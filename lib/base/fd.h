@@ -9,8 +9,8 @@
 int fd_pair(int out[2]);
 /* Switches O_NONBLOCK, which all holders of the open file share. 0 or -1 with errno. */
 int fd_nonblock(int fd, bool on);
-/* Moves fd up, where what loops over descriptors seldom gets, or to where there is room. The new
- * descriptor; -1 with errno, also if fd is none. */
+/* Moves fd to 100 or above, which loops over descriptors seldom reach; lower if there is no room.
+ * Returns the new descriptor; -1 with errno, also for a bad fd. */
 int fd_lift(int fd);
 /* Writes all of n bytes to a blocking descriptor without SIGPIPE. 0 or -1 with errno. */
 int fd_write_all(int fd, const void *p, size_t n);

@@ -63,7 +63,7 @@ bool line_begin(struct line *l);
 void line_resume(struct line *l);
 /* How many are begun, also after the child's death. */
 uint32_t line_begun(const struct line *l);
-/* When the last of them was, by clock_now, as far as the child is to be believed. */
+/* When the last of them was begun, by clock_now. The child writes it, and may lie. */
 int64_t line_begun_at(const struct line *l);
 /* Either side's: the same, and no more are until as many line_resume. */
 uint32_t line_halt(struct line *l);

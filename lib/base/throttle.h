@@ -1,5 +1,5 @@
-/* throttle.h - log lines about one thing at most once a minute: what repeats is counted meanwhile,
- * so that the next line can say how often it was. */
+/* throttle.h - at most one log line a minute about one topic. Lines that are left out are counted,
+ * so that the next one can say how many there were. */
 #ifndef BASE_THROTTLE_H
 #define BASE_THROTTLE_H
 

@@ -45,10 +45,10 @@ struct pending {
 /* A queue that results come to; see reply_queue.c. */
 struct reply_queue {
     char name[sizeof REPLY_PREFIX + ID_SIZE];
-    bool asked;    /* the broker knows of it; false and not of today: there is none in this slot */
+    bool asked;    /* the broker was asked for it; if not, only the current one's slot is in use */
     bool ready;    /* results can come */
     bool used;     /* it was ready once */
-    int64_t until; /* an old one: then it is given up. CLOCK_NEVER: that of today */
+    int64_t until; /* when an old one is given up; CLOCK_NEVER: the current one */
 };
 #define REPLY_QUEUES 8 /* three bits in a handle */
 
@@ -99,8 +99,8 @@ struct ctask_client {
 
     /* reply_queue.c */
     struct reply_queue replies[REPLY_QUEUES];
-    unsigned reply_at;   /* that of today */
-    int64_t reply_since; /* it is not ready, although the connection is up; else CLOCK_NEVER */
+    unsigned reply_at;   /* the slot of the current one */
+    int64_t reply_since; /* not ready since then, the connection being up; else CLOCK_NEVER */
     struct ctask_error reply_error;
 
     /* replies.c */

@@ -1,8 +1,8 @@
-/* reply_queue.c - the queue that results come to. It is one for the client's life under one name,
- * so results that come while the connection is away wait in it, until it turns out that its node is
- * gone and the connection, over another one, is not: it does not answer, or the broker says so.
- * Then what is sent from now on gets another queue. The old one is consumed as well, and looked at
- * until it is back or REPLY_WAIT is over; then the handles whose results it keeps end.
+/* reply_queue.c - the queue that results come to. A client has one, under one name, so results that
+ * come while the connection is away wait in it. If the connection is up but the queue does not
+ * answer, or the broker says that its node is down, later sends get a new queue. The old one is
+ * consumed as well, and looked at until it is back or REPLY_WAIT is over; then the handles whose
+ * results it keeps end.
  *
  * A handle knows its queue by the number of its slot. */
 #include "client/inside.h"
@@ -31,26 +31,27 @@ static struct reply_queue *queue_find(struct ctask_client *c, const char *name)
 
 /* ---- The handles of one ---------------------------------------------------------------------- */
 
-struct those {
+struct slot_handles {
     unsigned slot;
     size_t count;
     const struct ctask_error *why; /* they end with it; NULL: they are counted */
 };
 
-static void one_of_those(struct ctask_result *r, void *ctx)
+static void slot_handle(struct ctask_result *r, void *ctx)
 {
-    struct those *t = ctx;
+    struct slot_handles *t = ctx;
     if (!r->sent || r->reply_at != t->slot) return;
     t->count++;
     if (t->why) result_fail(r, t->why, NULL, 0);
 }
 
-/* Also tasks that the broker has not confirmed: a quick worker may have answered them. */
+/* How many handles wait for results in q; with `why` they end. Also those of tasks that the broker
+ * has not confirmed: a quick worker may have answered them. */
 static size_t handles(struct ctask_client *c, const struct reply_queue *q,
                       const struct ctask_error *why)
 {
-    struct those t = {.slot = (unsigned)(q - c->replies), .why = why};
-    if (c->pending.count > 0) pending_walk(&c->pending, one_of_those, &t);
+    struct slot_handles t = {.slot = (unsigned)(q - c->replies), .why = why};
+    if (c->pending.count > 0) pending_walk(&c->pending, slot_handle, &t);
     return t.count;
 }
 
@@ -62,7 +63,7 @@ static void results_lost(struct ctask_client *c, const struct reply_queue *q,
     if (n > 0) log_warn("%zu results are given up: %s", n, why.text);
 }
 
-/* ---- The one of today ------------------------------------------------------------------------ */
+/* ---- The current one ------------------------------------------------------------------------- */
 
 static void ready_set(struct ctask_client *c, struct reply_queue *q, bool ready)
 {
@@ -104,15 +105,15 @@ static void give_up(struct ctask_client *c, struct reply_queue *q)
     drop(c, q);
 }
 
-/* Its node is gone. */
+/* The node of the current one is gone: later sends get a new queue. */
 static void move_on(struct ctask_client *c)
 {
     struct reply_queue *q = current(c), *next = q;
     if (handles(c, q, NULL) > 0) {
-        log_info("the node of the reply queue is gone: new results go to another one");
+        log_info("the node of the reply queue is gone: results of new tasks go to another queue");
         ready_set(c, q, false);
         q->until = clock_now() + REPLY_WAIT;
-        broker_queue(c->x->broker, q->name, QUEUE_FOREIGN); /* to be found, not to be declared */
+        broker_queue(c->x->broker, q->name, QUEUE_FOREIGN); /* not to be declared again */
         next = &c->replies[(c->reply_at + 1) % REPLY_QUEUES];
         if (next->asked) give_up(c, next);
     } else {
@@ -163,7 +164,7 @@ static void old_seen(struct ctask_client *c, struct reply_queue *q, const struct
     struct ctask_error e;
     q->ready = ev->error.code == CTASK_OK;
     if (q->ready || ev->error.code == CTASK_EUNAVAILABLE) return; /* it is looked at again */
-    error_set(&e, CTASK_ELOST, "the queue of the result is gone, so it may be lost: %s",
+    error_set(&e, CTASK_ELOST, "the reply queue is gone, so the result may be lost: %s",
               ev->error.text);
     results_lost(c, q, &e);
     drop(c, q);
@@ -193,7 +194,7 @@ void replies_consuming(struct ctask_client *c, const struct broker_event *ev)
 
 /* ---- Time ------------------------------------------------------------------------------------ */
 
-/* One that was never ready keeps nothing, and a broker in alarm is not asked. */
+/* One that was never ready keeps no results, and a broker in alarm cannot answer. */
 static int64_t current_deadline(struct ctask_client *c)
 {
     if (c->reply_since == CLOCK_NEVER || !current(c)->used || broker_blocked(c->x->broker))

@@ -194,7 +194,7 @@ static bool one_ended(struct ctask_client *c, void *r)
     return result_ended(r);
 }
 
-/* Why r is tried again; without a type if that is not known of it. */
+/* Why r is tried again; f->type is empty if that is unknown. */
 static void retry_reason(const struct ctask_result *r, struct fault *f)
 {
     const struct extras *x = r->state == CTASK_RETRY ? r->extras : NULL;
@@ -202,7 +202,7 @@ static void retry_reason(const struct ctask_result *r, struct fault *f)
     if (x && (x->news || x->progress)) fault_from_json(x->news ? x->news : x->progress, f);
 }
 
-/* The code of a wait that did not end as hoped, raised: of one for r, or for any result. */
+/* Raises the error of a wait that failed, for r or (NULL) for any result; returns its code. */
 static int wait_failed(struct ctask_client *c, int rc, const struct ctask_result *r, double timeout)
 {
     struct ctask_error e;

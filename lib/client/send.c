@@ -119,7 +119,7 @@ void send_gathered(struct ctask_client *c)
     if (!c->in_task) pump_watch(c); /* also for the confirm that is due now */
 }
 
-/* Its properties name the client's first reply queue, which may not be that of today. */
+/* Its properties name the client's first reply queue, which may not be the current one. */
 static int offer_publish(struct ctask_client *c, struct offer *o)
 {
     const char *name = c->replies[c->reply_at].name;

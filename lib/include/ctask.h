@@ -113,13 +113,13 @@ struct ctask_group;
  * keyfile=FILE are the client's own certificate. It never falls back to plain TCP, and nothing
  * switches verification off.
  * Up to eight URLs with ; between, best the nodes of one cluster, are tried in turn, the last good
- * one first; when one fails the next is tried at once. If they share nothing, what is open when the
- * connection moves ends with CTASK_ELOST.
- * Results come to a queue of the client's own. When the connection lives and that queue is on a
- * node that is down or does not answer for 3 s, what is sent from then on gets another queue. The
- * old one is tried for 60 s; if its node is not back then, what waits for it ends with CTASK_ELOST.
- * With $CTASK_QUEUE_TYPE quorum the queue is replicated, and that does not happen. NULL on failure,
- * with the reason in *e (which may be NULL) and in ctask_error(). */
+ * one first; when one fails the next is tried at once. If they share nothing, handles that are
+ * open when the connection moves end with CTASK_ELOST.
+ * Results come to a reply queue of the client's own. If its node is down, or it does not answer for
+ * 3 s although the connection is up, later sends use a new reply queue. The old one is tried for
+ * 60 s; if it is not back then, the handles that wait for it end with CTASK_ELOST. With
+ * $CTASK_QUEUE_TYPE=quorum the queue is replicated, and that does not happen.
+ * NULL on failure, with the reason in *e (which may be NULL) and in ctask_error(). */
 CTASK_API struct ctask_client *ctask_open(const char *url, struct ctask_error *e) CTASK_MUST_USE;
 
 /* Flushes for at most publish_timeout, deletes the reply queue and frees the client. Handles stay
@@ -228,10 +228,10 @@ CTASK_API const json_t *ctask_result_json(const struct ctask_result *r);
 /* The last progress that the task reported (task_progress), or in state CTASK_RETRY why it is tried
  * again, as Celery's exception object. Borrowed until the next call; NULL if none. */
 CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
-/* True if a worker has told that a task of this client is tried again; *why: the reason told last,
- * as the error of a failed task. A task that no worker knows is told so in the first of its ten
- * rounds, which take some three minutes. The timeout of a wait for its handle gives the reason too.
- */
+/* True if a worker has told this client that one of its tasks is tried again; *why is the last
+ * reason, as the error of a failed task. For a task that no worker knows, that is told in the first
+ * of ten rounds, which take some three minutes. A wait for its handle that times out gives the
+ * reason too. */
 CTASK_API bool ctask_retried(struct ctask_client *c, struct ctask_error *why);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);

@@ -8,10 +8,10 @@
 #include "wire/json.h"
 #include "wire/starmap.h"
 
-#define MOMENT 0.005   /* seconds of work in a message that goes on */
-#define PIECES_MOST 64 /* of one message */
-#define OWN_MAX 256    /* messages of items alone, before the rest goes on; with PIECES_MOST */
-#define OWN_BYTES_MAX (8 << 20)  /* under what a DONE may publish */
+#define MOMENT 0.005             /* seconds of work in a message that goes on */
+#define PIECES_MOST 64           /* of one message */
+#define OWN_MAX 256              /* messages of single items before the rest is sent on */
+#define OWN_BYTES_MAX (8 << 20)  /* under DONE_BYTES_MAX */
 #define REPLY_MAX (1 << 20)      /* bytes of values in one reply; more go on */
 #define LONG_RUN (CLOCK_MS / 10) /* an item whose run time is told by itself */
 
@@ -77,7 +77,7 @@ static bool rest_post(struct chunk *k, size_t at, size_t each)
     return ok;
 }
 
-/* So many items in each make PIECES_MOST messages of n. */
+/* How many items go into each of PIECES_MOST messages. */
 static size_t piece_of(size_t n)
 {
     return (n + PIECES_MOST - 1) / PIECES_MOST;
@@ -174,7 +174,7 @@ static void item_reset(struct ctask_call *t)
 
 /* ---- All of them ----------------------------------------------------------------------------- */
 
-/* As much as one reply, and one DONE, may hold. */
+/* True if one reply, or one DONE, may hold no more. */
 static bool is_full(const struct chunk *k)
 {
     return k->values.len + k->notes.len >= REPLY_MAX || k->owned >= OWN_MAX ||

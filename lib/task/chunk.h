@@ -10,9 +10,9 @@
  * the limits of one item hold for a message of many, later by no more than the slice.
  *
  * A message that has cost its process its life or overran its limit runs no more: each of its
- * items is sent on alone, and only the one that it is due to meets the same end. Many of them are
- * sent on in parts, of which each is taken apart in its turn, since what one job may publish has a
- * ceiling (wire/child.h). Private to this room but for CHUNK_SLICE. */
+ * items is sent on alone, and only the one that it is due to meets the same end. Many are
+ * sent on in parts, each of which is split in its turn, since one job may publish only so much
+ * (wire/child.h). Private to this room but for CHUNK_SLICE. */
 #ifndef TASK_CHUNK_H
 #define TASK_CHUNK_H
 

@@ -105,9 +105,8 @@ int broker_lease(struct broker *b, const char *name, const char *home, unsigned 
 bool broker_delays(struct broker *b, const char *queue, bool anew);
 /* NULL, or why no message can be delayed to a queue of this name; static. */
 const char *broker_undelayable(const char *queue);
-/* Looks at a queue: anew at one that broker_queue was asked for, else at one that is somebody
- * else's, and never declares that. Outcome: BROKER_QUEUE, `foreign` for the latter; then forget it.
- */
+/* Looks at a queue again that broker_queue was asked for. Any other queue is taken for somebody
+ * else's and never declared: its BROKER_QUEUE is `foreign`, and broker_forget ends the interest. */
 int broker_look(struct broker *b, const char *name);
 /* What broker_look has asked for is not wanted any more. */
 void broker_forget(struct broker *b, const char *name);
@@ -118,9 +117,9 @@ void broker_delete_queue(struct broker *b, const char *name);
  * (1 to 65,535): a further one if the queue is consumed already. They are numbered from 1, and each
  * is started again after a loss. */
 int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
-/* Cancels the queue's consumer of this number, or all of them (0). What is on its way to it from a
- * quorum queue comes again as redelivered, unless it may come first: then acks are held back for
- * some 20 ms. What a consumer has brought stays here until it is settled. */
+/* Cancels the queue's consumer of this number, or all of them (0). at_once: what is on its
+ * way from a quorum queue is delivered again, as redelivered. Otherwise acks are held back for some
+ * 20 ms first, so that it arrives. What a consumer has brought stays here until it is settled. */
 void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at_once);
 
 /* ---- Messages in ----------------------------------------------------------------------------- */
@@ -137,8 +136,7 @@ void broker_give_back(struct broker *b, struct delivery d);
  * meanwhile. When (clock.h) one of those can be given back, to be spooled when it comes again;
  * CLOCK_NEVER while the spool is in use. */
 int64_t broker_spool_free_at(const struct broker *b);
-/* Until then a free spool is for a delivery that was handed out before: one was given back for it.
- */
+/* Until then a free spool is kept for a redelivery: one was given back to come again. */
 void broker_spool_keep(struct broker *b, int64_t until);
 
 /* ---- Messages out ---------------------------------------------------------------------------- */

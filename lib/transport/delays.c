@@ -120,8 +120,8 @@ static void post_anew(struct broker *b, struct post *p)
     if (!route_post(b, p)) outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
 }
 
-/* What waits for t waits for its queue, which is declared again if it is gone, and comes back. A
- * queue that this connection does not know is another's, which does so. */
+/* The queue of t is missing. Messages that wait for t wait for the queue first, which is declared
+ * again. A queue that this connection does not know is somebody else's to declare. */
 static void tie_anew(struct broker *b, struct tie *t)
 {
     struct queue *q = topology_find(&b->topology, t->name);

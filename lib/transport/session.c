@@ -18,7 +18,8 @@
 /* A far broker gets one message more for so much of the way there and back: as many as it could
  * take meanwhile, at 50,000 a second. */
 #define FLIGHT_EACH (20 * CLOCK_MS / 1000)
-/* Of a frame's: for what is around the properties in it, and for the mark of a second sending. */
+/* Bytes of a frame that properties may not use: for what is around them, and for the mark of a
+ * second sending. */
 #define PROPS_ROOM 96
 #define KEPT_BYTES ((size_t)64 << 10) /* a buffer above that is let go when little moves: */
 #define IDLE_BYTES 4096
@@ -97,7 +98,7 @@ void session_begin(struct broker *b, int64_t now)
               now);
 }
 
-/* A broker that is set up for few channels says so before the first is opened. */
+/* Shares the channels out. A broker that allows too few is refused before the first is opened. */
 bool session_channels(struct broker *b)
 {
     char why[160];
@@ -110,7 +111,7 @@ bool session_channels(struct broker *b)
     if (least <= most) return true;
     snprintf(why, sizeof why,
              "it allows %u channels a connection (channel_max) and %u are needed, one of them for "
-             "each queue that is consumed",
+             "each queue that is consumed: raise channel_max",
              most, least);
     link_fail(&b->link, CTASK_EREFUSED, why);
     return false;

@@ -23,8 +23,8 @@ enum child_frame_type {
 #define CHILD_HEADER 13
 #define CHILD_FRAME_MAX ((size_t)64 << 20)
 
-/* What one DONE may publish: the worker does nothing else until all of it is with the connection.
- * Of bytes so many beside the job's own body. Who has more to send sends it in parts. */
+/* What one DONE may publish, since the worker does nothing else until the connection has all of it.
+ * The bytes are beside the job's own body. A task that has more to send sends it in parts. */
 #define DONE_MESSAGES_MAX 512
 #define DONE_BYTES_MAX ((size_t)40 << 20)
 

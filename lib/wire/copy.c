@@ -95,6 +95,8 @@ static void changes_append(const struct message *m, const struct copy *c, struct
 
 /* ---- What it keeps --------------------------------------------------------------------------- */
 
+/* Less of it each time: without a sender's own headers; without the output of what died; without
+ * any old header; without most of the properties. */
 enum keep { ALL, ESSENTIAL, SILENT, NONE, BARE };
 
 /* Old entries, less what `changes` replaces, then changes. An item is no map any more. */
@@ -128,7 +130,7 @@ static bool props_with(const struct props *old, const struct copy *c, struct byt
     return props_write(out, &p);
 }
 
-/* Without the output of what died, the least of a dead letter. */
+/* The changes without the output of what died, which a dead letter needs least. */
 static void silence(const struct message *m, const struct copy *c, struct buf *changes)
 {
     struct copy slim = *c;

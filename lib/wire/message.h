@@ -48,8 +48,8 @@ static inline bool message_started(const struct message *m, bool redelivered)
 }
 
 /* True if results may be sent to this reply address: ctask.reply.*, amq.gen-* or 36 hex digits and
- * dashes. Any other could be somebody's task queue; and of amq.rabbitmq.reply-to.* a forged one
- * makes the broker close the connection. */
+ * dashes. Any other could be somebody's task queue, and a forged amq.rabbitmq.reply-to.* makes the
+ * broker close the connection. */
 bool message_reply_sane(struct bytes reply_to);
 /* Also sends results to addresses that match this glob (fnmatch(3), borrowed); for a program's
  * start. */
