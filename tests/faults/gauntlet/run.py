@@ -105,7 +105,7 @@ class Run:
     def env(self, number):
         env = dict(os.environ, CTASK_BROKER_URL=self.broker.urls(number), CTASK_QUEUE=QUEUE,
                    GAUNTLET_LEDGER=self.path("tasks.ledger"))
-        return dict(env, CTASK_QUEUE_TYPE="quorum") if self.cluster else env
+        return dict(env, CTASK_QUEUE_TYPE=self.queue_type)
 
     def start_workers(self):
         app = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/gauntlet.so")
