@@ -44,7 +44,8 @@ static void line_up(struct worker *w, struct request *r, bool unbegun)
 /* Occupies no child and will not soon. */
 static bool is_for_later(enum request_state state)
 {
-    return state == REQUEST_WAITING || state == REQUEST_MOVING || state == REQUEST_REFUSED;
+    return state == REQUEST_WAITING || state == REQUEST_SKIPPED || state == REQUEST_MOVING ||
+           state == REQUEST_REFUSED;
 }
 
 static void later_count(const struct request *r, enum request_state to)

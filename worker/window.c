@@ -12,8 +12,8 @@
  * as redelivered, and its task would be told that it may have been started before.
  *
  * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
- * queues, and tasks with a message that the broker refuses. They keep no child busy and must not
- * starve the pool; WAITING_MAX bounds them.
+ * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.
+ * They keep no child busy and must not starve the pool; WAITING_MAX and SKIPPED_MAX bound them.
  *
  * What is not getting its turn for a second goes back, so that others run it; while nobody else
  * consumes its queue it stays. */

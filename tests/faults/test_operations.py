@@ -234,6 +234,17 @@ class Refused(Operations):
         self.room()
         self.assert_all_are_kept(sent)
 
+    def test_bodies_that_wait_for_the_spool_hold_no_other_task_up(self):
+        """One has it, and its dead letter is refused."""
+        self.full(self.dead)
+        worker = self.worker("-c", "2", "--body-limit=100000", "-l", "trace")
+        sent = {self.bus.send(self.queue, body="x" * 200000) for _ in range(self.BAD)}
+        self.refused(worker)
+        worker.expect("new -> skipped", self.BAD - 1)
+        self.assert_others_are_answered(worker)
+        self.room()
+        self.assert_all_are_kept(sent)
+
     def test_a_dead_queue_that_may_not_be_declared_holds_no_other_task_up(self):
         erlang("rabbit_auth_backend_internal", "add_user", self.user, "secret", "test")
         self.addCleanup(erlang, "rabbit_auth_backend_internal", "delete_user", self.user, "test")
