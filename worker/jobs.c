@@ -135,7 +135,10 @@ void jobs_give(struct worker *w, struct child *k, struct request *r)
     }
     j.nonce = r->nonce = k->nonce += 0x9e3779b97f4a7c15; /* odd: none comes twice */
     if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
-    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) request_ack(w, r);
+    if (!r->burial && r->task->ack == CTASK_ACK_EARLY) {
+        request_ack(w, r);
+        request_leave_window(r);
+    }
     list_append(&k->jobs, &r->turn);
     k->held++;
     k->given++;

@@ -245,6 +245,22 @@ class Refused(Operations):
         self.room()
         self.assert_all_are_kept(sent)
 
+    def test_what_was_acknowledged_early_has_no_place_in_the_window(self):
+        """Its place counted twice makes the window shrink and grow: each consumer has a number."""
+        self.full(self.dead)
+        worker = self.worker("-c", "2", "--prefetch=2", app="primes," + POISON)
+        sent = set()
+        for _ in range(15):
+            sent |= {self.bus.send(self.queue, "poison.live_early") for _ in range(3)}
+            self.works()
+            time.sleep(0.2)
+        until("none is the broker's any more", lambda: broker.depth(self.queue) == (0, 0))
+        listed = broker.ctl("list_consumers", "queue_name", "consumer_tag")
+        numbers = re.findall(r"^%s\s+ctask\.(\d+)$" % self.queue, listed, re.M)
+        self.assertLess(max(map(int, numbers)), 4, "consumers so far")
+        self.room()
+        self.assert_all_are_kept(sent)
+
     def test_a_dead_queue_that_may_not_be_declared_holds_no_other_task_up(self):
         erlang("rabbit_auth_backend_internal", "add_user", self.user, "secret", "test")
         self.addCleanup(erlang, "rabbit_auth_backend_internal", "delete_user", self.user, "test")
