@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Seconds, for who has another node to go to when this one is silent. While nobody drives the
+ * client it sends none, and is closed by the broker; the next call connects again. */
+#define HEARTBEAT 10
 #define PUBLISH_TIMEOUT 5.0
 #define RESULT_MAX (UINT64_C(64) << 20)
 #define DOWN_KNOWN (10 * CLOCK_SECOND) /* afterwards an attempt is worth waiting for */
@@ -59,6 +62,7 @@ static int connection_new(struct ctask_client *c, const struct urls *u, struct c
         .url = u->at,
         .url_count = u->count,
         .name = c->origin,
+        .heartbeat = u->count > 1 ? HEARTBEAT : 0,
         .body_max = RESULT_MAX,
     };
     const char *type = getenv("CTASK_QUEUE_TYPE");

@@ -7,9 +7,10 @@
  * as a failed attempt, and nothing shortens the wait for the next. Then queues are looked at again,
  * consumers started again and unconfirmed messages published again with the header x-ctask-again,
  * so that a second start is visible to the task. Of several URLs the last good one is tried first,
- * then the others without a pause; only a round in which all of them failed is told. A connection
- * over which the oldest message stays unconfirmed for 30 s while the broker takes messages counts
- * as lost (twice as long each time, at most 16 min, until it is confirmed).
+ * unless the broker there fell silent, then the others without a pause, in any order; only a round
+ * in which all of them failed is told. A connection over which the oldest message stays unconfirmed
+ * for 30 s while the broker takes messages counts as lost (twice as long each time, at most 16 min,
+ * until it is confirmed).
  *
  * Channels: one publishes with confirms and mandatory, some look at queues and declare them, one
  * sees to the delay queues, and each consumed queue has one of its own, so that a queue that does

@@ -1,8 +1,9 @@
 /* dial.c - which broker is next, at which address, and when.
  *
- * Several URLs are tried in turn, the last good one first after a loss. When one fails the next is
- * tried at once; only after a round in which all of them failed there is a pause, of a length that
- * grows with the rounds.
+ * Of several URLs the last good one is tried first after a loss, unless the broker there fell
+ * silent. When one fails another is tried at once, drawn at random, so that the clients of a node
+ * that is lost spread over the others; only after a round in which all of them failed there is a
+ * pause, of a length that grows with the rounds.
  *
  * A broker that follows another (broker_config.follow) has no choice of its own: it connects to the
  * URL and the very address where its leader is up, and as soon as the leader is up elsewhere it
@@ -44,22 +45,37 @@ static bool may_dial(const struct broker *b)
 
 /* ---- Again ----------------------------------------------------------------------------------- */
 
-/* Full jitter: a fleet must not come back all at once. */
-static int64_t backoff(unsigned failures, bool refused)
+static uint32_t random_number(void)
 {
     uint32_t r = 0;
     (void)!getrandom(&r, sizeof r, 0);
+    return r;
+}
+
+/* Full jitter: a fleet must not come back all at once. */
+static int64_t backoff(unsigned failures, bool refused)
+{
     int64_t most = 4 * CLOCK_SECOND, least = 100 * CLOCK_MS;
     if (failures < 3) most = (500 * CLOCK_MS) << failures;
     if (refused) least = 15 * CLOCK_SECOND, most = 30 * CLOCK_SECOND;
-    return least + (int64_t)((double)r / UINT32_MAX * (double)(most - least));
+    return least + (int64_t)((double)random_number() / UINT32_MAX * (double)(most - least));
 }
 
-static void next_url(struct broker *b)
+/* The one in use has failed: another is next, in this round one that has not. False when all have.
+ */
+static bool next_url(struct broker *b)
 {
-    if (b->url_count == 1 || b->cfg.follow) return;
-    b->at = (b->at + 1) % b->url_count;
+    if (b->url_count == 1 || b->cfg.follow) return false;
+    b->failed |= 1U << b->at;
+    bool more = b->failed != (1U << b->url_count) - 1;
+    unsigned not_now = more ? b->failed : 1U << b->at, skip = b->url_count;
+    for (unsigned i = 0; i < b->url_count; i++) skip -= not_now >> i & 1;
+    skip = random_number() % skip;
+    do b->at = (b->at + 1) % b->url_count;
+    while (not_now >> b->at & 1 || skip-- > 0);
     b->good = 0;
+    if (!more) b->failed = 0;
+    return more;
 }
 
 /* One more URL that failed in this round. It is refused as a whole only if all refused. */
@@ -74,13 +90,13 @@ static void tale_add(struct broker *b, const struct ctask_error *why)
 bool dial_again(struct broker *b, struct ctask_error *why, bool was_up, int64_t now)
 {
     bool settled = was_up && now - b->up_at >= SETTLED_AFTER;
-    if (settled)
-        b->failures = 0;
-    else
-        next_url(b);
+    if (was_up) b->failed = 0;
+    if (settled) b->failures = 0;
+    bool more = (!settled || b->silent) && next_url(b);
+    b->silent = false;
     if (!was_up) {
         tale_add(b, why);
-        if (!b->cfg.follow && b->tried < b->url_count) {
+        if (more) {
             b->retry_at = now + NEXT_AFTER;
             return false;
         }

@@ -362,13 +362,16 @@ static bool pulse_felt(struct broker *b, int64_t now)
 
 static void connected_turn(struct broker *b, int64_t now)
 {
-    bool alive = session_read(b, now) && link_tick(&b->link, now) && pulse_felt(b, now);
+    bool alive = session_read(b, now);
+    b->silent = alive && !(link_tick(&b->link, now) && pulse_felt(b, now));
+    alive = alive && !b->silent;
     if (alive && b->link.state < LINK_UP && now >= b->deadline) {
         link_fail(&b->link, CTASK_ECONN, "the broker does not finish the handshake");
         alive = false;
     }
     if (alive && patience_over(b, now)) {
         link_fail(&b->link, CTASK_ECONN, "a confirm does not come");
+        b->silent = true;
         alive = false;
     }
     if (alive && b->closing && now >= b->deadline) {

@@ -71,10 +71,12 @@ struct broker {
 
     enum phase phase;
     bool resolving, closing;
+    bool silent;                /* it was given up because it answered nothing */
     int64_t retry_at, deadline; /* deadline: of the look-up, the handshake, or of closing */
     int64_t up_at;
     unsigned good;           /* the address that answered last */
-    unsigned tried;          /* URLs that failed in this round, */
+    unsigned failed;         /* URLs that failed since the last good one, a bit each */
+    unsigned tried;          /* how many failed in this round, */
     struct ctask_error tale; /* and what each of them said */
     unsigned failures;       /* rounds that failed one after the other */
     struct stream stream;

@@ -3,6 +3,7 @@ producers go to the one that lives, at once; a worker's results go where its tas
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
-from harness import BIN, GIVE_UP, Bus, Worker, main, skip, unique  # noqa: E402
+from harness import BIN, GIVE_UP, Bus, Worker, main, skip, unique, until  # noqa: E402
 
 from bench import PrivateBroker  # noqa: E402
 
@@ -153,6 +154,22 @@ class Failover(unittest.TestCase):
         done = ctask("amqp://guest:guest@127.0.0.1:" + port, "call", "is_prime", "97")
         self.assertEqual(done.returncode, 69)
         self.assertRegex(done.stderr, "TLS is spoken there: use amqps://")
+
+    def test_a_producer_leaves_a_node_that_stands_still(self):
+        """The kernel there still takes bytes and connections, and no confirm is awaited."""
+        at_a = "amqp://guest:guest@127.0.0.1:%d" % a.port
+        worker = self.start_worker(at_a, "-c", "1", "-l", "debug")
+        before = b.connections()
+        producer = subprocess.Popen([os.path.join(BIN, "ctask"), "-b", at_a + ";" + b.url, "call",
+                                     "--timeout", "600", "-Q", self.queue, "demo.sleep", "600"],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(producer.wait)
+        self.addCleanup(producer.kill)
+        worker.expect("ready -> running")
+        a.pause()
+        self.addCleanup(a.resume)
+        until("it has moved", lambda: b.connections() > before)
+        worker.signal(signal.SIGQUIT)
 
     def test_they_end_alternately(self):
         """The last one: it leaves only one of them."""
