@@ -83,6 +83,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         if (dead && s->dead_created < 0) s->dead_created = ev->created;
         if (!dead && s->others < 0) s->others = (int)ev->consumers;
         if (!dead) s->shared = ev->consumers > 0;
+        if (!dead) idle_seen(w, s, ev->messages);
         if (first && s->others >= 0 && s->dead_created >= 0) warn_of_strangers(s);
     }
     announce(w);
@@ -310,6 +311,7 @@ void consumer_read(struct worker *w)
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
         case BROKER_CONSUMING:
             consumer_source(w, ev.queue)->consuming = true;
+            consumer_source(w, ev.queue)->idle_since = w->now;
             announce(w);
             break;
         case BROKER_CANCELLED:

@@ -21,6 +21,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     r->m = m;
     r->source = s;
     r->window = m->window;
+    idle_delivered(w, s);
     struct window *window = window_find(s, r->window);
     if (window) window->taken++;
     r->arrived = r->since = w->now;

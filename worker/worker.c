@@ -73,6 +73,7 @@ static int64_t next_wake(struct worker *w)
     at = clock_earlier(at, repost_next(w));
     at = clock_earlier(at, lease_next(w));
     at = clock_earlier(at, window_next(w));
+    at = clock_earlier(at, idle_next(w));
     return w->drain > DRAIN_RUN ? clock_earlier(at, w->drain_until) : at;
 }
 
@@ -158,6 +159,7 @@ int worker_run(struct worker *w)
         check_children(w);
         pool_spawn(w);
         window_adjust(w);
+        idle_turn(w);
         drain_turn(w);
         broker_flush(w->in); /* the acks of this turn */
         broker_flush(w->out);

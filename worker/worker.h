@@ -8,6 +8,7 @@
  *   unknown.c   tasks that are not known here
  *   window.c    how many deliveries to hold
  *   memory.c    how much memory they may take
+ *   idle.c      a queue that is not empty, and nothing comes from it
  *   request.c   the states of a request
  *   report.c    what the log says of a task
  *   pool.c      the children: start, state, end
@@ -74,10 +75,12 @@ struct source {
     char *name, *dead; /* dead: <name>.dead */
     struct window windows[WINDOWS_MAX];
     unsigned window_count;
-    uint32_t window_last; /* the number of the newest */
-    bool shared;          /* others consume it too, as far as was asked lately */
-    bool consuming;       /* consume-ok seen */
-    bool held_told;       /* that its tasks cannot be delayed has been logged */
+    uint32_t window_last;          /* the number of the newest */
+    bool shared;                   /* others consume it too, as far as was asked lately */
+    int64_t idle_since, idle_wait; /* see idle.c */
+    bool idle_looked;
+    bool consuming; /* consume-ok seen */
+    bool held_told; /* that its tasks cannot be delayed has been logged */
     /* For the warning about strangers; -1: not known yet. */
     int others, dead_created;
 };
@@ -203,6 +206,12 @@ unsigned memory_fits(const struct worker *w);
 bool memory_full(const struct worker *w);
 /* Gives back what there is no room for. */
 void memory_relieve(struct worker *w);
+
+/* idle.c */
+void idle_turn(struct worker *w);
+int64_t idle_next(const struct worker *w);
+void idle_delivered(struct worker *w, struct source *s);
+void idle_seen(struct worker *w, struct source *s, uint32_t messages);
 
 /* finish.c */
 void finish_read(struct worker *w); /* what `out` has to say */

@@ -290,6 +290,17 @@ void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at
     }
 }
 
+void broker_reopen(struct broker *b, const char *queue)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) {
+        if (strcmp(in->queue, queue) != 0 || !session_up(b) || !in->lane.open) continue;
+        consumers_reset(&in->consumers, false, clock_now());
+        route_stale(b, in);
+        if (!lane_close(b, &in->lane)) link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+    }
+}
+
 /* ---- Messages -------------------------------------------------------------------------------- */
 
 void broker_ack(struct broker *b, struct delivery d)

@@ -38,8 +38,8 @@ struct broker_config {
      * goes its own way. */
     const struct broker *follow;
     const char *name;   /* connection_name, as rabbitmqctl list_connections shows it; copied */
-    unsigned heartbeat; /* seconds, unless a URL says; 0: none (clients, which rely on the kernel:
-                           see stream.h) */
+    unsigned heartbeat; /* seconds, unless a URL says; 0: none (clients of one URL, which rely on
+                           the kernel: see stream.h) */
     unsigned window; /* unconfirmed messages before CTASK_EAGAIN; 0: 256, more for a far broker */
     size_t window_bytes;        /* their bytes; 0: 64 MiB */
     uint64_t body_max;          /* deliveries above it are spooled to a file; 0: 4 MiB */
@@ -122,6 +122,10 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
  * way from a quorum queue is delivered again, as redelivered. Otherwise acks are held back for some
  * 20 ms first, so that it arrives. What a consumer has brought stays here until it is settled. */
 void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at_once);
+
+/* Closes the channel that consumes the queue and opens another; what it has brought and is not
+ * settled is stale, without a word. */
+void broker_reopen(struct broker *b, const char *queue);
 
 /* ---- Messages in ----------------------------------------------------------------------------- */
 

@@ -189,7 +189,7 @@ static bool session_read(struct broker *b, int64_t now)
 
 static bool lane_usable(const struct lane *lane, int64_t now)
 {
-    return lane->open || lane->retry_at <= now;
+    return !lane->closing && (lane->open || lane->retry_at <= now);
 }
 
 bool lane_open(struct broker *b, struct lane *lane, int64_t now)
@@ -202,6 +202,14 @@ bool lane_open(struct broker *b, struct lane *lane, int64_t now)
     lane->opened_at = now;
     return lane->number != CHANNEL_PUBLISH ||
            frame_method(&b->link.out, lane->number, AMQP_CONFIRM_SELECT_METHOD, &select);
+}
+
+bool lane_close(struct broker *b, struct lane *lane)
+{
+    amqp_channel_close_t close = {.reply_code = 200};
+    lane->open = false;
+    lane->closing = true;
+    return frame_method(&b->link.out, lane->number, AMQP_CHANNEL_CLOSE_METHOD, &close);
 }
 
 /* What each room would write now. */

@@ -24,6 +24,7 @@ enum { CHANNEL_PUBLISH = 1, CHANNEL_CONSUME = 2 };
 struct lane {
     uint16_t number;
     bool open;
+    bool closing; /* by us: until close-ok its number may not be used */
     int64_t opened_at, retry_at;
 };
 
@@ -135,6 +136,8 @@ bool patience_over(struct broker *b, int64_t now);
 
 /* Opens the channel unless it is open. False when memory is short. */
 bool lane_open(struct broker *b, struct lane *lane, int64_t now);
+/* Closes it; it is opened again when it is needed. False when memory is short. */
+bool lane_close(struct broker *b, struct lane *lane);
 /* The broker closed it. One that did not live for a second is not reopened at once. */
 bool lane_closed(struct broker *b, struct lane *lane, int64_t now);
 

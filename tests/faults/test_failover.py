@@ -158,7 +158,7 @@ class Failover(unittest.TestCase):
     def test_a_producer_leaves_a_node_that_stands_still(self):
         """The kernel there still takes bytes and connections, and no confirm is awaited."""
         at_a = "amqp://guest:guest@127.0.0.1:%d" % a.port
-        worker = self.start_worker(at_a, "-c", "1", "-l", "debug")
+        worker = self.start_worker(at_a, "-c", "1", "-l", "trace")
         before = b.connections()
         producer = subprocess.Popen([os.path.join(BIN, "ctask"), "-b", at_a + ";" + b.url, "call",
                                      "--timeout", "600", "-Q", self.queue, "demo.sleep", "600"],
@@ -166,9 +166,14 @@ class Failover(unittest.TestCase):
         self.addCleanup(producer.wait)
         self.addCleanup(producer.kill)
         worker.expect("ready -> running")
+        until("all is confirmed", lambda: a.evaluate(
+            "lists:sum([N || C <- rabbit_channel:list(), {_, N} <- rabbit_channel:info(C, "
+            "[messages_unconfirmed])])") == "0")
         a.pause()
         self.addCleanup(a.resume)
+        since = time.monotonic()
         until("it has moved", lambda: b.connections() > before)
+        print("after %.0f s" % (time.monotonic() - since))
         worker.signal(signal.SIGQUIT)
 
     def test_they_end_alternately(self):

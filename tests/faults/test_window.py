@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from bench import FaultProxy  # noqa: E402
-from harness import URL, BrokerTest, ctl, main, unique, until  # noqa: E402
+from harness import URL, BrokerTest, Bus, ctl, main, unique, until  # noqa: E402
 
 TASKS = 500
 LONG, MIDDLING = 1.2, 0.25
@@ -126,6 +126,24 @@ class Window(BrokerTest):
         self.assertEqual(self.held(worker), 2)
         self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [MIDDLING]) for _ in range(16)])
         self.assertGreaterEqual(self.held(worker), 4)
+        self.assertEqual(worker.stop(), 0)
+
+
+class Idle(BrokerTest):
+    def test_a_queue_that_is_not_empty_and_gives_nothing_is_consumed_over_a_new_channel(self):
+        """Here since another one is its single active consumer. The worker cannot know that: a queue
+        whose leader stood still may look the same."""
+        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                       arguments={"x-single-active-consumer": True})
+        other = Bus()
+        other.channel.basic_qos(0, 1, False)
+        other.channel.basic_consume(self.queue, callback=lambda message: None)
+        worker = self.worker("-c", "1")
+        ids = [self.bus.send(self.queue) for _ in range(3)]
+        worker.expect("queue %s holds 2 messages and none comes: it is consumed over a new channel" %
+                      self.queue)
+        other.close()
+        self.assertEqual({r["result"] for r in self.bus.results(*ids).values()}, {True})
         self.assertEqual(worker.stop(), 0)
 
 

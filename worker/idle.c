@@ -1,0 +1,60 @@
+/* idle.c - a queue that is not empty, and nothing comes from it.
+ *
+ * After its leader stood still a quorum queue may take messages for delivered that never came here.
+ * So while nothing of a queue is here and there is room, the queue is looked at every 15 s, and if
+ * messages are ready in it its consuming channel is opened anew: the broker then delivers again
+ * what it believed to be there. It may be as it should be (a single active consumer, consumers with
+ * a higher priority), so each further time comes later, up to 10 min, until a delivery comes. */
+#include "worker/worker.h"
+
+#define FIRST (15 * CLOCK_SECOND)
+#define MOST (600 * CLOCK_SECOND)
+
+static bool is_idle(const struct worker *w, const struct source *s)
+{
+    unsigned taken = 0;
+    for (unsigned i = 0; i < s->window_count; i++) taken += s->windows[i].taken;
+    return w->drain == DRAIN_RUN && s->consuming && s->window_count > 0 && taken == 0;
+}
+
+/* When the queue is to be looked at. */
+static int64_t look_at(const struct worker *w, const struct source *s)
+{
+    if (!is_idle(w, s) || broker_state(w->in) != BROKER_IS_UP) return CLOCK_NEVER;
+    return s->idle_since + (s->idle_wait > FIRST ? s->idle_wait : FIRST);
+}
+
+void idle_delivered(struct worker *w, struct source *s)
+{
+    s->idle_since = w->now;
+    s->idle_wait = 0;
+}
+
+void idle_seen(struct worker *w, struct source *s, uint32_t messages)
+{
+    if (!s->idle_looked) return;
+    s->idle_looked = false;
+    if (messages == 0 || !is_idle(w, s)) return;
+    s->idle_wait = s->idle_wait < FIRST ? 2 * FIRST : 2 * s->idle_wait;
+    if (s->idle_wait > MOST) s->idle_wait = MOST;
+    log_info("queue %s holds %u messages and none comes: it is consumed over a new channel",
+             s->name, messages);
+    broker_reopen(w->in, s->name);
+}
+
+void idle_turn(struct worker *w)
+{
+    for (size_t i = 0; i < w->source_count; i++) {
+        struct source *s = &w->sources[i];
+        if (w->now < look_at(w, s)) continue;
+        s->idle_since = w->now;
+        s->idle_looked = broker_look(w->in, s->name) == CTASK_OK;
+    }
+}
+
+int64_t idle_next(const struct worker *w)
+{
+    int64_t at = CLOCK_NEVER;
+    for (size_t i = 0; i < w->source_count; i++) at = clock_earlier(at, look_at(w, &w->sources[i]));
+    return at;
+}
