@@ -159,13 +159,17 @@ static void current_seen(struct ctask_client *c, struct reply_queue *q,
     results_lost(c, q, &e);
 }
 
+/* It was about to be declared again when it became an old one: then what comes is empty. */
 static void old_seen(struct ctask_client *c, struct reply_queue *q, const struct broker_event *ev)
 {
     struct ctask_error e;
-    q->ready = ev->error.code == CTASK_OK;
+    q->ready = ev->error.code == CTASK_OK && !ev->created;
     if (q->ready || ev->error.code == CTASK_EUNAVAILABLE) return; /* it is looked at again */
-    error_set(&e, CTASK_ELOST, "the reply queue is gone, so the result may be lost: %s",
-              ev->error.text);
+    if (ev->created)
+        error_set(&e, CTASK_ELOST, "the reply queue was deleted, so the result may be lost");
+    else
+        error_set(&e, CTASK_ELOST, "the reply queue is gone, so the result may be lost: %s",
+                  ev->error.text);
     results_lost(c, q, &e);
     drop(c, q);
 }

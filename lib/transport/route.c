@@ -66,7 +66,8 @@ void route_verdict(struct broker *b, struct queue *q)
                   q->code == CTASK_EUNAVAILABLE ? "queue \"%s\" is not available: %s"
                                                 : "the broker refused queue \"%s\": %s",
                   q->name, q->why);
-    ev->created = q->created;
+    ev->created = q->created && q->state == QUEUE_KNOWN;
+    q->created = false; /* told once */
     ev->foreign = q->kind == QUEUE_FOREIGN;
     ev->messages = q->messages;
     unsigned ours = consumers_of(b, q);

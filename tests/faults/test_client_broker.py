@@ -221,6 +221,28 @@ class Gone(ClientTest):
         self.all_succeed(self.send(5))
         broker.delete_queue(theirs)
 
+    def test_a_result_is_lost_with_its_queue_also_where_the_new_one_is_declared_late(self):
+        others = reply_queues()
+        with bench.FaultProxy(broker.url) as proxy:
+            p = producer.Producer(proxy.url, self.queue)
+            waits = p.send(ECHO, 1)
+            self.assertEqual(p.flush(), 0)
+            theirs, = reply_queues() - others
+            proxy("accept no")
+            proxy("reset")
+            broker.delete_queue(theirs)
+            proxy("hold queue.declare-ok 1 s2c")
+            proxy("accept yes")
+            until("it is held", lambda: p.poll(0.1) or proxy.count("s2c hold queue.declare-ok"))
+            end = time.monotonic() + 4  # for longer than a client waits for its queue
+            while time.monotonic() < end:
+                p.poll(0.1)
+            proxy("pass")
+            self.assertNotEqual(waits.wait(20), 0)
+            self.assertIn("the result may be lost", waits.error().text.decode())
+            waits.forget()
+            p.close()
+
     def test_handles_that_are_forgotten_at_once_cost_no_memory(self):
         """How many, from CTASK_FORGOTTEN: 1,000,000 is for a person with time."""
         self.worker()
