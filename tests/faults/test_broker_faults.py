@@ -138,7 +138,7 @@ class Queue(BrokerFault):
         for times in 1, 2, 3:
             broker.delete_queue(self.queue)
             worker.expect("was deleted", times)
-            until("it is consumed", lambda: self.consumers() == 1)
+            until("it is consumed", self.consumers)
             self.assertEqual(bus.result(bus.send(self.queue, "demo.add", [1, 2]))["result"], 3)
         self.assertEqual(worker.stop(), 0)
         bus.close()
