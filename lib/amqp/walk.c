@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #define TOP (LADDER_LEVELS - 1)
-#define LEVEL_KEY_SIZE (2 * LADDER_LEVELS + 4)
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
