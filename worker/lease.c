@@ -153,8 +153,8 @@ bool lease_published(struct worker *w, const struct broker_event *ev)
     return true;
 }
 
-/* Its queue has not answered since the lease was to be renewed, for half of its time. If its node
- * comes back the copy goes home, and the task starts once more, flagged. */
+/* True if the lease's queue has not answered for half of the lease's time. If its node comes back
+ * the copy goes home, and the task starts once more, flagged. */
 static bool copy_may_be_lost(const struct worker *w, const struct lease *l)
 {
     return w->now - l->asked >= lease_time(w);

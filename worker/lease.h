@@ -10,8 +10,8 @@
  * Thus whoever dies while a job runs, the job comes home within a lease's time and starts again,
  * flagged. A lease that has gone home by itself, because the broker could not be reached for that
  * long, is not taken anew: from then on another run answers for the task, and this one is an
- * orphan whose result is still sent. One whose queue does not answer for half of a lease, since its
- * node is down for example, may be lost: then there is a new one all the same. */
+ * orphan whose result is still sent. A lease whose queue does not answer for half of its time, as
+ * when the node is down, may be lost: then a new one is taken all the same. */
 #ifndef WORKER_LEASE_H
 #define WORKER_LEASE_H
 

@@ -298,7 +298,7 @@ void pool_condemn(struct worker *w, struct child *k, const struct fault *why)
     death_condemned(w, r, why);
 }
 
-/* A process or thread of these that has exited or stopped, or 0. Its news are not taken yet. */
+/* A process or thread of these that has exited or stopped, or 0. It is left to be waited for. */
 static pid_t news_of(idtype_t type, pid_t id, int *what)
 {
     siginfo_t s = {0};

@@ -2,7 +2,7 @@
  *
  * Enough that no child waits for the network: a tenth of a second of work, and twice the time that
  * confirms take. While tasks take under half a second, at least one waits for each child; up to a
- * second, one in all, since some of more would wait so long that they go back. Not more, because an
+ * second, one in all: of more, some would wait so long that they go back. Not more, because an
  * idle worker elsewhere cannot take what is held here. A child whose task runs for over a second
  * has none waiting, and while all children do nothing is held beyond what runs.
  *
@@ -244,8 +244,8 @@ static bool is_shared(const struct worker *w)
     return false;
 }
 
-/* The first of those for a child, if it can have to wait for as long as a long task takes. shared:
- * of those that somebody else could run. */
+/* The first READY request, if it may have to wait for as long as a long task takes. shared: the
+ * first one from a queue that others consume too. */
 static const struct request *unserved(struct worker *w, bool shared)
 {
     const struct request *r;

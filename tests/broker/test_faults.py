@@ -161,7 +161,7 @@ class Faults(BrokerTest):
         self.assertIn("results nobody asked for 0, to no reply address 0, refused 1, dropped 0", worker.log())
 
     def test_a_queue_name_that_closes_the_connection_harms_no_other(self):
-        """A task sends to it: already the look at that queue ends the connection."""
+        """A task sends to it: the look at that queue alone ends the connection."""
         worker = self.worker("-c", "2")
         self.bus.send(self.queue, "demo.send", [self.POISON, "demo.add", 2, 3])
         self.assertGreaterEqual(self.assert_others_are_answered(worker), 3)

@@ -97,7 +97,7 @@ class Map(BrokerTest):
         self.assertEqual(self.bus.depth(self.queue + ".dead"), 4)
 
     def test_a_large_one_is_taken_apart_in_parts(self):
-        """Not in one step that floods the queue: who calls meanwhile is answered first."""
+        """Not in one step that floods the queue: a call that comes meanwhile is answered first."""
         n, worker = 3000, self.worker("-c", "2", "-l", "trace")
         whole = self.bus.send(self.queue, "celery.starmap", [],
                               {"task": {"task": "demo.echo"}, "it": [[i] for i in range(n)]},

@@ -242,7 +242,7 @@ class PrivateBroker:
                       % why)
 
     def second_url(self):
-        """Of the same node at a second address, from now on: its place for TLS."""
+        """The node's second address, open from now on: on the port that TLS would have."""
         if not self.second:
             self._listen(self.port + 2)
         self.second = True
@@ -256,7 +256,7 @@ class PrivateBroker:
         self.evaluate('rabbit_networking:start_tcp_listener({"127.0.0.1", %d}, 10)' % port)
 
     def close_listener(self):
-        """Nobody can connect to the first address any more, and who has is cut off."""
+        """Closes the first address: no new connections, and those that it has are cut."""
         self.evaluate('rabbit_networking:stop_tcp_listener({"127.0.0.1", %d})' % self.port)
         self.evaluate(
             '[rabbit_networking:close_connection(C, <<"closed by the test">>) || '

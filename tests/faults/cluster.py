@@ -52,11 +52,11 @@ class ClusterNode(PrivateBroker):
             raise RuntimeError("node %d does not start: %s" % (self.number, error))
 
     def cut(self):
-        """Its machine is gone for the others and for clients, in silence, until cluster.heal()."""
+        """Drops all packets between this node and others, clients too, until cluster.heal()."""
         self.cluster.do("cut", str(self.number))
 
     def leads(self, queue, asked=None):
-        """It is where the leader of a quorum queue, or a classic queue, lives, as `asked` says."""
+        """True if `asked` says that the queue, or the leader of a quorum queue, is on this node."""
         return self.name in (asked or self).evaluate(
             '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
             "case amqqueue:get_pid(Q) of {_, N} -> N; P -> node(P) end" % queue)
@@ -94,7 +94,7 @@ class Cluster:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def _enter_network(self):
-        """This process, and those that it starts from now on."""
+        """Takes this process, and those that it starts from now on, into the namespace."""
         with open(os.path.join(self.dir, "epmd.pid")) as f:
             pid = f.read().split()[0]
         with open("/proc/%s/ns/net" % pid) as network:
@@ -115,5 +115,5 @@ class Cluster:
         return out
 
     def heal(self):
-        """Whoever was cut off or stood still is back."""
+        """Brings back the nodes that were cut off or frozen."""
         self.do("heal")

@@ -29,7 +29,7 @@ STANDSTILL = 1.0     # a longer one of a probe is written down
 
 
 class ClusterBroker(Cluster):
-    """As a PrivateBroker, for who does not ask which node it is."""
+    """Looks like one PrivateBroker to callers that do not care which node they use."""
 
     def __enter__(self):
         super().__enter__()
@@ -49,7 +49,7 @@ class ClusterBroker(Cluster):
         return self.running()[0].url
 
     def evaluate(self, expression):
-        """By the first node that answers."""
+        """Evaluates the text on the first node that answers."""
         for node in self.running():
             with contextlib.suppress(RuntimeError):
                 return node.evaluate(expression)

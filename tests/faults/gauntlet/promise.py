@@ -32,8 +32,8 @@ class Promise(Judge):
                      "tasks that nobody sent")
 
     def lost(self):
-        """What a task sends is there once a run of it has ended for good, and that run is one of
-        those that came to their end."""
+        """What a task sends arrives when one of its runs has ended for good; it comes from a run that
+        ended."""
         e = self.e
         over = e.first_ends.keys() | e.dead.keys() | self.swept()
         self.none_of("lost", e.accepted - over, "accepted tasks lost")
