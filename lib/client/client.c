@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Seconds, for who has another node to go to when this one is silent. While nobody drives the
- * client it sends none, and is closed by the broker; the next call connects again. */
+/* Seconds; with several URLs only, since then there is another node to go to. While nobody drives
+ * the client it sends no heartbeats, and the broker closes the connection; the next call connects
+ * again. */
 #define HEARTBEAT 10
 #define PUBLISH_TIMEOUT 5.0
 #define RESULT_MAX (UINT64_C(64) << 20)

@@ -159,7 +159,7 @@ static void current_seen(struct ctask_client *c, struct reply_queue *q,
     results_lost(c, q, &e);
 }
 
-/* It was about to be declared again when it became an old one: then what comes is empty. */
+/* If it was being declared anew when it became an old one, it is `created` and empty. */
 static void old_seen(struct ctask_client *c, struct reply_queue *q, const struct broker_event *ev)
 {
     struct ctask_error e;
