@@ -10,11 +10,10 @@
 #define FIRST (15 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
 
+/* With a delivery here that is not settled a new channel would have it run again. */
 static bool is_idle(const struct worker *w, const struct source *s)
 {
-    unsigned taken = 0;
-    for (unsigned i = 0; i < s->window_count; i++) taken += s->windows[i].taken;
-    return w->drain == DRAIN_RUN && s->consuming && s->window_count > 0 && taken == 0;
+    return w->drain == DRAIN_RUN && s->consuming && s->window_count > 0 && s->held == 0;
 }
 
 /* When the queue is to be looked at. */
@@ -28,6 +27,7 @@ void idle_delivered(struct worker *w, struct source *s)
 {
     s->idle_since = w->now;
     s->idle_wait = 0;
+    s->idle_looked = false; /* what it says is of before */
 }
 
 void idle_seen(struct worker *w, struct source *s, uint32_t messages)
@@ -46,6 +46,7 @@ void idle_turn(struct worker *w)
 {
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
+        if (!is_idle(w, s)) s->idle_since = w->now;
         if (w->now < look_at(w, s)) continue;
         s->idle_since = w->now;
         s->idle_looked = broker_look(w->in, s->name) == CTASK_OK;

@@ -21,6 +21,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     r->m = m;
     r->source = s;
     r->window = m->window;
+    s->held++;
     idle_delivered(w, s);
     struct window *window = window_find(s, r->window);
     if (window) window->taken++;
@@ -104,6 +105,7 @@ void request_leave_window(struct request *r)
     struct window *window = window_find(r->source, r->window);
     if (window) window->taken--;
     if (window && is_for_later(r->state)) window->later--;
+    if (r->window != 0) r->source->held--;
     r->window = 0;
 }
 

@@ -75,6 +75,7 @@ struct source {
     char *name, *dead; /* dead: <name>.dead */
     struct window windows[WINDOWS_MAX];
     unsigned window_count;
+    unsigned held;                 /* unsettled deliveries, also of consumers that were cancelled */
     uint32_t window_last;          /* the number of the newest */
     bool shared;                   /* others consume it too, as far as was asked lately */
     int64_t idle_since, idle_wait; /* see idle.c */

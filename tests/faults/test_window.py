@@ -146,6 +146,24 @@ class Idle(BrokerTest):
         self.assertEqual({r["result"] for r in self.bus.results(*ids).values()}, {True})
         self.assertEqual(worker.stop(), 0)
 
+    def test_with_a_task_here_it_is_not(self):
+        """That would run once more. Its consumer was cancelled, so that another one had what waited."""
+        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                       arguments={"x-single-active-consumer": True})
+        worker = self.worker("-c", "2", "-l", "trace")
+        other = Bus()
+        other.channel.basic_qos(0, 1, False)
+        other.channel.basic_consume(self.queue, callback=lambda message: None)
+        for seconds in 600, 3, 600:
+            self.bus.send(self.queue, "demo.sleep", [seconds])
+        worker.expect("running -> settling")
+        self.bus.send(self.queue)  # to stay in the queue, and the worker has room
+        time.sleep(17)
+        self.assertNotIn("new channel", worker.log())
+        worker.signal(signal.SIGQUIT)
+        self.assertEqual(worker.wait(), 0)
+        other.close()
+
 
 if __name__ == "__main__":
     main()
