@@ -67,7 +67,7 @@ class ClassicReplyQueues(unittest.TestCase):
         early = client.send("demo.sleep", 6)
         self.assertEqual(client.flush(), 0)
         first.kill()
-        worker.expect(r"demo\.sleep.*: .*ctask\.reply\..*trying again")
+        worker.expect(r"ctask\.reply\..*trying again")
         late = until("it sends again", lambda: self.sent(client))
         self.assertIs(late.value(), True)
         self.assertFalse(early.ready())
