@@ -11,13 +11,15 @@ say() {
     bad=1
 }
 
-for family in A:20 B:28 C:19 D:6 E:9 F:8 G:12; do
+for family in A:20 B:28 C:19 D:6 E:9 F:8 G:12 H:60; do
     i=0
     while [ "$((i += 1))" -le "${family#*:}" ]; do
         n=$(grep -c "^| ${family%:*}$i | .* | .* | .* |\$" "$page")
         [ "$n" -eq 1 ] || say "${family%:*}$i has $n rows"
     done
 done
+n=$(grep -cE '^\| [A-Z][0-9]+ \|' "$page")
+grep -q "^A catalogue of $n faults" "$page" || say "its first sentence does not say that there are $n faults"
 doubles=$(grep -oE '^\| [A-Z][0-9]+ \|' "$page" | sort | uniq -d)
 [ -z "$doubles" ] || say "more than one row has the number" $doubles
 
