@@ -169,6 +169,11 @@ class Failover(unittest.TestCase):
         until("all is confirmed", lambda: a.evaluate(
             "lists:sum([N || C <- rabbit_channel:list(), {_, N} <- rabbit_channel:info(C, "
             "[messages_unconfirmed])])") == "0")
+        # The seconds that the broker has agreed to; without heartbeats 0.
+        self.assertEqual(a.evaluate(
+            "[{T} || C <- rabbit_networking:connections(), [{timeout, T}, {client_properties, P}] <- "
+            "[rabbit_networking:connection_info(C, [timeout, client_properties])], "
+            'string:find(io_lib:format("~0tp", [P]), "%d") =/= nomatch]' % producer.pid), "[{10}]")
         a.pause()
         self.addCleanup(a.resume)
         since = time.monotonic()
