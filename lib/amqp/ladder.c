@@ -125,7 +125,6 @@ static void walk_choose(struct ladder *l)
     } else if (!list_empty(&l->todo)) {
         l->tie = list_first(&l->todo, struct tie, todo);
         list_remove(&l->tie->todo);
-        l->tie_anew = false;
         walk_begin(l, WALK_BIND);
     }
 }
@@ -147,19 +146,21 @@ bool ladder_ask(struct ladder *l, struct buf *out, uint16_t channel, int64_t now
 
 static void walk_end(struct ladder *l)
 {
+    struct tie *t = l->tie;
     walk_begin(l, WALK_NONE);
     l->tie = NULL;
+    if (t && l->tie_anew) ladder_forget(l, t->name);
+    l->tie_anew = false;
 }
 
 static void tie_done(struct ladder *l, int64_t now)
 {
     struct tie *t = l->tie;
-    walk_end(l);
     t->known = true;
-    t->missed = false;
+    t->refused = t->missed = false;
     t->refusals = 0;
     t->retry_at = now + BELIEVED;
-    if (l->tie_anew) ladder_forget(l, t->name);
+    walk_end(l);
 }
 
 static void walk_step_done(struct ladder *l, int64_t now)
@@ -212,6 +213,7 @@ static void walk_refuse(struct ladder *l, struct bytes why, int64_t now)
 static struct tie *tie_missing(struct ladder *l)
 {
     struct tie *t = l->tie;
+    l->tie_anew = false; /* its owner forgets it when the queue is there */
     walk_end(l);
     t->known = false;
     t->missed = true;
@@ -243,11 +245,13 @@ int64_t ladder_wake(const struct ladder *l)
     return l->walk != WALK_NONE && l->asked ? l->deadline : CLOCK_NEVER;
 }
 
-/* What is known is not refused because a look at it has no answer. */
+/* What is known is not refused because a look at it has no answer. A queue that may be a new one is
+ * not taken for bound by that. */
 static bool walk_believes(struct ladder *l, int64_t now)
 {
+    int64_t *retry_at = l->tie ? &l->tie->retry_at : &l->retry_at;
     if (l->tie ? !l->tie->known : l->state != LADDER_KNOWN) return false;
-    *(l->tie ? &l->tie->retry_at : &l->retry_at) = now + BELIEVED;
+    if (*retry_at > 0) *retry_at = now + BELIEVED;
     l->stale = l->stale && l->tie;
     walk_end(l);
     return true;

@@ -53,7 +53,7 @@ struct tie {
     bool known, refused;
     bool missed; /* its queue, or an exchange, was missing at the last bind */
     unsigned refusals;
-    int64_t retry_at; /* refused: when to ask again; known: when to bind again */
+    int64_t retry_at; /* refused: when to ask again; known: when to bind again; 0: may be new */
     char why[256];    /* refused */
     char name[];
 };

@@ -384,6 +384,42 @@ START_TEST(a_queue_that_may_be_a_new_one_is_bound_again)
 }
 END_TEST
 
+START_TEST(it_is_bound_again_although_the_bind_before_had_no_answer)
+{
+    struct tie *t = known();
+    int64_t later = T0 + 10 * CLOCK_SECOND;
+    for (int wanted = 0; wanted < 2; wanted++) {
+        t->wanted = wanted;
+        ladder_want(&l, "q", later);
+        ask(later);
+        yes(0, LOOK);
+        ck_assert_uint_eq(ask(later), BIND);
+        ladder_forget(&l, "q");
+        do ladder_overdue(&l, later + 15 * CLOCK_SECOND);
+        while (ladder_pending(&l));
+        ck_assert_int_eq(says(t), LADDER_READY);
+    }
+    ladder_want(&l, "q", T0);
+    ck_assert_uint_eq(ask(later), BIND);
+}
+END_TEST
+
+START_TEST(a_refused_queue_that_is_bound_as_a_new_one_is_ready)
+{
+    struct tie *t = ladder_want(&l, "q", T0);
+    t->wanted = true;
+    ask(T0);
+    yes(0, LOOK);
+    ask(T0);
+    closed(AMQP_ACCESS_REFUSED, "ACCESS_REFUSED - not yours");
+    ck_assert_int_eq(says(t), LADDER_NO);
+    ladder_forget(&l, "q");
+    ck_assert_uint_eq(ask(T0), BIND);
+    yes(0, BIND);
+    ck_assert_int_eq(says(t), LADDER_READY);
+}
+END_TEST
+
 START_TEST(what_is_doubted_is_declared_again)
 {
     struct tie *t = missing(0);
@@ -477,6 +513,8 @@ int main(void)
     tcase_add_test(k, what_is_missing_at_the_foot_is_looked_at_again_once);
     tcase_add_test(k, what_is_known_is_looked_at_again_while_it_is_used_and_nobody_waits);
     tcase_add_test(k, a_queue_that_may_be_a_new_one_is_bound_again);
+    tcase_add_test(k, it_is_bound_again_although_the_bind_before_had_no_answer);
+    tcase_add_test(k, a_refused_queue_that_is_bound_as_a_new_one_is_ready);
     tcase_add_test(k, what_is_doubted_is_declared_again);
     tcase_add_test(k, an_answer_that_does_not_come_refuses);
     tcase_add_test(k, what_is_known_is_believed_when_a_look_has_no_answer);
