@@ -188,9 +188,23 @@ static struct queue *queue_next(const struct topology *t, int64_t now)
     return list_first(&t->todo, struct queue, link);
 }
 
+/* False while each of the channels waits for its close-ok. */
+static bool asker_there(const struct topology *t)
+{
+    struct asker *a;
+    list_each(a, &t->askers, struct asker, link)
+        if (!a->closing) return true;
+    return channel_free(t) > 0;
+}
+
+static bool questions_due(const struct topology *t, int64_t now)
+{
+    return (queue_next(t, now) || !list_empty(&t->deletes)) && asker_there(t);
+}
+
 bool topology_pending(const struct topology *t, int64_t now)
 {
-    return queue_next(t, now) || !list_empty(&t->deletes) || topology_wake(t) <= now;
+    return questions_due(t, now) || topology_wake(t) <= now;
 }
 
 /* One that answers, else a new one, else, where the broker allows few channels, a slow one. */
@@ -253,7 +267,7 @@ bool topology_ask(struct topology *t, struct buf *out, int64_t now)
             queue_move(t, q, QUEUE_UNKNOWN);
     }
     if (channel_free(t) > 0) askers_relieve(t, now);
-    if (!queue_next(t, now) && list_empty(&t->deletes)) return true;
+    if (!questions_due(t, now)) return true;
     struct asker *a = asker_for(t, now);
     bool ok = a != NULL;
     while (ok && (q = queue_next(t, now))) ok = queue_ask(t, a, q, out, now);

@@ -76,7 +76,7 @@ void topology_forget(struct topology *t, struct queue *q);
 /* There is something to ask now. */
 bool topology_pending(const struct topology *t, int64_t now);
 int64_t topology_wake(const struct topology *t);
-/* Asks it, over channels from `last` down. False when memory or channels are short. */
+/* Asks it, over channels from `last` down. False when out of memory. */
 bool topology_ask(struct topology *t, struct buf *out, int64_t now);
 /* True if this channel is one of its askers'. */
 bool topology_owns(const struct topology *t, uint16_t channel);

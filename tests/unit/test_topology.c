@@ -674,6 +674,88 @@ START_TEST(a_deleted_queues_consumer_is_cancelled)
 }
 END_TEST
 
+/* ---- Any order ------------------------------------------------------------------------------- */
+
+static uint64_t dice;
+
+static unsigned roll(unsigned sides)
+{
+    dice = dice * 6364136223846793005 + 1442695040888963407;
+    return (unsigned)(dice >> 33) % sides;
+}
+
+/* The broker answers the oldest question of some channel in one of the ways that it has. */
+static void answer_somehow(int64_t now)
+{
+    amqp_queue_declare_ok_t ok = {0};
+    amqp_channel_close_t close = {.reply_code = roll(2) ? 404 : 403,
+                                  .reply_text = amqp_text("no queue")};
+    static const amqp_method_number_t fits[] = {
+        [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,
+        [ASK_EXCHANGE] = AMQP_EXCHANGE_DECLARE_OK_METHOD,
+        [ASK_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD,
+        [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
+        [ASK_DELETE] = AMQP_QUEUE_DELETE_OK_METHOD,
+    };
+    struct asker *a;
+    list_each(a, &t.askers, struct asker, link) {
+        struct question *k = asker_first(a);
+        if ((!k && !a->closing) || roll(3)) continue;
+        amqp_method_number_t id = a->closing     ? AMQP_CHANNEL_CLOSE_OK_METHOD
+                                  : roll(3) == 0 ? AMQP_CHANNEL_CLOSE_METHOD
+                                                 : fits[k->what];
+        const void *m = id == AMQP_CHANNEL_CLOSE_METHOD ? (const void *)&close : &ok;
+        ck_assert_ptr_null(topology_answer(&t, a->channel, id, m, &out, now, &verdict));
+        return;
+    }
+}
+
+static void happen_somehow(int64_t *now)
+{
+    char name[] = {'a', 0};
+    name[0] = (char)('a' + roll(6));
+    struct queue *q = topology_find(&t, name);
+    switch (roll(9)) {
+    case 0:
+    case 1:
+        if (!q) topology_add(&t, name, roll(2) ? QUEUE_TASK : QUEUE_FOREIGN)->wanted = roll(2);
+        break;
+    case 2:
+        if (q) topology_doubt(&t, q);
+        break;
+    case 3:
+        if (q && roll(3) == 0) topology_delete(&t, q);
+        break;
+    case 4: *now += roll(3) ? roll(2000) * CLOCK_MS : 16 * CLOCK_SECOND; break;
+    case 5:
+        if (roll(20) > 0) break;
+        topology_blamed(&t, roll(2), bytes_text("541"), *now);
+        topology_reset(&t);
+        break;
+    default: answer_somehow(*now);
+    }
+}
+
+/* Else the connection would end for want of a channel, or its owner would turn without sleeping. */
+START_TEST(whatever_happens_all_that_can_be_asked_is_asked_at_once)
+{
+    for (unsigned seed = 0; seed < 200; seed++) {
+        int64_t now = T0;
+        dice = seed;
+        teardown();
+        setup();
+        t.first = (uint16_t)(CHANNELS - seed % 4);
+        for (int step = 0; step < 300; step++) {
+            happen_somehow(&now);
+            while (topology_overdue(&t, &out, now, &verdict)) continue;
+            ck_assert_msg(topology_ask(&t, &out, now), "seed %u, step %d", seed, step);
+            ck_assert_msg(!topology_pending(&t, now), "seed %u, step %d", seed, step);
+            buf_consume(&out, out.len);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *k = tcase_create("topology");
@@ -705,6 +787,7 @@ int main(void)
     tcase_add_test(k, a_consumer_that_the_broker_ended_names_its_queue);
     tcase_add_test(k, a_refused_consume_is_tried_again_later_and_the_others_at_once);
     tcase_add_test(k, a_deleted_queues_consumer_is_cancelled);
+    tcase_add_test(k, whatever_happens_all_that_can_be_asked_is_asked_at_once);
     Suite *s = suite_create("topology");
     suite_add_tcase(s, k);
     SRunner *r = srunner_create(s);
