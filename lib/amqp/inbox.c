@@ -72,7 +72,6 @@ const char *inbox_method(struct inbox *in, const struct inbox_head *h)
     if (in->state != INBOX_IDLE) return "a message was cut short by another";
     in->head.delivery = h->delivery;
     in->head.redelivered = h->redelivered;
-    in->head.spool = h->spool;
     in->head.window = h->window;
     char *names = in->head.names;
     size_t exchange = name_keep(names, h->exchange);
@@ -165,7 +164,7 @@ static struct envelope *envelope_new(const struct inbox *in, struct bytes props,
     m->queue = m->routing_key + in->head.key_size;
     memcpy(p->bytes, in->head.names, names);
     if (props.n) memcpy(p->bytes + names, props.p, props.n);
-    if (body_size > in->body_max && in->head.spool) spool_open(m);
+    if (body_size > in->body_max && in->spool) spool_open(m);
     return m;
 }
 

@@ -20,11 +20,12 @@ struct inbox {
     enum { INBOX_IDLE, INBOX_HEADER, INBOX_BODY } state;
     struct {
         struct delivery delivery;
-        bool redelivered, spool; /* spool: may go to a file */
+        bool redelivered;
         uint32_t window;
         size_t exchange_size, key_size, names_size; /* with their NULs; names: of all three */
         char names[3 * (NAME_MAX_BYTES + 1)];       /* exchange, routing key, queue */
     } head;                                         /* of the message under way */
+    bool spool;            /* a body whose header comes now may go to a file */
     struct spares *spares; /* borrowed: pieces of PARCEL_USUAL for messages. NULL: none */
     struct envelope *message;
     uint64_t missing; /* bytes of its body yet to come */
@@ -33,7 +34,7 @@ struct inbox {
 /* What a method said, before the header. queue: consumed from, "" for a returned message. */
 struct inbox_head {
     struct delivery delivery;
-    bool redelivered, spool;
+    bool redelivered;
     uint32_t window;
     struct bytes exchange, routing_key, queue;
 };
@@ -48,6 +49,11 @@ const char *inbox_method(struct inbox *in, const struct inbox_head *h);
 const char *inbox_content(struct inbox *in, const struct frame *f, struct envelope **done);
 /* As envelope_free, but for the memory, which is kept for another one. */
 void envelope_recycle(struct envelope *m, struct spares *spares);
+/* The message under way goes to a file. */
+static inline bool inbox_spools(const struct inbox *in)
+{
+    return in->message && in->message->spool >= 0;
+}
 static inline bool inbox_busy(const struct inbox *in)
 {
     return in->state != INBOX_IDLE;

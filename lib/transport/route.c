@@ -215,7 +215,10 @@ static const char *look_method(struct broker *b, uint16_t channel, amqp_method_n
 
 static bool spool_free(const struct broker *b)
 {
-    const struct intake *in = route_intake(b, b->spooled);
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (inbox_spools(&in->deliveries)) return false;
+    in = route_intake(b, b->spooled);
     return !in || !settle_is_open(&in->settle, b->spooled);
 }
 
@@ -224,7 +227,7 @@ int64_t broker_spool_free_at(const struct broker *b)
     return spool_free(b) ? b->spool_kept : CLOCK_NEVER;
 }
 
-static const char *delivered(struct broker *b, struct intake *in, struct bytes payload, int64_t now)
+static const char *delivered(struct intake *in, struct bytes payload)
 {
     uint32_t window;
     struct deliver d;
@@ -236,7 +239,6 @@ static const char *delivered(struct broker *b, struct intake *in, struct bytes p
     struct inbox_head head = {
         .delivery = {d.tag, in->settle.generation},
         .redelivered = d.redelivered,
-        .spool = spool_free(b) && (d.redelivered || now >= b->spool_kept),
         .window = window,
         .exchange = d.exchange,
         .routing_key = d.routing_key,
@@ -293,10 +295,14 @@ static const char *return_content(struct broker *b, const struct frame *f)
     return wrong;
 }
 
-static const char *delivery_content(struct broker *b, struct intake *in, const struct frame *f)
+static const char *delivery_content(struct broker *b, struct intake *in, const struct frame *f,
+                                    int64_t now)
 {
     struct envelope *m;
-    const char *wrong = inbox_content(&in->deliveries, f, &m);
+    struct inbox *box = &in->deliveries;
+    if (f->type == AMQP_FRAME_HEADER)
+        box->spool = spool_free(b) && (box->head.redelivered || now >= b->spool_kept);
+    const char *wrong = inbox_content(box, f, &m);
     if (!m) return wrong;
     if (m->spool >= 0) b->spooled = m->delivery;
     if (m->spool >= 0 || m->spool_error) b->spool_kept = 0;
@@ -350,12 +356,12 @@ const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
         return "a frame of no channel";
     if (f->type != AMQP_FRAME_METHOD)
         return publish ? return_content(b, f)
-               : in    ? delivery_content(b, in, f)
+               : in    ? delivery_content(b, in, f, now)
                        : "a message on a channel for questions";
     if ((publish && inbox_busy(&b->returns)) || (in && inbox_busy(&in->deliveries)))
         return "a message was cut short by a method";
     amqp_method_number_t id = method_number(f->payload);
-    if (in && id == AMQP_BASIC_DELIVER_METHOD) return delivered(b, in, f->payload, now);
+    if (in && id == AMQP_BASIC_DELIVER_METHOD) return delivered(in, f->payload);
     if (publish && (id == AMQP_BASIC_ACK_METHOD || id == AMQP_BASIC_NACK_METHOD))
         return confirmed(b, f->payload, id == AMQP_BASIC_ACK_METHOD);
     const void *m = method_read(&b->link.pool, f->payload, &id);

@@ -34,6 +34,8 @@ static struct ctask_error outcome; /* the last one */
 static unsigned refusals;          /* of delays */
 static unsigned looks, published;  /* heard so far */
 static char exchange[256];         /* of the last one published */
+static struct envelope *arrived[4];
+static unsigned arrivals;
 
 /* ---- The two ends ---------------------------------------------------------------------------- */
 
@@ -42,7 +44,10 @@ static void turn(void)
     struct broker_event ev;
     broker_turn(b, now);
     while (broker_next(b, &ev)) {
-        ck_assert_int_ne(ev.kind, BROKER_MESSAGE);
+        if (ev.kind == BROKER_MESSAGE) {
+            ck_assert_uint_lt(arrivals, 4);
+            arrived[arrivals++] = ev.message;
+        }
         if (ev.kind == BROKER_DELAYS) refusals += ev.error.code != CTASK_OK;
         if (ev.kind != BROKER_PUBLISHED) continue;
         outcomes++;
@@ -88,12 +93,13 @@ static void setup(void)
     init_amqp_pool(&pool, 512);
     now = clock_now();
     outcomes = 0;
-    looks = published = refusals = 0;
+    looks = published = refusals = arrivals = 0;
     connect_now();
 }
 
 static void teardown(void)
 {
+    while (arrivals > 0) envelope_free(arrived[--arrivals]);
     broker_free(b);
     buf_done(&heard);
     empty_amqp_pool(&pool);
@@ -288,6 +294,57 @@ START_TEST(each_refusal_of_delays_is_told)
 }
 END_TEST
 
+/* ---- Large bodies ---------------------------------------------------------------------------- */
+
+static void consume(const char *queue)
+{
+    broker_queue(b, queue, QUEUE_TASK);
+    ck_assert_int_eq(broker_consume(b, queue, 10), CTASK_OK);
+}
+
+static void deliver(uint16_t channel)
+{
+    say(channel, AMQP_BASIC_DELIVER_METHOD,
+        &(amqp_basic_deliver_t){.consumer_tag = amqp_text("ctask.1"), .delivery_tag = 1});
+}
+
+/* The rest of the delivery: what begin says of it, and the body. */
+static void deliver_body(uint16_t channel, bool begin)
+{
+    struct buf out = {0};
+    uint8_t *body = begin ? NULL : frame_room(&out, 100);
+    if (begin)
+        ck_assert(frame_header(&out, channel, 100, bytes_of("\0", 2)));
+    else
+        frame_seal(&out, AMQP_FRAME_BODY, channel, 100);
+    if (body) memset(body, 'x', 100);
+    ck_assert_int_eq(send(far, buf_head(&out), out.len, 0), (ssize_t)out.len);
+    buf_done(&out);
+    turn();
+}
+
+/* Frames of two channels come as they like. */
+START_TEST(one_large_body_is_spooled_at_a_time_also_on_two_channels)
+{
+    b->cfg.body_max = 10;
+    consume("q");
+    consume("r");
+    agree_to_all();
+    deliver(CHANNEL_CONSUME);
+    deliver(CHANNEL_CONSUME + 1);
+    deliver_body(CHANNEL_CONSUME, true);
+    deliver_body(CHANNEL_CONSUME + 1, true);
+    ck_assert_int_eq(broker_spool_free_at(b), CLOCK_NEVER);
+    deliver_body(CHANNEL_CONSUME, false);
+    deliver_body(CHANNEL_CONSUME + 1, false);
+    ck_assert_uint_eq(arrivals, 2);
+    ck_assert_int_ge(arrived[0]->spool, 0);
+    ck_assert_int_lt(arrived[1]->spool, 0);
+    broker_ack(b, arrived[0]->delivery);
+    ck_assert_int_le(broker_spool_free_at(b), now);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -335,6 +392,7 @@ int main(void)
     tcase_add_test(t, a_ladder_that_was_deleted_is_declared_again);
     tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
     tcase_add_test(t, each_refusal_of_delays_is_told);
+    tcase_add_test(t, one_large_body_is_spooled_at_a_time_also_on_two_channels);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
