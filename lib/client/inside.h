@@ -46,7 +46,7 @@ struct pending {
 struct reply_queue {
     char name[sizeof REPLY_PREFIX + ID_SIZE];
     bool asked;    /* the broker was asked for it; if not, only the current one's slot is in use */
-    bool ready;    /* results can come */
+    bool ready;    /* results can come: it is consumed */
     bool used;     /* it was ready once */
     int64_t until; /* when an old one is given up; CLOCK_NEVER: the current one */
 };

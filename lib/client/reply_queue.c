@@ -153,8 +153,8 @@ static void current_seen(struct ctask_client *c, struct reply_queue *q,
         return;
     }
     c->reply_error = ev->error;
-    ready_set(c, q, ev->error.code == CTASK_OK);
-    if (!q->ready || !ev->created) return;
+    if (ev->error.code != CTASK_OK) ready_set(c, q, false);
+    if (ev->error.code != CTASK_OK || !ev->created) return;
     error_set(&e, CTASK_ELOST, "the reply queue was deleted, so the result may be lost");
     results_lost(c, q, &e);
 }
@@ -163,8 +163,9 @@ static void current_seen(struct ctask_client *c, struct reply_queue *q,
 static void old_seen(struct ctask_client *c, struct reply_queue *q, const struct broker_event *ev)
 {
     struct ctask_error e;
-    q->ready = ev->error.code == CTASK_OK && !ev->created;
-    if (q->ready || ev->error.code == CTASK_EUNAVAILABLE) return; /* it is looked at again */
+    if (ev->error.code == CTASK_OK && !ev->created) return;
+    q->ready = false;
+    if (ev->error.code == CTASK_EUNAVAILABLE) return; /* it is looked at again */
     if (ev->created)
         error_set(&e, CTASK_ELOST, "the reply queue was deleted, so the result may be lost");
     else

@@ -94,7 +94,7 @@ static bool may_leave(struct ctask_client *c, struct offer *o)
         return waits_for(o, CTASK_EBLOCKED, "the broker takes no messages: ", c->blocked.text);
     if (!o->r->no_result && !replies_ready(c)) {
         if (c->reply_error.code != CTASK_OK) return fails_with(o, &c->reply_error);
-        return waits_for(o, CTASK_EBLOCKED, "the broker did not declare the reply queue in time",
+        return waits_for(o, CTASK_EBLOCKED, "the broker did not give us the reply queue in time",
                          "");
     }
     struct target *t = target_of(c, o->message.routing_key);

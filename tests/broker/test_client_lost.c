@@ -359,6 +359,25 @@ START_TEST(one_that_does_not_come_back_ends_its_handles_and_no_other)
 }
 END_TEST
 
+/* Its channel was closed, and the broker does not answer who asks to consume it again. */
+START_TEST(nor_does_one_that_is_there_and_cannot_be_consumed_keep_them_waiting)
+{
+    AsyncResult *first = ctask_delay(through, "drop");
+    ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    client_event(through,
+                 &(struct broker_event){.kind = BROKER_STALE, .queue = through->reply_queue});
+    through->reply_since -= 4 * CLOCK_SECOND;
+    through->flowing_since -= 4 * CLOCK_SECOND;
+    AsyncResult *second = ctask_delay(through, "echo", 2);
+    expect(second, "2");
+    ck_assert_uint_eq(through->reply_at, 1);
+    through->replies[0].until = clock_now();
+    ck_assert_int_eq(result_wait(first, WAIT), CTASK_ELOST);
+    result_forget(first);
+    result_forget(second);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client: lost connections");
@@ -382,6 +401,7 @@ int main(void)
     tcase_add_test(tests, a_reply_queue_that_went_while_we_were_away_is_noticed);
     tcase_add_test(tests, what_is_sent_after_it_gets_another_queue_and_the_old_one_is_not_given_up);
     tcase_add_test(tests, one_that_does_not_come_back_ends_its_handles_and_no_other);
+    tcase_add_test(tests, nor_does_one_that_is_there_and_cannot_be_consumed_keep_them_waiting);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }
