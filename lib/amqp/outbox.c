@@ -12,10 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define AGAIN "x-ctask-again"
 #define SEQS 2048
 #define POSTS_KEPT 1024
-#define HEADER_LIMIT (FRAME_MAX - 64) /* room for the frame, the fixed part and the mark */
 
 void outbox_init(struct outbox *o, unsigned window, size_t window_bytes)
 {
@@ -217,23 +215,6 @@ bool outbox_pending(const struct outbox *o)
            !list_last(&o->sent, struct post, link)->suspect;
 }
 
-static uint64_t body_size(const struct post *p)
-{
-    return p->what.spool_size ? p->what.spool_size : p->what.body.n;
-}
-
-/* Where it goes on the wire. */
-static const char *post_exchange(const struct post *p, char room[LADDER_EXCHANGE_SIZE])
-{
-    return p->what.delay > 0 ? ladder_entry(p->what.delay, room) : p->what.exchange;
-}
-
-static const char *post_key(const struct post *p, char room[NAME_MAX_BYTES + 1])
-{
-    return p->what.delay > 0 ? ladder_key(p->what.delay, p->what.ensure, room)
-                             : p->what.routing_key;
-}
-
 static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16_t channel)
 {
     char room[NAME_MAX_BYTES + 1], entry[LADDER_EXCHANGE_SIZE];
@@ -243,23 +224,7 @@ static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16
     o->next = 0;
     return frame_publish(out, channel, bytes_text(post_exchange(p, entry)),
                          bytes_text(post_key(p, room))) &&
-           frame_header(out, channel, body_size(p), p->what.props);
-}
-
-/* Reads n bytes of the body from o->next on. */
-static bool body_read(const struct outbox *o, const struct post *p, uint8_t *to, size_t n)
-{
-    if (p->what.spool_size == 0) {
-        memcpy(to, p->what.body.p + o->next, n);
-        return true;
-    }
-    for (size_t done = 0; done < n;) {
-        ssize_t got = pread(p->what.spool, to + done, n - done, (off_t)(o->next + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        done += (size_t)got;
-    }
-    return true;
+           frame_header(out, channel, post_body_size(p), p->what.props);
 }
 
 bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t frame_max,
@@ -273,15 +238,15 @@ bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t fr
             continue;
         }
         if (!o->begun && !post_begin(o, p, out, channel)) return false;
-        uint64_t left = body_size(p) - o->next;
+        uint64_t left = post_body_size(p) - o->next;
         size_t n = left < most ? (size_t)left : most;
         if (n > 0) {
             uint8_t *to = frame_room(out, n);
-            if (!to || !body_read(o, p, to, n)) return false;
+            if (!to || !post_body_read(p, o->next, to, n)) return false;
             frame_seal(out, AMQP_FRAME_BODY, channel, n);
             o->next += n;
         }
-        if (o->next < body_size(p)) continue;
+        if (o->next < post_body_size(p)) continue;
         o->begun = false;
         p->end = base + out->len;
         list_remove(&p->link);
@@ -292,28 +257,6 @@ bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t fr
 }
 
 /* ---- Outcomes -------------------------------------------------------------------------------- */
-
-/* Adds the mark to its headers. Without memory, room or a readable table it goes as it is: a
- * duplicate that does not say so is better than a message lost. */
-static void post_mark(struct post *p)
-{
-    struct props props;
-    struct field f;
-    struct buf headers = {.max = FRAME_MAX}, out = {.max = HEADER_LIMIT + 32};
-    if (props_read(p->what.props, &props) || table_find(props.headers, AGAIN, &f)) return;
-    buf_bytes_append(&headers, props.headers);
-    table_put_bool(&headers, AGAIN, true);
-    props.has_headers = true;
-    props.headers = buf_bytes(&headers);
-    if (!headers.failed && props_write(&out, &props)) {
-        free(p->marked);
-        p->marked = out.data;
-        p->what.props = buf_bytes(&out);
-        out = (struct buf){0};
-    }
-    buf_done(&headers);
-    buf_done(&out);
-}
 
 /* Its queue is to be looked at, once: it may have been deleted, or be on a node that is down. */
 static bool look_again(struct outbox *o, struct post *p)
@@ -329,6 +272,7 @@ static bool look_again(struct outbox *o, struct post *p)
 
 static void post_confirmed(struct outbox *o, struct post *p, bool taken)
 {
+    nacks_note(&o->nacks, p, taken);
     if (taken && !p->returned) {
         outbox_end(o, p, CTASK_OK, bytes_text(NULL));
     } else if (!look_again(o, p)) {
@@ -349,26 +293,13 @@ void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken)
     }
 }
 
-static bool return_matches(const struct post *p, const struct envelope *m, struct bytes correlation)
-{
-    struct props props;
-    char room[NAME_MAX_BYTES + 1], entry[LADDER_EXCHANGE_SIZE];
-    if (p->returned || body_size(p) != m->body_size ||
-        strcmp(post_exchange(p, entry), m->exchange) != 0 ||
-        strcmp(post_key(p, room), m->routing_key) != 0)
-        return false;
-    if (bytes_equal(p->what.props, m->props)) return true;
-    props_read(p->what.props, &props);
-    return correlation.n > 0 && bytes_equal(props.correlation_id, correlation);
-}
-
 void outbox_return(struct outbox *o, const struct envelope *m)
 {
     struct props props;
     struct post *p;
     props_read(m->props, &props);
     list_each(p, &o->sent, struct post, link) {
-        if (!return_matches(p, m, props.correlation_id)) continue;
+        if (!post_matches(p, m, props.correlation_id)) continue;
         p->returned = true;
         return;
     }
@@ -381,6 +312,7 @@ void outbox_reset(struct outbox *o, uint64_t gone)
     struct post *begun = post_begun(o);
     o->begun = false;
     o->seq = 0;
+    o->nacks = (struct nacks){0};
     if (begun) seq_forget(o, begun);
     if (begun && begun->recalled) outbox_end(o, begun, CTASK_OK, bytes_text(NULL));
     while (!list_empty(&o->sent)) {

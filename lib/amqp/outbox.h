@@ -11,31 +11,10 @@
 #ifndef AMQP_OUTBOX_H
 #define AMQP_OUTBOX_H
 
-#include "amqp/types.h"
+#include "amqp/nacks.h"
+#include "amqp/post.h"
 #include "base/buf.h"
-#include "base/list.h"
 #include "base/spares.h"
-
-struct post {
-    struct list link; /* its state */
-    struct list all;
-    struct publish what; /* points into itself, or to `marked` */
-    uint8_t *marked;     /* its properties with the mark */
-    uint64_t seq;        /* its confirm's number on this channel; 0: not sent */
-    uint64_t end;        /* where its last byte is in the connection's stream */
-    size_t size;         /* what it counts in the window */
-    bool returned;       /* came back unroutable; its confirm follows */
-    bool looked_again;   /* its queue was looked at again after it came back */
-    bool recalled;       /* nobody waits for it */
-    bool suspect;        /* was under way when the channel or connection was closed: goes alone */
-    bool hopeless;       /* refused for what it is: there is no use in sending it again */
-    uint8_t closes; /* how often the broker closed the connection while only it was under way */
-    int outcome;    /* ended: CTASK_OK, CTASK_E... */
-    char *why;      /* ended: the broker's words, or NULL */
-    uint8_t bytes[];
-};
-
-#define POST_USUAL ((size_t)768) /* most tasks and results fit, with their properties */
 
 struct outbox {
     size_t window, window_bytes;
@@ -48,6 +27,7 @@ struct outbox {
     uint64_t seq;         /* of the last one on this channel */
     struct post **by_seq; /* those sent, at seq % SEQS; a later one may have taken the place of one
                              that waits for long. NULL: no memory for it */
+    struct nacks nacks;   /* on this channel */
     struct spares posts;  /* of POST_USUAL bytes */
     bool begun;           /* ready's first is partly written: */
     uint64_t next;        /* from here on its body is not */

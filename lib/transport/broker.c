@@ -297,7 +297,8 @@ void broker_reopen(struct broker *b, const char *queue)
         if (strcmp(in->queue, queue) != 0 || !session_up(b) || !in->lane.open) continue;
         consumers_reset(&in->consumers, false, clock_now());
         route_stale(b, in);
-        if (!lane_close(b, &in->lane)) link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+        if (!lane_close(b, &in->lane, clock_now()))
+            link_fail(&b->link, CTASK_ENOMEM, "out of memory");
     }
 }
 

@@ -84,7 +84,7 @@ static void delays_tell(struct broker *b)
 
 bool delays_due(const struct broker *b, int64_t now)
 {
-    /* As looks_due in session.c. */
+    /* As looks_due in fill.c. */
     return !b->link.blocked && b->delays.retry_at <= now &&
            (ladder_pending(&b->ladder) || ladder_wake(&b->ladder) <= now);
 }

@@ -132,14 +132,6 @@ struct intake *route_intake(const struct broker *b, struct delivery d)
     return NULL;
 }
 
-bool lane_closed(struct broker *b, struct lane *lane, int64_t now)
-{
-    amqp_channel_close_ok_t ok = {0};
-    lane->retry_at = now - lane->opened_at < CLOCK_SECOND ? now + CLOCK_SECOND / 2 : now;
-    lane->open = false;
-    return frame_method(&b->link.out, lane->number, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-}
-
 static bool close_blames(const amqp_channel_close_t *close, amqp_method_number_t id)
 {
     return ((amqp_method_number_t)close->class_id << 16 | close->method_id) == id;
@@ -323,32 +315,10 @@ static struct intake *intake_at(const struct broker *b, uint16_t channel)
     return NULL;
 }
 
-/* The lane with this channel that we are closing, or NULL. */
-static struct lane *lane_closing(struct broker *b, uint16_t channel)
-{
-    struct intake *in;
-    list_each(in, &b->intakes, struct intake, link)
-        if (in->lane.closing && in->lane.number == channel) return &in->lane;
-    return NULL;
-}
-
-/* All that comes before close-ok is late, and nobody's. */
-static const char *late_frame(struct broker *b, struct lane *lane, const struct frame *f)
-{
-    if (f->type != AMQP_FRAME_METHOD) return NULL;
-    amqp_method_number_t id = method_number(f->payload);
-    amqp_channel_close_ok_t ok = {0};
-    if (id == AMQP_CHANNEL_CLOSE_OK_METHOD) lane->closing = false;
-    if (id != AMQP_CHANNEL_CLOSE_METHOD) return NULL;
-    return frame_method(&b->link.out, lane->number, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok)
-               ? NULL
-               : "out of memory";
-}
-
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
 {
     struct lane *closing = lane_closing(b, f->channel);
-    if (closing) return late_frame(b, closing, f);
+    if (closing) return lane_late(b, closing, f);
     bool publish = f->channel == CHANNEL_PUBLISH && b->publish.open;
     struct intake *in = intake_at(b, f->channel);
     bool delays = f->channel == b->delays.number && b->delays.open;

@@ -13,7 +13,6 @@
 #define READ_SMALL ((size_t)16 << 10)
 #define READ_LARGE ((size_t)128 << 10)
 #define READ_ROUNDS 4
-#define OUT_FULL ((size_t)256 << 10)
 #define WRITE_ROUNDS 16
 /* A far broker gets one message more for so much of the way there and back: as many as it could
  * take meanwhile, at 50,000 a second. */
@@ -67,6 +66,7 @@ void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
     delays_reset(b);
     route_unroutable(b);
     b->publish = (struct lane){.number = b->publish.number};
+    b->renewal.confirms_by = 0;
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) {
         in->lane = (struct lane){.number = in->lane.number};
@@ -143,6 +143,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     case LINK_UNBLOCKED:
         topology_wait_anew(&b->topology, now);
         ladder_wait_anew(&b->ladder, now);
+        lanes_wait_anew(b, now);
         news_add(b, BROKER_UNBLOCKED, NULL);
         break;
     case LINK_ENDED:
@@ -187,127 +188,6 @@ static bool session_read(struct broker *b, int64_t now)
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static bool lane_usable(const struct lane *lane, int64_t now)
-{
-    return !lane->closing && (lane->open || lane->retry_at <= now);
-}
-
-bool lane_open(struct broker *b, struct lane *lane, int64_t now)
-{
-    if (lane->open) return true;
-    amqp_channel_open_t open = {0};
-    amqp_confirm_select_t select = {0};
-    if (!frame_method(&b->link.out, lane->number, AMQP_CHANNEL_OPEN_METHOD, &open)) return false;
-    lane->open = true;
-    lane->opened_at = now;
-    return lane->number != CHANNEL_PUBLISH ||
-           frame_method(&b->link.out, lane->number, AMQP_CONFIRM_SELECT_METHOD, &select);
-}
-
-bool lane_close(struct broker *b, struct lane *lane)
-{
-    amqp_channel_close_t close = {.reply_code = 200};
-    lane->open = false;
-    lane->closing = true;
-    return frame_method(&b->link.out, lane->number, AMQP_CHANNEL_CLOSE_METHOD, &close);
-}
-
-/* What each room would write now. */
-static bool consumers_due(const struct intake *in, int64_t now)
-{
-    return lane_usable(&in->lane, now) && consumers_pending(&in->consumers, now);
-}
-
-static bool acks_due(const struct intake *in, int64_t now)
-{
-    return in->settle.acked > 0 && !consumers_hold_acks(&in->consumers, now);
-}
-
-static bool intakes_due(const struct broker *b, int64_t now)
-{
-    struct intake *in;
-    list_each(in, &b->intakes, struct intake, link)
-        if (acks_due(in, now) || consumers_due(in, now)) return true;
-    return false;
-}
-
-static bool replies_awaited(const struct broker *b, int64_t now)
-{
-    struct intake *in;
-    list_each(in, &b->intakes, struct intake, link)
-        if (consumers_awaited(&in->consumers, now)) return true;
-    return false;
-}
-
-static bool posts_due(const struct broker *b, int64_t now)
-{
-    bool held = (now < b->held_until && !b->closing) || b->topology.suspects > 0;
-    return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
-           (b->out.begun || (!held && !b->link.blocked && !replies_awaited(b, now)));
-}
-
-static bool consumers_write(struct broker *b, struct intake *in, int64_t now)
-{
-    return lane_open(b, &in->lane, now) &&
-           consumers_ask(&in->consumers, &b->link.out, in->lane.number, now);
-}
-
-void session_consume(struct broker *b, struct intake *in, int64_t now)
-{
-    if (session_up(b) && consumers_due(in, now) && !consumers_write(b, in, now))
-        link_fail(&b->link, CTASK_ENOMEM, "out of memory");
-}
-
-/* First of all, since acks free the broker's memory. A cancel goes before the acks that it held
- * back: they let the consumer have more. */
-static bool intakes_write(struct broker *b, int64_t now)
-{
-    struct intake *in;
-    bool ok = true;
-    list_each(in, &b->intakes, struct intake, link)
-        if (ok && consumers_due(in, now)) ok = consumers_write(b, in, now);
-    list_each(in, &b->intakes, struct intake, link)
-        if (ok && acks_due(in, now)) ok = settle_flush(&in->settle, &b->link.out, in->lane.number);
-    return ok;
-}
-
-/* In alarm the broker reads nothing from a connection that publishes: it could not answer. */
-static bool looks_due(const struct broker *b, int64_t now)
-{
-    bool room =
-        b->topology.suspects == 0 || b->out.flying == 0; /* a suspect is asked about alone */
-    return room && !b->link.blocked && topology_pending(&b->topology, now);
-}
-
-static bool write_due(const struct broker *b, int64_t now)
-{
-    return session_up(b) &&
-           (looks_due(b, now) || delays_due(b, now) || intakes_due(b, now) || posts_due(b, now));
-}
-
-static bool looks_write(struct broker *b, int64_t now)
-{
-    struct queue *verdict;
-    while (topology_overdue(&b->topology, &b->link.out, now, &verdict)) route_verdict(b, verdict);
-    return topology_ask(&b->topology, &b->link.out, now);
-}
-
-/* Puts what is due into the link's buffer. */
-static bool session_fill(struct broker *b, int64_t now)
-{
-    struct buf *out = &b->link.out;
-    if (!session_up(b) || out->len >= OUT_FULL) return true;
-    if (!intakes_write(b, now)) return false;
-    if (looks_due(b, now) && !looks_write(b, now)) return false;
-    if (delays_due(b, now) && !delays_write(b, now)) return false;
-    if (posts_due(b, now) &&
-        (!lane_open(b, &b->publish, now) ||
-         !outbox_write(&b->out, out, CHANNEL_PUBLISH, b->link.frame_max, OUT_FULL, b->link.sent)))
-        return false;
-    if (b->closing && !write_due(b, now)) link_close(&b->link);
-    return true;
-}
-
 /* Clients have no heartbeats, and keepalive is silent while data is under way. */
 static void pulse_expect(struct broker *b, int64_t now)
 {
@@ -321,7 +201,7 @@ static bool session_write(struct broker *b, int64_t now)
 {
     uint64_t before = b->link.sent;
     for (int round = 0; round < WRITE_ROUNDS; round++) {
-        if (!session_fill(b, now)) {
+        if (!fill_out(b, now)) {
             link_fail(&b->link, CTASK_ENOMEM, "what is to be sent could not be put together");
             return false;
         }
@@ -351,7 +231,7 @@ bool session_flush(struct broker *b, int64_t now)
         return false;
     }
     return b->link.out.len == 0 && !stream_unsent(&b->stream) && list_empty(&b->out.ready) &&
-           !write_due(b, now);
+           !fill_due(b, now);
 }
 
 /* ---- A turn ---------------------------------------------------------------------------------- */
@@ -368,6 +248,14 @@ static bool pulse_felt(struct broker *b, int64_t now)
     return pulse != STREAM_GONE;
 }
 
+/* What the broker owes us and does not say, or NULL. */
+static const char *answer_missed(struct broker *b, int64_t now)
+{
+    if (patience_over(b, now)) return "a confirm does not come";
+    return now >= lanes_deadline(b) ? "the broker does not answer that a channel is to be closed"
+                                    : NULL;
+}
+
 static void connected_turn(struct broker *b, int64_t now)
 {
     bool alive = session_read(b, now);
@@ -377,8 +265,9 @@ static void connected_turn(struct broker *b, int64_t now)
         link_fail(&b->link, CTASK_ECONN, "the broker does not finish the handshake");
         alive = false;
     }
-    if (alive && patience_over(b, now)) {
-        link_fail(&b->link, CTASK_ECONN, "a confirm does not come");
+    const char *missed = alive ? answer_missed(b, now) : NULL;
+    if (missed) {
+        link_fail(&b->link, CTASK_ECONN, missed);
         b->silent = true;
         alive = false;
     }
@@ -408,6 +297,8 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
+    at = to_come(at, lanes_deadline(b), now);
+    at = to_come(at, renewal_wake(b), now);
     at = to_come(at, b->held_until, now);
     at = to_come(at, ladder_wake(&b->ladder), now);
     at = to_come(at, b->delays.retry_at, now);
@@ -427,7 +318,7 @@ void session_poll(const struct broker *b, struct pollfd *p, int64_t *wake)
         return;
     }
     int64_t now = clock_now();
-    bool more = b->link.out.len > 0 || write_due(b, now);
+    bool more = b->link.out.len > 0 || fill_due(b, now);
     bool at_once = stream_ready(&b->stream) || b->link.state == LINK_DEAD; /* it failed since */
     p->events = stream_events(&b->stream, more);
     *wake = at_once ? clock_earlier(*wake, now) : clock_earlier(*wake, connected_wake(b, now));

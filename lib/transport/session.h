@@ -1,7 +1,7 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
  * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, session.c
- * reads and writes, route.c brings each frame to its room, delays.c sees to messages that wait in
- * the broker. */
+ * reads and writes, fill.c says what is written, lane.c opens and closes channels, route.c brings
+ * each frame to its room, delays.c sees to messages that wait in the broker. */
 #ifndef TRANSPORT_SESSION_H
 #define TRANSPORT_SESSION_H
 
@@ -25,7 +25,14 @@ struct lane {
     uint16_t number;
     bool open;
     bool closing; /* by us: until close-ok its number may not be used */
-    int64_t opened_at, retry_at;
+    int64_t opened_at, retry_at, close_by;
+};
+
+/* When the publishing channel may be opened anew. */
+struct renewal {
+    int64_t at;          /* not before */
+    int64_t wait;        /* between the last one and the next */
+    int64_t confirms_by; /* under way: how long confirms are awaited; 0: it is not */
 };
 
 /* A queue that is consumed, and the channel that does it. "": the queue is deleted, the place free.
@@ -92,6 +99,7 @@ struct broker {
     bool attempt_told; /* it is that of an attempt, not of a loss */
 
     struct lane publish, delays;
+    struct renewal renewal;
     bool delays_given_up; /* its number is free again at close-ok */
     struct outbox out;
     struct inbox returns;
@@ -134,12 +142,33 @@ void patience_await(struct broker *b, int64_t now);
 /* After reading: the connection is to be made again. */
 bool patience_over(struct broker *b, int64_t now);
 
+/* fill.c: something is due to be written. */
+bool fill_due(const struct broker *b, int64_t now);
+/* Puts it into the link's buffer. False when it could not be put together. */
+bool fill_out(struct broker *b, int64_t now);
+
+/* lane.c: nothing keeps it from being used now. */
+bool lane_usable(const struct lane *lane, int64_t now);
 /* Opens the channel unless it is open. False when memory is short. */
 bool lane_open(struct broker *b, struct lane *lane, int64_t now);
 /* Closes it; it is opened again when it is needed. False when memory is short. */
-bool lane_close(struct broker *b, struct lane *lane);
+bool lane_close(struct broker *b, struct lane *lane, int64_t now);
 /* The broker closed it. One that did not live for a second is not reopened at once. */
 bool lane_closed(struct broker *b, struct lane *lane, int64_t now);
+/* The lane with this channel that we are closing, or NULL. */
+struct lane *lane_closing(struct broker *b, uint16_t channel);
+/* A frame on it: all that comes before close-ok is late, and nobody's. NULL, or what is wrong. */
+const char *lane_late(struct broker *b, struct lane *lane, const struct frame *f);
+/* When the broker must have answered each channel.close; CLOCK_NEVER while it is in alarm. */
+int64_t lanes_deadline(const struct broker *b);
+/* The broker could not answer until now, being in alarm. */
+void lanes_wait_anew(struct broker *b, int64_t now);
+/* The publishing channel is to be opened anew: no further message is begun on it. */
+bool renewal_holds(const struct broker *b, int64_t now);
+/* Something is to be done for that. */
+bool renewal_due(const struct broker *b, int64_t now);
+int64_t renewal_wake(const struct broker *b);
+bool renewal_write(struct broker *b, int64_t now);
 
 /* delays.c: as the functions of route.c and session.c beside them, for delayed messages. A post
  * whose queue is known leaves, or waits for the ladder and its queue's binding. */

@@ -1,5 +1,6 @@
 /* test_session.c - a whole connection against a broker that the test plays: what waits for a queue
- * or for the delay queues through an alarm, a lost connection and a refusal; and that one which
+ * or for the delay queues through an alarm, a lost connection and a refusal; a channel that is
+ * opened anew since the broker goes on refusing what is sent over it; and that a connection which
  * failed between two turns does not sleep. */
 #include "transport/session.h"
 
@@ -33,6 +34,7 @@ static int cookie, outcomes;
 static struct ctask_error outcome; /* the last one */
 static unsigned refusals;          /* of delays */
 static unsigned looks, published;  /* heard so far */
+static unsigned opened, closed;    /* publishing channels, heard so far */
 static char exchange[256];         /* of the last one published */
 static struct envelope *arrived[4];
 static unsigned arrivals;
@@ -93,7 +95,7 @@ static void setup(void)
     init_amqp_pool(&pool, 512);
     now = clock_now();
     outcomes = 0;
-    looks = published = refusals = arrivals = 0;
+    looks = published = refusals = arrivals = opened = closed = 0;
     connect_now();
 }
 
@@ -114,6 +116,7 @@ static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
     const amqp_basic_publish_t *publish = method;
     switch (id) {
     case AMQP_CHANNEL_OPEN_METHOD:
+    case AMQP_CHANNEL_CLOSE_METHOD:
     case AMQP_CONFIRM_SELECT_METHOD:
     case AMQP_EXCHANGE_DECLARE_METHOD:
     case AMQP_EXCHANGE_BIND_METHOD:
@@ -147,6 +150,8 @@ static bool listen_once(bool agrees)
         amqp_bytes_t args = {f.payload.n - 4, (void *)(uintptr_t)(p + 4)};
         ck_assert_int_ge(amqp_decode_method(id, &pool, args, &m), 0);
         if (f.channel == ASKER && id == AMQP_QUEUE_DECLARE_METHOD) looks++;
+        opened += f.channel == CHANNEL_PUBLISH && id == AMQP_CHANNEL_OPEN_METHOD;
+        closed += f.channel == CHANNEL_PUBLISH && id == AMQP_CHANNEL_CLOSE_METHOD;
         if (agrees) agree(f.channel, id, m);
         if (!agrees && id == AMQP_BASIC_PUBLISH_METHOD) published++;
     }
@@ -345,6 +350,142 @@ START_TEST(one_large_body_is_spooled_at_a_time_also_on_two_channels)
 }
 END_TEST
 
+/* ---- Refusals -------------------------------------------------------------------------------- */
+
+static void nack(uint64_t tag)
+{
+    say(CHANNEL_PUBLISH, AMQP_BASIC_NACK_METHOD, &(amqp_basic_nack_t){.delivery_tag = tag});
+    turn();
+}
+
+/* A message that is looked at again after its first nack ends with the second. */
+static void refuse_one(uint64_t tag)
+{
+    int before = outcomes;
+    publish(0);
+    agree_to_all();
+    nack(tag);
+    agree_to_all();
+    nack(tag + 1);
+    ck_assert_int_eq(outcomes, before + 1);
+    ck_assert_int_eq(outcome.code, CTASK_ENACK);
+}
+
+START_TEST(after_three_nacks_for_a_destination_the_channel_is_opened_anew)
+{
+    refuse_one(1);
+    ck_assert_uint_eq(closed, 0);
+    publish(0);
+    agree_to_all();
+    nack(3);
+    agree_to_all();
+    ck_assert_uint_eq(closed, 1);
+    ck_assert_uint_eq(opened, 2);
+    ck_assert_uint_eq(published, 4);
+    outcomes = 0;
+    confirm(1); /* numbers start anew */
+}
+END_TEST
+
+START_TEST(nacks_between_confirms_are_no_reason)
+{
+    for (uint64_t tag = 1; tag < 10; tag += 3) {
+        refuse_one(tag);
+        publish(0);
+        agree_to_all();
+        outcomes = 0;
+        confirm(tag + 2);
+    }
+    ck_assert_uint_eq(closed, 0);
+}
+END_TEST
+
+START_TEST(what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked)
+{
+    publish(0);
+    agree_to_all(); /* 1: of it nothing is heard */
+    refuse_one(2);
+    publish(0);
+    agree_to_all();
+    nack(4);
+    agree_to_all();
+    ck_assert_uint_eq(closed, 0);
+    ck_assert_uint_eq(published, 4); /* nothing is begun on a channel that is to go */
+    struct pollfd p;
+    int64_t wake = CLOCK_NEVER;
+    broker_poll(b, &p, &wake);
+    ck_assert_int_le(wake, now + CLOCK_SECOND);
+    now += CLOCK_SECOND;
+    agree_to_all();
+    ck_assert_uint_eq(closed, 1);
+    ck_assert_uint_eq(published, 6);
+    struct post *sent;
+    list_each(sent, &b->out.sent, struct post, link) ck_assert_ptr_nonnull(sent->marked);
+}
+END_TEST
+
+START_TEST(a_destination_that_refuses_all_has_the_channel_opened_ever_more_rarely)
+{
+    int64_t begun = now;
+    for (int i = 1; now - begun < 100 * CLOCK_SECOND; i++, now += CLOCK_SECOND / 10) {
+        publish(0);
+        agree_to_all();
+        nack(b->out.seq);
+        agree_to_all();
+        nack(b->out.seq);
+        ck_assert_int_eq(outcomes, i);
+        agree_to_all();
+    }
+    ck_assert_uint_ge(closed, 5);
+    ck_assert_uint_le(closed, 8); /* after 0, 1, 3, 7, 15, 31, 63 s */
+}
+END_TEST
+
+START_TEST(a_close_that_is_not_answered_ends_the_connection)
+{
+    refuse_one(1);
+    publish(0);
+    agree_to_all();
+    nack(3);
+    turn();
+    listen_once(false);
+    ck_assert_uint_eq(closed, 1);
+    struct pollfd p;
+    int64_t wake = CLOCK_NEVER;
+    broker_poll(b, &p, &wake);
+    ck_assert_int_le(wake, now + 60 * CLOCK_SECOND);
+    now += 60 * CLOCK_SECOND - 1;
+    turn();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    now++;
+    turn();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+    ck_assert_ptr_nonnull(
+        strstr(broker_error(b)->text, "does not answer that a channel is to be closed"));
+}
+END_TEST
+
+START_TEST(an_alarm_is_no_missing_answer)
+{
+    refuse_one(1);
+    publish(0);
+    agree_to_all();
+    nack(3);
+    turn();
+    say(0, AMQP_CONNECTION_BLOCKED_METHOD,
+        &(amqp_connection_blocked_t){.reason = amqp_text("low on memory")});
+    turn();
+    now += 600 * CLOCK_SECOND;
+    turn();
+    say(0, AMQP_CONNECTION_UNBLOCKED_METHOD, &(amqp_connection_unblocked_t){0});
+    turn();
+    agree_to_all();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    outcomes = 0;
+    confirm(1);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -393,6 +534,12 @@ int main(void)
     tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
     tcase_add_test(t, each_refusal_of_delays_is_told);
     tcase_add_test(t, one_large_body_is_spooled_at_a_time_also_on_two_channels);
+    tcase_add_test(t, after_three_nacks_for_a_destination_the_channel_is_opened_anew);
+    tcase_add_test(t, nacks_between_confirms_are_no_reason);
+    tcase_add_test(t, what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked);
+    tcase_add_test(t, a_destination_that_refuses_all_has_the_channel_opened_ever_more_rarely);
+    tcase_add_test(t, a_close_that_is_not_answered_ends_the_connection);
+    tcase_add_test(t, an_alarm_is_no_missing_answer);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
