@@ -318,6 +318,7 @@ static bool has_exited(struct worker *w, struct child *k)
         waitpid(pid, NULL, __WALL | WNOHANG);
         pid = news_of(P_PGID, k->pid, &what);
     }
+    if (pid && pid != k->pid && what != CLD_TRAPPED) raise(SIGCHLD); /* the others next turn */
     if (pid == 0) pid = news_of(P_PID, k->pid, &what); /* it does not lead its group yet */
     if (pid && what == CLD_TRAPPED && k->state != CHILD_LOST)
         pool_lose(w, k, "has made the worker its debugger");

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <locale.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,28 @@ static void by_traced_thread(void)
     if (pthread_create(&thread, NULL, traced, NULL) == 0) pthread_join(thread, NULL);
 }
 
+static void *traced_silently(void *ready)
+{
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    sem_post(ready);
+    pause();
+    return NULL;
+}
+
+/* The worker has to wait for each of the threads before it hears of the process, and for all of
+ * them at one time, since it stands meanwhile. */
+static void by_many_traced_threads(void)
+{
+    enum { THREADS = 200 };
+    sem_t ready;
+    pthread_t thread;
+    sem_init(&ready, 0, 0);
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&thread, NULL, traced_silently, &ready) == 0) sem_wait(&ready);
+    kill(getppid(), SIGSTOP);
+    _exit(3);
+}
+
 static void by_kill(void)
 {
     kill(getpid(), SIGKILL);
@@ -137,13 +160,21 @@ static const struct {
     const char *name;
     void (*die)(void);
 } ways[] = {
-    {"segv", by_segv},         {"abort", abort},
-    {"fpe", by_fpe},           {"bus", by_bus},
-    {"stack", by_stack},       {"exit", by_exit},
-    {"_exit", by_exit_now},    {"term", by_term},
-    {"closefrom", by_closing}, {"junk", by_junk},
-    {"kill", by_kill},         {"forge", by_forgery},
-    {"trace", by_trace},       {"traced-thread", by_traced_thread},
+    {"segv", by_segv},
+    {"abort", abort},
+    {"fpe", by_fpe},
+    {"bus", by_bus},
+    {"stack", by_stack},
+    {"exit", by_exit},
+    {"_exit", by_exit_now},
+    {"term", by_term},
+    {"closefrom", by_closing},
+    {"junk", by_junk},
+    {"kill", by_kill},
+    {"forge", by_forgery},
+    {"trace", by_trace},
+    {"traced-thread", by_traced_thread},
+    {"traced-threads", by_many_traced_threads},
 };
 
 static ctask_outcome die(struct ctask_call *t)
@@ -198,7 +229,8 @@ static ctask_outcome last_word(struct ctask_call *t)
 
 static void *idler(void *ctx)
 {
-    for (;;) pause();
+    pause();
+    return NULL;
     return ctx;
 }
 

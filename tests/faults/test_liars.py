@@ -6,7 +6,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from harness import BrokerTest, main, until  # noqa: E402
+from harness import BrokerTest, alive, main, stands, until  # noqa: E402
 from poison import BUILD, POISON, PoisonTest  # noqa: E402
 
 FORGER = os.path.join(BUILD, "tests/apps/forger.so")
@@ -101,6 +101,20 @@ class Traced(LiarTest):
         task = self.bus.send(self.queue, "poison.die", [self.ledger, "traced-thread"])
         self.assertIn("made the worker its debugger, after 3 attempts", self.lost(task))
         self.assertEqual(self.starts(), {"traced-thread": 3})
+        self.assertEqual(worker.stop(), 0)
+
+    def test_nor_is_the_end_lost_of_one_with_more_traced_threads_than_are_seen_in_a_turn(self):
+        worker = self.worker("-c", "1")
+        task = self.bus.send(self.queue, "poison.die", [self.ledger, "traced-threads"])
+        for attempt in range(3):
+            until("start %d" % (attempt + 1), lambda: self.starts()["traced-threads"] > attempt)
+            until("the worker stands", lambda: stands(worker.pid))
+            child, = worker.children()
+            until("all threads have ended", lambda: not any(
+                alive("%d/task/%s" % (child, thread))
+                for thread in os.listdir("/proc/%d/task" % child)))
+            worker.signal(signal.SIGCONT)
+        self.assertIn("exit status 3, after 3 attempts", self.lost(task))
         self.assertEqual(worker.stop(), 0)
 
 

@@ -146,7 +146,7 @@ def until(what, condition):
 def alive(pid):
     """A zombie is not: in a container nobody may be there to bury an orphan."""
     try:
-        with open("/proc/%d/stat" % pid) as f:
+        with open("/proc/%s/stat" % pid) as f:
             return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
