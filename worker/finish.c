@@ -28,16 +28,15 @@ static int publish_fitting(struct worker *w, const struct publish *p)
     return rc;
 }
 
+/* Names and properties were checked before, so the connection was closed on the way out, or there
+ * is a bug. What was not sent is never confirmed: its delivery stays unsettled and comes back. */
 static void publish(struct worker *w, struct request *r, const struct publish *p)
 {
     int rc = publish_fitting(w, p);
     if (rc == CTASK_ENOMEM) abort();
-    if (rc != CTASK_OK) {
-        /* Names and properties were checked before; what is left is a bug, and silence is worse. */
-        log_error(TASK_FMT ": a message to %s cannot be sent: %s", TASK_ARG(r), p->routing_key,
-                  ctask_strerror(rc));
-        return;
-    }
+    if (rc != CTASK_OK)
+        log_error(TASK_FMT ": a message to %s cannot be sent, so the task is not acknowledged: %s",
+                  TASK_ARG(r), p->routing_key, ctask_strerror(rc));
     w->gathered++;
     r->unconfirmed++;
     r->unconfirmed_bytes += p->body.n;
