@@ -2,6 +2,7 @@
 #include "worker/report.h"
 #include "worker/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char *const state_names[REQUEST_STATES] = {
@@ -88,10 +89,20 @@ static void burial_free(struct burial *b)
     free(b);
 }
 
+/* Anybody can send any number of them. One that is kept as a dead letter has a line for that. */
+static void tell_buried(struct worker *w, const struct request *r, const struct fault *why)
+{
+    unsigned more;
+    char topic[300], rest[THROTTLE_OTHERS];
+    snprintf(topic, sizeof topic, "%s %.*s", why->type, BYTES_ARG(report_name(r)));
+    if (throttle_pass(&w->burials, topic, w->now, &more))
+        log_warn(TASK_FMT " from %s does not run: %s: %s%s", TASK_ARG(r), r->m->queue, why->type,
+                 why->text, throttle_others(more, rest));
+}
+
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why)
 {
-    log_warn(TASK_FMT " from %s does not run: %s: %s", TASK_ARG(r), r->m->queue, why->type,
-             why->text);
+    tell_buried(w, r, why);
     burial_free(r->burial); /* of an unknown task that could not be passed on */
     r->burial = calloc(1, sizeof *r->burial);
     if (!r->burial) abort();

@@ -95,7 +95,8 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
 void request_move(struct worker *w, struct request *r, enum request_state to);
 /* WAITING until `at`. */
 void request_wait(struct worker *w, struct request *r, int64_t at, enum request_then then);
-/* To BURIAL, for this reason. Logs it once, with id and reason, and counts it. */
+/* To BURIAL, for this reason. Logs it with id and reason, one line a minute for each name and
+ * reason. */
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why);
 /* Its delivery is settled: it has no place in its consumer's window any more. */
 void request_leave_window(struct request *r);

@@ -280,6 +280,7 @@ static void worker_start(struct worker *w)
 {
     for (int i = 0; i < REQUEST_STATES; i++) list_init(&w->requests[i]);
     throttle_init(&w->refusals);
+    throttle_init(&w->burials);
     lease_init(w);
     w->pid = getpid();
     w->now = clock_now();
@@ -320,6 +321,7 @@ static void worker_end(struct worker *w)
     heap_done(&w->due);
     heap_done(&w->reposts);
     throttle_done(&w->refusals);
+    throttle_done(&w->burials);
     for (size_t i = 0; i < w->source_count; i++) {
         free(w->sources[i].name);
         free(w->sources[i].dead);

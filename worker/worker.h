@@ -113,7 +113,8 @@ struct worker {
     double mean_bytes;        /* moving average of what a message takes; 0: none has come */
     struct heap reposts;  /* messages that the broker did not take, by the time of the next try */
     size_t refused_bytes; /* of these */
-    struct throttle refusals; /* log lines about them, by destination */
+    struct throttle refusals; /* log lines about them, by destination; */
+    struct throttle burials;  /* about tasks that do not run, by reason and name */
     struct list leases;
     int64_t lease_at; /* no delivery needs a lease, or is to go back for its age, before */
     double task_cost; /* what a task costs its child, in seconds: the mean of the last ones, */

@@ -8,6 +8,8 @@ import sys
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from bench import Clock  # noqa: E402
 sys.path.insert(0, os.path.join(HERE, "../support"))
 from harness import BIN, CTL, URL, BrokerTest, Bus, ctl, main, until  # noqa: E402
 
@@ -96,6 +98,21 @@ class Unknown(BrokerTest):
         first, last = many.stderr.splitlines()
         self.assertIn(told, first)
         self.assertIn("not all done in the given time: " + told, last)
+
+    def test_of_many_with_one_name_a_line_a_minute_is_logged_and_the_others_are_counted(self):
+        with Clock() as clock:
+            worker = self.worker(app="primes", url=URL + "?heartbeat=0", env=clock.env)
+            for _ in range(300):
+                self.bus.send(self.queue, "nobody.knows")
+                self.bus.take(self.bus.reply_to)
+            self.bus.send(self.queue, "nobody.knows.it")
+            worker.expect("nobody.knows.it from .* does not run")
+            self.known()
+            self.assertEqual(worker.log().count("does not run"), 2)
+            clock.move(61, worker.pid)
+            self.bus.send(self.queue, "nobody.knows")
+            worker.expect("does not run: NotRegistered: .*, and 299 others")
+            self.assertEqual(worker.stop(), 0)
 
     def test_a_worker_may_fail_them_at_once(self):
         worker = self.worker("--fail-unknown", app="primes,demo")
