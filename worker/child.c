@@ -133,10 +133,10 @@ static bool put_before(struct buf *out, struct buf *first)
 
 /* If tasks have left the process other than it was, that is said with the end of the last of them,
  * and no other one is begun. */
-static bool hygiene_report(struct line *l, const struct ctask_task *t, bool more, struct buf *out)
+static bool hygiene_report(struct line *l, const struct ctask_task *t, struct buf *out)
 {
     char why[256];
-    if (hygiene_is_kept(t, more, why, sizeof why)) return true;
+    if (hygiene_is_kept(t, why, sizeof why)) return true;
     line_halt(l);
     struct buf leave = {.max = out->max + 1024};
     leave_write(&leave, why);
@@ -158,7 +158,7 @@ static void await_reader(void)
 }
 
 /* One job, from its frame to the end of it. False when the parent is gone, or without memory. */
-static bool serve_one(const struct worker *w, struct line *l, const struct frame_read *f, bool more,
+static bool serve_one(const struct worker *w, struct line *l, const struct frame_read *f,
                       struct buf *out)
 {
     struct job j;
@@ -168,7 +168,7 @@ static bool serve_one(const struct worker *w, struct line *l, const struct frame
     const struct ctask_task *t;
     bool ok = f->type == CHILD_BURY
                   ? task_bury(&j, out)
-                  : task_run(&w->registry, l, &j, out, &t) && hygiene_report(l, t, more, out);
+                  : task_run(&w->registry, l, &j, out, &t) && hygiene_report(l, t, out);
     fflush(NULL); /* what the task printed; _exit would drop it */
     bool printed = unread_output() > 0;
     if (printed) {
@@ -187,11 +187,10 @@ static void serve(const struct worker *w, struct line *l)
     struct frame_read f;
     hygiene_note();
     while (next_frame(l, &in, &f)) {
-        bool more = in.len > f.size || line_has(l);
         /* After line_halt what is here is not begun, up to RESUME: it goes to others. */
         if (f.type == CHILD_RESUME)
             line_resume(l);
-        else if (line_begin(l) && !serve_one(w, l, &f, more, &out))
+        else if (line_begin(l) && !serve_one(w, l, &f, &out))
             return;
         buf_consume(&in, f.size);
         if (in.len == 0 && in.cap > 65536) buf_done(&in);

@@ -5,6 +5,7 @@
  * was: they run again one by one. Nothing here ends a process. */
 #include "task/run.h"
 #include "wire/starmap.h"
+#include "worker/hygiene.h"
 #include "worker/proc.h"
 #include "worker/report.h"
 #include "worker/worker.h"
@@ -121,7 +122,7 @@ static void bury(struct worker *w, const struct child *k, struct request *r, int
 /* The process is not checked after each short task: an earlier one may be to blame. */
 static const char *suspects(const struct child *k, char *out, size_t size)
 {
-    unsigned before = k->done - k->rested;
+    unsigned before = k->done < HYGIENE_UNSEEN_MAX ? k->done : HYGIENE_UNSEEN_MAX - 1;
     *out = 0;
     if (before > 0 && death_is_own(k))
         snprintf(out, size, ", perhaps by what one of the %u tasks before it left", before);

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#define UNSEEN_MAX 32       /* tasks that run before the process is looked at, */
-#define SHORT CLOCK_MS      /* if from one's end to the next's it takes no longer on average */
+#define LOOK_EACH (2 * CLOCK_MS) /* while tasks are shorter than that */
 #define FIRST_RUNS 4        /* of a task, each followed by a look: most changes are made at once */
 #define UNSEEN_RARE_MAX 256 /* tasks before what seldom changes is looked at */
 #define KNOWN 256
@@ -59,20 +58,19 @@ static bool tell(const char *misdeed, unsigned before, char *why, size_t size)
     return !misdeed;
 }
 
-bool hygiene_is_kept(const struct ctask_task *t, bool more, char *why, size_t size)
+bool hygiene_is_kept(const struct ctask_task *t, char *why, size_t size)
 {
     static unsigned unseen, unseen_rare; /* tasks that ran since the last look */
-    static int64_t ended, usual;
+    static int64_t looked;
     int64_t now = clock_now();
-    usual += (now - ended - usual) / 8;
-    ended = now;
     unseen++;
     unseen_rare++;
     bool first = is_new(t);
-    if (more && !first && unseen < UNSEEN_MAX && usual < SHORT)
+    if (!first && unseen < HYGIENE_UNSEEN_MAX && now - looked < LOOK_EACH)
         return tell(memstate_changed(false), 0, why, size);
     bool kept = tell(look(), unseen - 1, why, size);
     unseen = 0;
+    looked = now;
     if (!kept || (!first && unseen_rare < UNSEEN_RARE_MAX)) return kept;
     kept = tell(procstate_changed_rare(), unseen_rare - 1, why, size);
     unseen_rare = 0;

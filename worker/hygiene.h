@@ -3,10 +3,9 @@
  * timers that a task left are stopped, since they could kill it before its result is out.
  *
  * What costs no system call (memstate.h) is looked at after each task. The rest (procstate.h) costs
- * 11 us, too much for each task of less than a millisecond while more are waiting. It is then
- * looked at after the first runs of each task in this process, and at the latest after 32 tasks. A
- * process that waits for its next job has always been looked at. What seldom changes is looked at
- * after the first runs, and after 256 tasks. */
+ * 11 us, too much for each of many short tasks. It is looked at after the first runs of each task
+ * in this process, and after a task that ends 2 ms or more, or 32 tasks, after the last look. What
+ * seldom changes is looked at after the first runs, and after 256 tasks. */
 #ifndef WORKER_HYGIENE_H
 #define WORKER_HYGIENE_H
 
@@ -17,8 +16,9 @@ struct ctask_task;
 
 /* Before the first task. */
 void hygiene_note(void);
-/* After t (NULL: no task) has run; more: other jobs wait. False if the process is not as it was
- * before its first task: why says what was changed, and by which of the last tasks. */
-bool hygiene_is_kept(const struct ctask_task *t, bool more, char *why, size_t size);
+/* After t (NULL: no task) has run. False if the process is not as it was before its first task: why
+ * says what was changed, and by which of the last tasks. */
+bool hygiene_is_kept(const struct ctask_task *t, char *why, size_t size);
+#define HYGIENE_UNSEEN_MAX 32 /* the next task may find what so many less one have changed */
 
 #endif

@@ -106,13 +106,14 @@ static struct child *shortest_row(const struct worker *w)
 }
 
 /* The last one is awake, so it is first while it has little to do. A task with CTASK_ACK_EARLY is
- * acknowledged when it is given, so it never stands behind another. Nor does one whose process was
- * lost: the process is not checked after each short task, and what another task left there may have
- * killed it. It must not kill the next one. */
+ * acknowledged when it is given, so it never stands behind another. One whose process was lost is
+ * the first of its process: a process is not checked after each short task, and what another task
+ * left there may have killed it. */
 struct child *jobs_taker(struct worker *w, const struct request *r)
 {
     struct pool *p = &w->pool;
-    bool rows = w->task_cost < LINED && !r->burial && !r->alone && r->task->ack != CTASK_ACK_EARLY;
+    if (r->alone && !r->burial) return pool_fresh(w);
+    bool rows = w->task_cost < LINED && !r->burial && r->task->ack != CTASK_ACK_EARLY;
     unsigned few = so_many(w, jobs_are_many(w) ? WAKE_MANY : WAKE, 1);
     if (rows && p->last && may_line_up(w, p->last, few)) return p->last;
     struct child *idle = pool_idle(p);
@@ -145,7 +146,6 @@ void jobs_give(struct worker *w, struct child *k, struct request *r)
     w->pool.last = k;
     if (k->state == CHILD_IDLE) {
         k->output.tail_size = 0;
-        k->rested = k->done;
         child_move(w, k, CHILD_BUSY);
     }
     request_move(w, r, REQUEST_RUNNING);

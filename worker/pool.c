@@ -84,6 +84,12 @@ static bool is_to_leave(const struct worker *w, struct child *k)
            w->pool.size > w->pool.want;
 }
 
+static void retire(struct worker *w, struct child *k)
+{
+    child_move(w, k, CHILD_RETIRING);
+    shutdown(k->ends.line.bell, SHUT_WR);
+}
+
 /* After a job: the next one, a rest, or the end. What it has begun it ends also when it leaves. */
 static void go_on(struct worker *w, struct child *k)
 {
@@ -95,8 +101,7 @@ static void go_on(struct worker *w, struct child *k)
         k->since = w->now;
         k->output.tail_size = 0;
     } else if (k->leaves) {
-        child_move(w, k, CHILD_RETIRING);
-        shutdown(k->ends.line.bell, SHUT_WR);
+        retire(w, k);
     } else {
         child_move(w, k, CHILD_IDLE);
     }
@@ -255,6 +260,21 @@ static bool spawn_one(struct worker *w)
 struct child *pool_idle(struct pool *p)
 {
     return list_empty(&p->idle) ? NULL : list_first(&p->idle, struct child, rest);
+}
+
+/* Where none can be started, one that has run others must do. */
+struct child *pool_fresh(struct worker *w)
+{
+    struct pool *p = &w->pool;
+    struct child *k, *idle = pool_idle(p);
+    bool coming = p->size < p->want;
+    list_each(k, &p->all, struct child, link) {
+        if (k->state == CHILD_IDLE && k->done == 0) return k;
+        if (k->state >= CHILD_RETIRING) coming = true;
+    }
+    if (w->drain > DRAIN_RUN || w->now < p->spawn_at) return idle;
+    if (idle && !coming) retire(w, idle);
+    return NULL;
 }
 
 void pool_spawn(struct worker *w)

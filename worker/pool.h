@@ -49,7 +49,6 @@ struct child {
     unsigned held;    /* how many these are */
     unsigned given;   /* jobs it ever got, less those taken back */
     uint32_t done;    /* jobs it has answered; line_begun - done of `jobs` are begun */
-    uint32_t rested;  /* of these, when it last was idle and its process was checked */
     uint64_t nonce;   /* of the job given last. A frame counts only with that of the first job */
     bool leaves;      /* gets no more jobs, and leaves when those that it has begun are done */
     bool asked;       /* to end its job early, or it asked to leave: it is not to meet another */
@@ -86,6 +85,8 @@ void pool_init(struct pool *p, unsigned want);
 /* Starts missing children. In the child it does not return. */
 void pool_spawn(struct worker *w);
 struct child *pool_idle(struct pool *p);
+/* One that has run nothing yet. NULL: it is coming, in place of an idle one that goes for it. */
+struct child *pool_fresh(struct worker *w);
 /* Asks the task that k runs to end early (task_cancelled); k is replaced afterwards. */
 void pool_ask(struct worker *w, struct child *k);
 /* Ends the job that k has begun: if k has said that it is done, so be it; else k is killed and its

@@ -68,8 +68,8 @@ struct request {
     struct envelope *m;
     struct bytes id; /* in m->props */
     const struct ctask_task *task;
-    struct limits limits;  /* of its run */
-    bool alone;            /* a process that ran it was lost: no other task runs just before it */
+    struct limits limits; /* of its run */
+    bool alone; /* a process that ran it was lost: no other task runs before it in the next */
     struct burial *burial; /* NULL: it is to run */
     struct source *source; /* the queue it came from */
     uint32_t window;       /* which of its consumers brought it; 0: of a lost connection */

@@ -156,6 +156,9 @@ class Hygiene(BrokerTest):
         self.warm()
         twice = {"x-ctask-attempt": 2, "x-ctask-crashes": 2}
         self.assertEqual(self.behind_a_killer(worker, headers=twice), "SUCCESS")
+        before = worker.children()
+        self.bus.result(self.bus.send(self.queue, "mess.make", ["nothing"], headers=twice))
+        self.assertNotIn(worker.children()[0], before, "it ran where others had")
         self.assertEqual(worker.stop(), 0)
 
     def test_programs_that_a_task_starts_ignore_nothing(self):
