@@ -45,7 +45,7 @@ static void queue_suspect(struct topology *t, struct queue *q, bool suspect)
 static void queue_move(struct topology *t, struct queue *q, enum queue_state to)
 {
     if (to == QUEUE_KNOWN || to == QUEUE_REFUSED) queue_suspect(t, q, false);
-    if (to == QUEUE_KNOWN) q->closes = 0;
+    if (to == QUEUE_KNOWN) q->closes = q->refusals = 0;
     struct list *lists[] = {[QUEUE_UNKNOWN] = &t->todo,
                             [QUEUE_MISSING] = &t->todo,
                             [QUEUE_ASKED] = &t->asking,
@@ -331,7 +331,6 @@ static const char *asker_answer(struct topology *t, struct asker *a, amqp_method
     }
     question_free(k);
     if (!q || !last) return NULL;
-    q->refusals = 0;
     queue_move(t, q, QUEUE_KNOWN);
     *verdict = q;
     return NULL;
@@ -353,14 +352,15 @@ static void asker_closed(struct topology *t, struct asker *a, const amqp_channel
 {
     struct question *k = asker_first(a);
     struct queue *q = k ? k->queue : NULL;
-    bool look = k && k->what == ASK_LOOK;
+    bool look = k && k->what == ASK_LOOK, foreign = q && q->kind == QUEUE_FOREIGN;
     if (k) question_free(k);
-    if (q && look && close->reply_code == AMQP_NOT_FOUND && q->kind != QUEUE_FOREIGN) {
+    if (foreign && close->reply_code == AMQP_RESOURCE_LOCKED)
+        queue_move(t, q, QUEUE_KNOWN); /* exclusive: others may not look, and may publish to it */
+    else if (q && look && close->reply_code == AMQP_NOT_FOUND && !foreign)
         queue_move(t, q, QUEUE_MISSING);
-    } else if (q) {
+    else if (q)
         queue_refuse(t, q, refusal(q, close), bytes_amqp(close->reply_text), now);
-        *verdict = q;
-    }
+    if (q && q->state != QUEUE_MISSING) *verdict = q;
     asker_drop(t, a);
     a->open = false;
 }

@@ -198,9 +198,9 @@ class Refused(Operations):
         super().setUp()
         self.dead = self.queue + ".dead"
 
-    def full(self, queue):
+    def full(self, queue, exclusive=False):
         """From now on the queue takes nothing, until room()."""
-        self.bus.channel.queue_declare(queue, durable=True, auto_delete=False)
+        self.bus.channel.queue_declare(queue, durable=True, exclusive=exclusive, auto_delete=False)
         broker.ctl("set_policy", self.queue, "^%s$" % queue, '{"max-length": 0, "overflow": "reject-publish"}')
 
     def room(self):
@@ -324,6 +324,19 @@ class Refused(Operations):
         self.assertEqual(self.bus.depth(self.dead), 0)
         self.room()
         self.bus.channel.queue_delete(full)
+
+    def test_so_does_one_that_nobody_else_may_look_at(self):
+        """An exclusive one: a look at it is refused, and what is sent to it is not."""
+        full = "ctask.reply." + unique()
+        self.full(full, exclusive=True)
+        worker = self.worker("-c", "2")
+        self.bus.send(self.queue, reply_to=full)
+        worker.expect("WARN .*its result is dropped: .*%s" % full)
+        until("it is settled", lambda: broker.depth(self.queue) == (0, 0))
+        self.room()
+        answered = self.bus.send(self.queue, reply_to=full)
+        self.assertEqual(self.bus.take(full).properties["correlation_id"], answered)
+        self.assertEqual(worker.stop(), 0)
 
 
 class Results(Operations):

@@ -438,6 +438,21 @@ START_TEST(somebody_elses_queue_is_missing_or_on_a_node_that_is_down)
 }
 END_TEST
 
+/* A queue that is exclusive is there, and takes messages from everybody. */
+START_TEST(somebody_elses_exclusive_queue_is_there)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_FOREIGN);
+    ask(T0);
+    closed(405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q'");
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    q = topology_add(&t, "to be consumed", QUEUE_TASK);
+    ask(T0);
+    closed(405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue");
+    ck_assert_int_eq(q->state, QUEUE_REFUSED);
+}
+END_TEST
+
 START_TEST(an_exchange_of_another_type_refuses_the_queue)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_TASK);
@@ -774,6 +789,7 @@ int main(void)
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
     tcase_add_test(k, a_queue_whose_node_is_down_is_not_refused);
     tcase_add_test(k, somebody_elses_queue_is_missing_or_on_a_node_that_is_down);
+    tcase_add_test(k, somebody_elses_exclusive_queue_is_there);
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_queue);
     tcase_add_test(k, a_queue_that_is_not_answered_for_holds_up_no_other);
     tcase_add_test(k, a_queue_that_is_never_answered_for_is_refused_and_its_channel_given_up);
