@@ -10,7 +10,9 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "gauntlet"))
+import campaign  # noqa: E402
 import ledger  # noqa: E402
+import table  # noqa: E402
 from check import Check  # noqa: E402
 from evidence import Evidence  # noqa: E402
 from ledger import record  # noqa: E402
@@ -571,6 +573,40 @@ class Checker(unittest.TestCase):
 
     def test_a_run_in_which_little_was_done(self):
         self.assertIn("work", self.verdict(self.story(), tasks=2 * TASKS)[1])
+
+
+class Campaign(unittest.TestCase):
+    @staticmethod
+    def run_of(tasks, where, only, seed, **more):
+        return dict({"broker": "3.10.8", "tasks": tasks, "queue_type": where, "only": only,
+                     "cluster": where == "cluster", "seed": seed, "day": "2026-01-01", "tree": "1",
+                     "accepted": tasks, "faults": {"x": 1}, "lost": 0, "hung": 0, "duplicates": 0,
+                     "unflagged": 0, "unexplained": 0, "poison": 0, "undead": 0, "innocent": 0,
+                     "flagged_once": 0, "gap": 0, "broker_gaps": 0, "rescue_p99": 0,
+                     "consuming_p99": 0, "speed": 1, "failures": {}, "passed": True,
+                     "violations": []}, **more)
+
+    def setUp(self):
+        self.kept = campaign.record
+        self.addCleanup(setattr, campaign, "record", self.kept)
+
+    def test_what_passed_is_not_made_again_and_what_failed_is_with_another_seed(self):
+        runs = []
+        campaign.record = lambda: runs
+        todo = campaign.missing("3.10.8")
+        self.assertEqual(len(todo), sum(times for *_, times in campaign.PLAN))
+        runs += [self.run_of(*run) for run in todo[1:]]
+        runs.append(self.run_of(*todo[0], passed=False))
+        self.assertEqual(campaign.missing("3.10.8"), [(*todo[0][:3], 3)])
+        self.assertEqual(len(campaign.missing("4.0.5")), len(todo))
+
+    def test_each_run_has_its_row(self):
+        said = table.tables([self.run_of(10, "classic", None, 1),
+                             self.run_of(10, "cluster", "roll", 2, passed=False,
+                                         violations=["lost"])])
+        self.assertIn("2 runs, 20 tasks; 1 runs passed.", said)
+        self.assertRegex(said, r"(?s)One broker.*\| classic \| 1 \|.*\| passed \|")
+        self.assertRegex(said, r"(?s)cluster of three.*\| roll \| 2 \|.*\| lost \|")
 
 
 if __name__ == "__main__":

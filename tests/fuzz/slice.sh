@@ -2,13 +2,13 @@
 # tests/fuzz/slice.sh BUILD NAME SECONDS - lets libFuzzer feed a target that was built in BUILD.
 #
 # Fails if the target dies, and if it runs so few inputs that nothing was tried. What it found stays
-# in BUILD/corpus/NAME, and each slice that ended well is a line in BUILD/slices, {name, seconds,
-# inputs}: so an hour may be made of many slices, over several days.
+# in BUILD/corpus/NAME, and each slice that ended well is a line {name, seconds, inputs} in
+# $CTASK_FUZZ_SLICES, else tests/fuzz/slices: so an hour may be made of many, over days and machines.
 set -u
 HOUR=3600 INPUTS_MIN=10000
 build=$1 name=$2 seconds=$3
 target=$build/tests/fuzz_$name kept=$(dirname "$0")/corpus/$name found=$build/corpus/$name
-log=$build/$name.log slices=$build/slices
+log=$build/$name.log slices=${CTASK_FUZZ_SLICES:-$(dirname "$0")/slices}
 
 mkdir -p "$found" || exit
 [ -d "$kept" ] || kept=

@@ -36,7 +36,7 @@ C
     clang -fsanitize=fuzzer -o "$dir/tests/fuzz_$1" "$dir/$1.c" >"$dir/said" 2>&1 || fail "cannot compile $1"
 }
 slice() { # name
-    sh "$CTASK_SOURCE/tests/fuzz/slice.sh" "$dir" "$1" 1 >"$dir/said" 2>&1
+    CTASK_FUZZ_SLICES=$dir/slices sh "$CTASK_SOURCE/tests/fuzz/slice.sh" "$dir" "$1" 1 >"$dir/said" 2>&1
 }
 
 target sound ""

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -58,6 +59,13 @@ def chosen_faults(default):
     chosen = [part.partition(":") for part in
               os.environ.get("CTASK_GAUNTLET_FAULTS", default).split(",")]
     return {name: float(every) if every else None for name, _, every in chosen}
+
+
+def tree():
+    """The commit that runs, with a + when files differ from it; "" if git does not know."""
+    said = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty=+", "--exclude=*"],
+                          capture_output=True, text=True)
+    return said.stdout.strip()
 
 
 def first_argument(message):
@@ -250,7 +258,8 @@ class Run:
     def all(self):
         with open(self.path("run.json"), "w") as f:
             json.dump({"tasks": self.tasks, "seed": self.seed, "queue_type": self.queue_type,
-                       "cluster": self.cluster,
+                       "cluster": self.cluster, "only": os.environ.get("CTASK_GAUNTLET_FAULTS"),
+                       "day": time.strftime("%Y-%m-%d"), "tree": tree(),
                        "times": self.tasks >= TIMES_TASKS and not self.cluster, "workers": WORKERS,
                        "children": CHILDREN, "rate": RATE}, f)
         with ClusterBroker() if self.cluster else PrivateBroker(ADVANCED) as self.broker:
