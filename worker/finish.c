@@ -58,13 +58,6 @@ void finish_repost(struct worker *w, const struct publish *p)
     publish(w, r, p);
 }
 
-void finish_give_up(struct worker *w, const struct publish *p)
-{
-    struct request *r = p->cookie;
-    forget_one(w, r, p);
-    request_settle(w, r);
-}
-
 bool finish_is_full(const struct worker *w, const struct request *r)
 {
     return r->unconfirmed >= FULL || r->unconfirmed_bytes >= FULL_BYTES ||
@@ -401,8 +394,7 @@ void finish_read(struct worker *w)
             if (!lease_published(w, &ev) && !policy_seen(w, &ev)) take_outcome(w, &ev);
             break;
         case BROKER_QUEUE:
-            if (!repost_queue_seen(w, &ev) && !lease_queue_seen(w, &ev))
-                consumer_dead_queue_seen(w, &ev);
+            if (!lease_queue_seen(w, &ev)) consumer_dead_queue_seen(w, &ev);
             break;
         case BROKER_DELAYS: delay_seen(w, &ev); break;
         case BROKER_BLOCKED:

@@ -80,7 +80,7 @@ static size_t weight(const struct publish *p)
     return p->props.n + p->body.n;
 }
 
-static struct repost *repost_add(struct worker *w, const struct publish *p, int64_t most)
+static void repost_add(struct worker *w, const struct publish *p, int64_t most)
 {
     struct request *r = p->cookie;
     struct repost *again = calloc(1, sizeof *again);
@@ -92,7 +92,6 @@ static struct repost *repost_add(struct worker *w, const struct publish *p, int6
     list_append(&r->refused, &again->link);
     w->unconfirmed_bytes -= p->body.n; /* it is not under way: others may leave */
     w->refused_bytes += weight(p);
-    return again;
 }
 
 /* It waits no more; its bytes live on. */
@@ -145,32 +144,26 @@ static void tell_dropped(struct worker *w, const struct publish *p, const char *
 
 /* ---- All of them ----------------------------------------------------------------------------- */
 
-static bool is_unwanted(const struct publish *p)
-{
-    return p->kind == POSTED_RESULT && p->tries >= RESULT_TRIES;
-}
-
-/* No caller can be there for it any more. */
-static bool is_over(const struct worker *w, const struct publish *p)
+/* A result that nobody will take. One with `look` that was not accepted had its queue looked at: it
+ * is there. After RESULT_TIME no caller can be there any more. */
+static bool is_unwanted(const struct worker *w, const struct publish *p, int code)
 {
     const struct request *r = p->cookie;
-    return p->kind == POSTED_RESULT && w->now - r->since > RESULT_TIME;
+    bool full = p->look && code == CTASK_ENACK && p->tries + 1 >= RESULT_TRIES;
+    return p->kind == POSTED_RESULT && (full || w->now - r->since > RESULT_TIME);
 }
 
 bool repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why)
 {
     struct request *r = p->cookie;
-    if (is_over(w, p)) {
+    if (is_unwanted(w, p, why->code)) {
         tell_dropped(w, p, why->text);
         w->counters.results_dropped++;
         return false;
     }
     tell_refused(w, p, why);
     bool down = why->code == CTASK_EUNAVAILABLE;
-    struct repost *again = repost_add(w, p, down ? WAIT_FOR_NODE : WAIT_MOST);
-    if (is_unwanted(&again->p) && why->code == CTASK_ENACK &&
-        broker_look(w->out, p->routing_key) == CTASK_ENOMEM)
-        abort();
+    repost_add(w, p, down ? WAIT_FOR_NODE : WAIT_MOST);
     bool done = r->state == REQUEST_SETTLING;
     if (w->drain > DRAIN_RUN && !request_is_acked(r) && (done || r->state == REQUEST_MOVING)) {
         request_give_back(w, r);
@@ -205,32 +198,4 @@ void repost_forget(struct worker *w, struct request *r)
         repost_take(w, again);
         repost_free(again);
     }
-}
-
-/* A result to that queue that is not to be tried again. NULL: none. */
-static struct repost *unwanted_for(const struct worker *w, const char *queue)
-{
-    for (size_t i = 0; i < w->reposts.count; i++) {
-        struct repost *again = container_of(w->reposts.nodes[i], struct repost, due);
-        if (is_unwanted(&again->p) && strcmp(again->p.routing_key, queue) == 0) return again;
-    }
-    return NULL;
-}
-
-bool repost_queue_seen(struct worker *w, const struct broker_event *ev)
-{
-    if (!ev->foreign) return false;
-    struct repost *again;
-    while (ev->error.code == CTASK_OK && (again = unwanted_for(w, ev->queue))) {
-        char why[NAME_MAX_BYTES + 100];
-        snprintf(why, sizeof why, "the queue \"%s\" is there and does not take it (is it full?)",
-                 ev->queue);
-        tell_dropped(w, &again->p, why);
-        w->counters.results_dropped++;
-        repost_take(w, again);
-        finish_give_up(w, &again->p);
-        repost_free(again);
-    }
-    broker_forget(w->out, ev->queue);
-    return true;
 }

@@ -241,8 +241,6 @@ bool finish_is_full(const struct worker *w, const struct request *r);
 void finish_forget(struct worker *w, struct request *r);
 /* p was not taken before: it is sent again, for the same request. */
 void finish_repost(struct worker *w, const struct publish *p);
-/* p was not taken before and is given up. */
-void finish_give_up(struct worker *w, const struct publish *p);
 
 /* gather.c */
 void gather_turn(struct worker *w);
@@ -271,8 +269,6 @@ bool repost_later(struct worker *w, const struct publish *p, const struct ctask_
 void repost_due(struct worker *w);
 void repost_forget(struct worker *w, struct request *r);
 int64_t repost_next(const struct worker *w);
-/* BROKER_QUEUE of `out`: true if it answers the look at a queue that takes no results. */
-bool repost_queue_seen(struct worker *w, const struct broker_event *ev);
 
 /* drain.c */
 int drain_signals(void); /* the signals as a descriptor */

@@ -225,13 +225,8 @@ int broker_look(struct broker *b, const char *name)
 {
     if (!name_valid(name)) return CTASK_EINVAL;
     struct queue *q = topology_find(&b->topology, name);
-    if (q)
-        topology_doubt(&b->topology, q);
-    else
-        q = topology_add(&b->topology, name, QUEUE_FOREIGN);
-    if (!q) return CTASK_ENOMEM;
-    q->wanted = true;
-    return CTASK_OK;
+    if (q) topology_doubt(&b->topology, q);
+    return q ? CTASK_OK : CTASK_EINVAL;
 }
 
 static void news_forget(struct broker *b, const struct queue *q)
@@ -242,14 +237,6 @@ static void news_forget(struct broker *b, const struct queue *q)
         list_remove(&n->link);
         free(n);
     }
-}
-
-void broker_forget(struct broker *b, const char *name)
-{
-    struct queue *q = topology_find(&b->topology, name);
-    if (!q || q->kind != QUEUE_FOREIGN || !list_empty(&q->waiting)) return;
-    news_forget(b, q);
-    topology_forget(&b->topology, q);
 }
 
 void broker_delete_queue(struct broker *b, const char *name)
@@ -362,8 +349,9 @@ static void outcome_explain(const struct post *p, struct ctask_error *e)
                   *what->exchange ? " of exchange " : "", what->exchange);
         break;
     case CTASK_ENACK:
-        error_set(e, CTASK_ENACK, "the broker did not accept a message for \"%s\"%s", to,
-                  what->ensure ? ": its queue is there and refuses it (is it full?)" : "");
+        error_set(
+            e, CTASK_ENACK, "the broker did not accept a message for \"%s\"%s", to,
+            what->ensure || what->look ? ": its queue is there and refuses it (is it full?)" : "");
         break;
     case CTASK_EUNAVAILABLE:
         error_set(e, CTASK_EUNAVAILABLE, "queue \"%s\" is not available: %s", to,
@@ -397,7 +385,7 @@ static void event_begin(struct broker_event *ev, enum broker_event_kind kind)
     ev->cookie = NULL;
     ev->publish = NULL;
     ev->queue = NULL;
-    ev->created = ev->refused = ev->foreign = false;
+    ev->created = ev->refused = false;
     ev->messages = ev->consumers = 0;
 }
 

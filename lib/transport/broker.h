@@ -106,11 +106,9 @@ int broker_lease(struct broker *b, const char *name, const char *home, unsigned 
 bool broker_delays(struct broker *b, const char *queue, bool anew);
 /* NULL, or why no message can be delayed to a queue of this name; static. */
 const char *broker_undelayable(const char *queue);
-/* Looks at a queue again that broker_queue was asked for. Any other queue is taken for somebody
- * else's and never declared: its BROKER_QUEUE is `foreign`, and broker_forget ends the interest. */
+/* Looks again at a queue that broker_queue was asked for. Outcome: BROKER_QUEUE. CTASK_EINVAL if it
+ * was not. */
 int broker_look(struct broker *b, const char *name);
-/* What broker_look has asked for is not wanted any more. */
-void broker_forget(struct broker *b, const char *name);
 /* Deletes a queue that is ours and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 
@@ -188,7 +186,7 @@ struct broker_event {
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
                                       published again; valid until the next broker_next */
     const char *queue;             /* valid until the queue is deleted */
-    bool created, refused, foreign;
+    bool created, refused;
     uint32_t messages, consumers;
 };
 

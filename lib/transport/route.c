@@ -68,7 +68,6 @@ void route_verdict(struct broker *b, struct queue *q)
                   q->name, q->why);
     ev->created = q->created && q->state == QUEUE_KNOWN;
     q->created = false; /* told once */
-    ev->foreign = q->kind == QUEUE_FOREIGN;
     ev->messages = q->messages;
     unsigned ours = consumers_of(b, q);
     ev->consumers = q->consumers > ours ? q->consumers - ours : 0;
