@@ -165,7 +165,9 @@ bool repost_later(struct worker *w, const struct publish *p, const struct ctask_
     bool down = why->code == CTASK_EUNAVAILABLE;
     repost_add(w, p, down ? WAIT_FOR_NODE : WAIT_MOST);
     bool done = r->state == REQUEST_SETTLING;
-    if (w->drain > DRAIN_RUN && !request_is_acked(r) && (done || r->state == REQUEST_MOVING)) {
+    /* An orphan's delivery is back in its queue, and another run answers for it. */
+    bool leaves = w->drain > DRAIN_RUN || request_is_orphan(r);
+    if (leaves && !request_is_acked(r) && (done || r->state == REQUEST_MOVING)) {
         request_give_back(w, r);
     } else if (done) {
         request_move(w, r, REQUEST_REFUSED);
