@@ -161,6 +161,11 @@ bool consumer_expired(struct worker *w, struct request *r)
 
 static void consumer_accept(struct worker *w, struct envelope *e)
 {
+    if (policy_asks(e)) {
+        broker_ack(w->in, e->delivery);
+        broker_recycle(w->in, e);
+        return;
+    }
     struct source *s = consumer_source(w, e->queue);
     if (!s) bug("a delivery of a queue that is not consumed");
     struct request *r = request_new(w, e, s);

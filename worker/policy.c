@@ -11,6 +11,8 @@
 
 #include "base/props.h"
 
+#include <string.h>
+
 #define DELIVERY "celery_delayed_delivery"
 #define KEY "ctask-policy" /* one word: no binding matches it */
 
@@ -27,6 +29,12 @@ void policy_look(struct worker *w)
                                              .props = buf_bytes(&props),
                                              .spool = -1,
                                              .cookie = &w->policy_asked});
+}
+
+bool policy_asks(const struct envelope *m)
+{
+    return m->body_size == 0 && strcmp(m->exchange, DELIVERY) == 0 &&
+           strcmp(m->routing_key, KEY) == 0;
 }
 
 bool policy_seen(const struct worker *w, const struct broker_event *ev)

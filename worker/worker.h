@@ -183,6 +183,8 @@ void delay_failed(struct worker *w, struct request *r, const struct ctask_error 
 
 /* policy.c */
 void policy_look(struct worker *w);
+/* True if m is what policy_look sends: where the policy is, it leads to QUEUE_UNDELIVERED. */
+bool policy_asks(const struct envelope *m);
 /* True if ev is what came of policy_look. */
 bool policy_seen(const struct worker *w, const struct broker_event *ev);
 

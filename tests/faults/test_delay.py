@@ -419,6 +419,16 @@ class Gone(DelayTest):
         until("they are kept", lambda: self.bus.depth(UNDELIVERED) == MANY)
         self.bus.channel.queue_purge(LEVELS[11])
 
+    def test_a_worker_of_what_is_undelivered_takes_the_look_for_the_policy_for_no_task(self):
+        worker = self.worker(queue=UNDELIVERED)
+        self.worker("--queue-type=quorum")
+        self.bus.send(self.queue, headers={"eta": in_seconds(3600)})
+        until("all is moved", lambda: broker.depth(self.queue) == (0, 0))
+        self.assertEqual(self.bus.result(self.bus.send(UNDELIVERED))["status"], "SUCCESS")
+        self.assertEqual(worker.stop(), 0)
+        self.assertIn("received 1, succeeded 1, failed 0", worker.log())
+        self.bus.channel.queue_purge(LEVELS[11])
+
     def test_a_missing_policy_is_said_where_queues_are_quorum_queues(self):
         said = "WARN.*no policy \"%s\"" % POLICY
         quiet = self.worker("--queue-type=quorum")
