@@ -44,14 +44,15 @@ bool consumer_owns(const struct worker *w, const char *queue)
 }
 
 /* Every ctask worker leaves <queue>.dead behind. A queue that has consumers and no such companion
- * is somebody else's, and they may reject what they do not know. */
+ * is somebody else's, and they may reject what they do not know; or somebody has deleted it. */
 static void warn_of_strangers(const struct source *s)
 {
     if (s->others > 0 && s->dead_created == 1)
-        log_warn("queue %s has %d consumers that are not ctask workers: they and this worker "
-                 "take tasks from each other, so all of them must know all tasks in it "
-                 "(give the tasks of this worker a queue of their own with -Q)",
-                 s->name, s->others);
+        log_warn("queue %s has %d other consumers, and there was no %s, which every ctask worker "
+                 "declares. Unless somebody has deleted it, they are not ctask workers: they and "
+                 "this worker take tasks from each other, so all of them must know all tasks in "
+                 "it (give the tasks of this worker a queue of their own with -Q)",
+                 s->name, s->others, s->dead);
 }
 
 /* Ready is who gets tasks, and has a place for those that cannot be run. */

@@ -173,7 +173,8 @@ class Faults(BrokerTest):
         self.bus.declare(self.queue)
         stranger = Bus()
         stranger.channel.basic_consume(self.queue, callback=lambda m: None)
-        self.worker(wait=False).expect("not ctask workers")
+        self.worker(wait=False).expect("no %s.dead.* Unless somebody has deleted it, they are not "
+                                       "ctask workers" % self.queue)
         stranger.close()
 
     def test_a_stopped_child_does_not_stop_the_others(self):
