@@ -15,7 +15,6 @@ enum {
     KEY_MAX_TASKS,
     KEY_FAIL_UNKNOWN,
     KEY_HELD_MEMORY,
-    KEY_UNKNOWN,
     KEY_REPLY,
     KEY_BODY,
     KEY_HARD,
@@ -81,7 +80,6 @@ static const struct argp_option table[] = {
      "A task that this worker does not know fails at once and is kept in QUEUE.dead. Without this "
      "option it goes back to its queue ten times in some three minutes, for a worker that knows it",
      2},
-    {"unknown", KEY_UNKNOWN, "delay|dead", OPTION_HIDDEN, NULL, 2}, /* its older name */
     {"body-limit", KEY_BODY, "BYTES", 0,
      "Do not run larger messages but keep them in QUEUE.dead, through a file in $TMPDIR (default "
      "4194304)",
@@ -202,11 +200,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--held-memory takes a size as 256M, not \"%s\"", arg);
         break;
     case KEY_FAIL_UNKNOWN: o->fail_unknown = true; break;
-    case KEY_UNKNOWN:
-        if (strcmp(arg, "dead") != 0 && strcmp(arg, "delay") != 0)
-            argp_error(state, "--unknown takes delay or dead, not \"%s\"", arg);
-        o->fail_unknown = strcmp(arg, "dead") == 0;
-        break;
     case KEY_BODY: o->body_max = (uint64_t)number(state, "--body-limit", arg, 1, 16 << 20); break;
     case KEY_REPLY: o->reply_pattern = arg; break;
     case ARGP_KEY_ARG:

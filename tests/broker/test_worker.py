@@ -272,7 +272,6 @@ class Starting(BrokerTest):
         self.assert_refused(2, "nosuchapp", "-A", "nosuchapp")
         self.assert_refused(2, "twice", "-A", "primes,primes")
         self.assert_refused(2, "number", "-A", "primes", "-c", "0")
-        self.assert_refused(2, "delay or dead", "-A", "primes", "--unknown=x")
         self.assert_refused(2, "grace", "-A", "primes", "--grace", "soon")
         self.assert_refused(2, "unrecognized option", "-A", "primes", "--no-such-option")
         self.assert_refused(2, "port|URL|url", "-A", "primes", "-b", "amqp://h:notaport/")
