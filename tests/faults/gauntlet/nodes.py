@@ -66,7 +66,7 @@ class ClusterBroker(Cluster):
         """All nodes see each other, and each quorum queue has all of its members."""
         try:
             return "true" == self.evaluate(
-                "length(rabbit_mnesia:cluster_nodes(running)) =:= 3 andalso lists:all(fun(Q) -> "
+                "length(rabbit_nodes:all_running()) =:= 3 andalso lists:all(fun(Q) -> "
                 "case amqqueue:get_type(Q) of rabbit_quorum_queue -> "
                 "[{online, N}] = rabbit_quorum_queue:info(Q, [online]), length(N) =:= 3; "
                 "_ -> true end end, rabbit_amqqueue:list())")
