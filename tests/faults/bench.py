@@ -65,14 +65,13 @@ class PrivateBroker:
 
     address = "127.0.0.1"
 
-    def __init__(self, advanced="[]."):
-        """advanced: the text of its advanced.config, Erlang terms."""
-        self._lives_in(tempfile.mkdtemp(prefix="ctask-broker-"), CTASK_BROKER_ADVANCED=advanced)
+    def __init__(self):
+        self._lives_in(tempfile.mkdtemp(prefix="ctask-broker-"))
         end_at_exit(self.__exit__)
 
-    def _lives_in(self, directory, **env):
+    def _lives_in(self, directory):
         self.dir = directory
-        self.env = dict(os.environ, CTASK_BROKER_DIR=directory, **env)
+        self.env = dict(os.environ, CTASK_BROKER_DIR=directory)
         self.url = self.port = self.shell = None
         self.second = False
 

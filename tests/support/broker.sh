@@ -136,8 +136,7 @@ broker_env() {
 
 broker_configure() {
     mkdir -p "$BROKER_DIR/etc/conf.d" "$BROKER_DIR/data" "$BROKER_DIR/log"
-    cp "$ROOT/broker-config/enabled_plugins" "$BROKER_DIR/etc/"
-    echo "${CTASK_BROKER_ADVANCED:-[].}" >"$BROKER_DIR/etc/advanced.config" # Erlang terms
+    cp "$ROOT/broker-config/enabled_plugins" "$ROOT/broker-config/advanced.config" "$BROKER_DIR/etc/"
     grep -v '^load_definitions' "$ROOT/broker-config/rabbitmq.conf" >"$BROKER_DIR/etc/rabbitmq.conf"
     echo "load_definitions = $ROOT/broker-config/definitions.json" >>"$BROKER_DIR/etc/rabbitmq.conf"
 }

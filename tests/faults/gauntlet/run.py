@@ -42,9 +42,6 @@ FAULTS = "parent,child,cut,stop,broker,restart,alarm,listener,producer,dead,full
 CLUSTER_FAULTS = "child:2," + ",".join(NodeFaults.KINDS)
 PR_SET_CHILD_SUBREAPER = 36
 COUNTED_EVERY = 5  # seconds: how often RabbitMQ counts what a quorum queue holds
-# A delay queue that was not heard of by the next one, as after a restart, tells it again after three
-# minutes: nothing is lost, but a run would have to wait for it.
-ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
 
 DEAD_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 10 ** 9}
 
@@ -262,7 +259,7 @@ class Run:
                        "day": time.strftime("%Y-%m-%d"), "tree": tree(),
                        "times": self.tasks >= TIMES_TASKS and not self.cluster, "workers": WORKERS,
                        "children": CHILDREN, "rate": RATE}, f)
-        with ClusterBroker() if self.cluster else PrivateBroker(ADVANCED) as self.broker:
+        with ClusterBroker() if self.cluster else PrivateBroker() as self.broker:
             self.log.note("broker", version=self.broker.evaluate(
                 "{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)").strip('<>"'))
             self.declare()
