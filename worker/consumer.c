@@ -174,6 +174,7 @@ static void consumer_accept(struct worker *w, struct envelope *e)
     struct fault why;
     w->counters.received++;
     bool sound = head_sound(w, r, &m, &why);
+    lease_came_home(w, m.came_from);
     r->id = m.id;
     r->task = sound ? task_of(&w->registry, &m) : NULL;
     r->limits = limits_of(w, r->task, &m);

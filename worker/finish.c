@@ -402,6 +402,7 @@ void finish_read(struct worker *w)
             break;
         case BROKER_UNBLOCKED: log_info("the broker takes messages again"); break;
         case BROKER_DOWN:
+            lease_doubt(w);
             if (w->drain < DRAIN_BYE && w->was_up)
                 log_warn("connection for results lost: %s; trying again", ev.error.text);
             break;

@@ -14,10 +14,10 @@
 struct lease {
     struct list link; /* of worker.leases */
     struct request *request;
-    char name[sizeof PREFIX + ID_SIZE]; /* the queue with the copy that is confirmed; "": none */
+    char name[sizeof PREFIX + ID_SIZE]; /* the queue with the copy that is safe; "": none */
     char next[sizeof PREFIX + ID_SIZE]; /* the queue of the one that is not yet; "": none */
-    int64_t asked;                      /* when `next` was */
-    int64_t at;                         /* the next step; while `next` is there, its outcome is */
+    int64_t since, asked;               /* when the copy in `name` and in `next` was asked for */
+    int64_t at;                         /* the next step; CLOCK_NEVER: `next` is not confirmed */
     bool over;
 };
 
@@ -31,6 +31,14 @@ static int64_t retry_time(const struct worker *w)
 {
     int64_t sixteenth = lease_time(w) / 16;
     return sixteenth < 5 * CLOCK_SECOND ? sixteenth : 5 * CLOCK_SECOND;
+}
+
+/* A broker that is killed within a second of the declare of a quorum queue does not know the queue
+ * afterwards, nor what it had confirmed. */
+static int64_t young_time(const struct worker *w)
+{
+    int64_t quarter = lease_time(w) / 4;
+    return quarter < 2 * CLOCK_SECOND ? quarter : 2 * CLOCK_SECOND;
 }
 
 /* Without a broker that takes messages a copy would only wait here, and grow old. */
@@ -70,6 +78,14 @@ static void copy_failed(struct worker *w, struct lease *l, const char *why)
     step_again(w, l, retry_time(w));
 }
 
+static void lease_end(struct worker *w, struct lease *l)
+{
+    log_warn(TASK_FMT ": its lease has ended, so it starts again; what runs here goes on",
+             TASK_ARG(l->request));
+    next_drop(w, l);
+    l->over = true;
+}
+
 /* Publishes a copy to a new queue; what comes of it: lease_published. */
 static void copy_out(struct worker *w, struct lease *l)
 {
@@ -81,6 +97,7 @@ static void copy_out(struct worker *w, struct lease *l)
     memcpy(l->next, PREFIX, sizeof PREFIX);
     id_new(l->next + sizeof PREFIX - 1);
     l->asked = w->now;
+    l->at = CLOCK_NEVER;
     if (!message_copy(r->m->props, &how, &props)) abort();
     int rc = broker_lease(w->out, l->next, r->source->name, w->options->lease);
     if (rc == CTASK_OK)
@@ -117,17 +134,14 @@ static void delivery_settle(struct worker *w, struct request *r)
     log_info(TASK_FMT " has run for long: it is leased", TASK_ARG(r));
 }
 
-static void copy_confirmed(struct worker *w, struct lease *l)
+/* The copy in `next` is as safe as the one before, or as the delivery. */
+static void copy_safe(struct worker *w, struct lease *l)
 {
-    /* Its queue expires in time that counts from its declaration, and must outlive the copy. */
-    if (w->now - l->asked > lease_time(w) / 2) {
-        step_again(w, l, 0);
-        return;
-    }
     queue_drop(w, l->name);
     memcpy(l->name, l->next, sizeof l->name);
     l->next[0] = 0;
-    l->at = l->asked + lease_time(w) / 2;
+    l->since = l->asked;
+    l->at = l->since + lease_time(w) / 2;
     if (!request_is_acked(l->request))
         delivery_settle(w, l->request);
     else
@@ -146,42 +160,62 @@ bool lease_published(struct worker *w, const struct broker_event *ev)
 {
     struct lease *l = lease_find(w, ev->cookie);
     if (!l) return false;
-    if (ev->error.code == CTASK_OK)
-        copy_confirmed(w, l);
-    else
+    if (ev->error.code != CTASK_OK)
         copy_failed(w, l, ev->error.text);
+    else if (w->now - l->asked > lease_time(w) / 2)
+        step_again(w, l, 0); /* its time counts from then, or nearly */
+    else
+        l->at = w->now + young_time(w);
     return true;
 }
 
-/* True if the lease's queue has not answered for half of the lease's time. If its node comes back
- * the copy goes home, and the task starts once more, flagged. */
-static bool copy_may_be_lost(const struct worker *w, const struct lease *l)
+void lease_doubt(struct worker *w)
 {
-    return w->now - l->asked >= lease_time(w);
+    struct lease *l;
+    list_each(l, &w->leases, struct lease, link)
+        if (l->next[0] && l->at != CLOCK_NEVER) step_again(w, l, 0);
+}
+
+/* True if the copy may have gone home, or its queue has not answered for half of the lease's time.
+ */
+static bool copy_is_due(const struct worker *w, const struct lease *l)
+{
+    return w->now - l->since >= lease_time(w);
 }
 
 /* The old copy is looked at before there is a new one: one that has gone home may be running
- * elsewhere, and each further copy would be a further run. */
+ * elsewhere, and each further copy would be a further run. A queue that is empty before its copy is
+ * due has no leader that answers, or was lost. One that does not answer when it is due may be lost:
+ * if its node comes back the copy goes home, and the task starts once more, flagged. */
 bool lease_queue_seen(struct worker *w, const struct broker_event *ev)
 {
     struct lease *l;
     list_each(l, &w->leases, struct lease, link) {
         if (strcmp(ev->queue, l->next) == 0) return true;
         if (strcmp(ev->queue, l->name) != 0) continue;
-        if (l->next[0]) return true;
-        bool unknown = ev->error.code == CTASK_EUNAVAILABLE && copy_may_be_lost(w, l);
+        if (l->next[0] || l->over) return true;
+        bool due = copy_is_due(w, l), unknown = ev->error.code == CTASK_EUNAVAILABLE && due;
         if (ev->error.code != CTASK_OK && !unknown) return true; /* again at l->at */
-        if (unknown || ev->messages > 0) {
+        if (unknown || ev->messages > 0 || !due)
             copy_out(w, l);
-            return true;
-        }
-        log_warn(TASK_FMT ": its lease has ended, so it starts again; what runs here goes on",
-                 TASK_ARG(l->request));
-        queue_drop(w, l->name);
-        l->over = true;
+        else
+            lease_end(w, l);
+        if (l->over && ev->created) queue_drop(w, l->name); /* it was gone until this look */
         return true;
     }
     return false;
+}
+
+void lease_came_home(struct worker *w, struct bytes queue)
+{
+    char name[sizeof PREFIX + ID_SIZE];
+    struct lease *l;
+    if (!bytes_begins(queue, PREFIX) || queue.n >= sizeof name) return;
+    memcpy(name, queue.p, queue.n);
+    name[queue.n] = 0;
+    list_each(l, &w->leases, struct lease, link)
+        if (strcmp(name, l->name) == 0 && !l->over) lease_end(w, l);
+    broker_delete_queue(w->out, name);
 }
 
 void lease_orphan(struct worker *w, struct request *r)
@@ -194,7 +228,10 @@ void lease_drop(struct worker *w, struct request *r)
     struct lease *l = r->lease;
     if (!l) return;
     next_drop(w, l);
-    queue_drop(w, l->name);
+    if (l->over)
+        broker_lease_leave(w->out, l->name); /* whoever gets the copy deletes its queue */
+    else
+        queue_drop(w, l->name);
     list_remove(&l->link);
     free(l);
     r->lease = NULL;
@@ -266,9 +303,11 @@ void lease_turn(struct worker *w)
     if (!can_publish(w)) return;
     struct lease *l;
     list_each(l, &w->leases, struct lease, link) {
-        if (l->over || l->next[0] || l->at > w->now) continue;
+        if (l->over || l->at > w->now) continue;
         l->at = w->now + retry_time(w);
-        if (!l->name[0])
+        if (l->next[0])
+            copy_safe(w, l);
+        else if (!l->name[0])
             copy_out(w, l);
         else if (broker_lease(w->out, l->name, l->request->source->name, w->options->lease) !=
                  CTASK_OK)
@@ -283,6 +322,6 @@ int64_t lease_next(const struct worker *w)
     if (w->drain >= DRAIN_BYE) return CLOCK_NEVER;
     if (!can_publish(w)) return at;
     list_each(l, &w->leases, struct lease, link)
-        if (!l->over && !l->next[0] && l->at < at) at = l->at;
+        if (!l->over && l->at < at) at = l->at;
     return at;
 }

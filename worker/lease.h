@@ -32,6 +32,11 @@ void lease_orphan(struct worker *w, struct request *r);
 /* r is about to be freed: deletes its lease, if any. */
 void lease_drop(struct worker *w, struct request *r);
 
+/* The connection `out` is lost, and with it the word that a copy in a young queue is safe. */
+void lease_doubt(struct worker *w);
+/* A delivery came from this queue, as it says. If that is a lease's, it has served. */
+void lease_came_home(struct worker *w, struct bytes queue);
+
 /* What `out` says of a copy or of a queue. False if it is not a lease's. */
 bool lease_published(struct worker *w, const struct broker_event *ev);
 bool lease_queue_seen(struct worker *w, const struct broker_event *ev);

@@ -44,7 +44,7 @@ static const struct argp_option table[] = {
      "confirms are slow, and nothing beyond what runs while tasks take longer than a second",
      2},
     {"queue-type", KEY_TYPE, "classic|quorum", 0,
-     "Declare missing queues of tasks, dead letters and leases as this type; a queue that exists "
+     "Declare missing queues of tasks and of dead letters as this type; a queue that exists "
      "is used as it is (default: $CTASK_QUEUE_TYPE, which producers read too, also for reply "
      "queues, else as the broker likes)",
      2},

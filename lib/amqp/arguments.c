@@ -2,9 +2,9 @@
 #include "amqp/arguments.h"
 
 #define REPLY_EXPIRES_MS (30 * 60 * 1000)
-/* A lease queue that nobody looks after goes, but long after its message has gone home: the
- * broker's message would go with it. */
-#define LEASE_EXPIRES_MS(ttl_ms) (2 * (ttl_ms) + 60 * 1000)
+/* A lease queue that nobody looks after goes, and what it still holds goes with it. So it waits for
+ * a week until its home is there. */
+#define LEASE_EXPIRES_MS(ttl_ms) (2 * (ttl_ms) + INT64_C(7) * 24 * 3600 * 1000)
 
 amqp_table_entry_t argument_number(const char *key, int64_t n)
 {
@@ -24,26 +24,32 @@ bool queue_type_read(const char *text, enum queue_type *out)
     return any || quorum || strcmp(text, "classic") == 0;
 }
 
-amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX])
+/* A quorum queue whatever the type of its home: only these dead-letter at least once. A classic one
+ * drops a message whose home is not there yet when the broker starts. */
+static amqp_table_t lease_arguments(const struct queue *q, amqp_table_entry_t *entries)
 {
     int n = 0;
     int64_t ttl = (int64_t)q->ttl * 1000;
+    entries[n++] = argument_text("x-queue-type", "quorum");
+    entries[n++] = argument_number("x-message-ttl", ttl);
+    entries[n++] = argument_number("x-expires", LEASE_EXPIRES_MS(ttl));
+    entries[n++] = argument_text("x-dead-letter-exchange", q->home_exchange);
+    entries[n++] = argument_text("x-dead-letter-routing-key", q->home_key);
+    entries[n++] = argument_text("x-dead-letter-strategy", "at-least-once");
+    entries[n++] = argument_text("x-overflow", "reject-publish"); /* at-least-once needs it */
+    return (amqp_table_t){n, entries};
+}
+
+amqp_table_t queue_arguments(const struct queue *q, amqp_table_entry_t entries[ARGUMENTS_MAX])
+{
+    int n = 0;
     bool quorum = q->type == QUEUE_QUORUM;
+    if (q->kind == QUEUE_LEASE) return lease_arguments(q, entries);
     if (q->type != QUEUE_AS_BROKER_LIKES)
         entries[n++] = argument_text("x-queue-type", quorum ? "quorum" : "classic");
     if (quorum && (q->kind == QUEUE_DEAD || q->kind == QUEUE_REPLY))
         entries[n++] = argument_number("x-delivery-limit", DELIVERY_LIMIT);
     if (q->kind == QUEUE_REPLY) entries[n++] = argument_number("x-expires", REPLY_EXPIRES_MS);
-    if (q->kind == QUEUE_LEASE) {
-        entries[n++] = argument_number("x-message-ttl", ttl);
-        entries[n++] = argument_number("x-expires", LEASE_EXPIRES_MS(ttl));
-        entries[n++] = argument_text("x-dead-letter-exchange", "");
-        entries[n++] = argument_text("x-dead-letter-routing-key", q->home);
-    }
-    if (quorum && q->kind == QUEUE_LEASE) { /* so that no lease is lost on its way home */
-        entries[n++] = argument_text("x-dead-letter-strategy", "at-least-once");
-        entries[n++] = argument_text("x-overflow", "reject-publish"); /* at-least-once needs it */
-    }
     return (amqp_table_t){n, entries};
 }
 

@@ -63,13 +63,13 @@ struct queue *topology_find(struct topology *t, const char *name)
 }
 
 static struct queue *queue_add(struct topology *t, const char *name, enum queue_kind kind,
-                               const char *home)
+                               const char *key)
 {
-    size_t n = strlen(name), rest = home ? strlen(home) + 1 : 0;
+    size_t n = strlen(name), rest = key ? strlen(key) + 1 : 0;
     struct queue *q = calloc(1, sizeof *q + n + 1 + rest);
     if (!q) return NULL;
     memcpy(q->name, name, n + 1);
-    if (home) q->home = memcpy(q->name + n + 1, home, rest);
+    if (key) q->home_key = memcpy(q->name + n + 1, key, rest);
     q->node.key = bytes_of(q->name, n);
     q->kind = kind;
     q->type = t->type;
@@ -88,11 +88,13 @@ struct queue *topology_add(struct topology *t, const char *name, enum queue_kind
     return queue_add(t, name, kind, NULL);
 }
 
-struct queue *topology_add_lease(struct topology *t, const char *name, const char *home,
-                                 unsigned ttl)
+struct queue *topology_add_lease(struct topology *t, const char *name, const char *exchange,
+                                 const char *key, unsigned ttl)
 {
-    struct queue *q = queue_add(t, name, QUEUE_LEASE, home);
-    if (q) q->ttl = ttl;
+    struct queue *q = queue_add(t, name, QUEUE_LEASE, key);
+    if (!q) return NULL;
+    q->home_exchange = exchange;
+    q->ttl = ttl;
     return q;
 }
 

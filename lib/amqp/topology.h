@@ -40,10 +40,11 @@ struct queue {
     uint32_t window; /* the number of its newest consumer, see consumers.h */
     int64_t consume_at;
     unsigned consume_refusals;
-    int code;         /* refused: CTASK_EREFUSED, _EUNAVAILABLE, or missing: CTASK_EROUTE; */
-    char why[256];    /* in the broker's words */
-    const char *home; /* QUEUE_LEASE: where its messages go, behind the name; */
-    unsigned ttl;     /* after so many seconds */
+    int code;      /* refused: CTASK_EREFUSED, _EUNAVAILABLE, or missing: CTASK_EROUTE; */
+    char why[256]; /* in the broker's words */
+    const char *home_exchange; /* QUEUE_LEASE: where its messages go, static, */
+    const char *home_key;      /* with this routing key, behind the name, */
+    unsigned ttl;              /* after so many seconds */
     char name[];
 };
 
@@ -63,9 +64,10 @@ void topology_done(struct topology *t);
 struct queue *topology_find(struct topology *t, const char *name);
 /* New, QUEUE_UNKNOWN. NULL when out of memory. */
 struct queue *topology_add(struct topology *t, const char *name, enum queue_kind kind);
-/* The same for a QUEUE_LEASE, whose messages go to queue `home` after `ttl` seconds. */
-struct queue *topology_add_lease(struct topology *t, const char *name, const char *home,
-                                 unsigned ttl);
+/* The same for a QUEUE_LEASE, whose messages go to an exchange (static) with this routing key after
+ * `ttl` seconds. */
+struct queue *topology_add_lease(struct topology *t, const char *name, const char *exchange,
+                                 const char *key, unsigned ttl);
 /* Looks at it anew. */
 void topology_doubt(struct topology *t, struct queue *q);
 /* Forgets it and has it deleted; best effort. Nothing waits for it any more. */

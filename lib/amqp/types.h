@@ -12,8 +12,8 @@ enum queue_kind {
     QUEUE_DEAD,  /* looked at passively; if missing: durable, and may be read without end */
     QUEUE_REPLY, /* ours: declared durable, x-expires 30 min, looked at after a reconnect: `created`
                     then says that it was lost */
-    QUEUE_LEASE, /* ours: declared durable, with a time to live after which what it holds goes to
-                    its home queue; expires when long unused. See worker/lease.h */
+    QUEUE_LEASE, /* ours: a quorum queue with a time to live after which what it holds goes to its
+                    home queue; expires when long unused. See worker/lease.h */
     QUEUE_FOREIGN, /* somebody else's, or an old one of ours: looked at passively, never declared */
 };
 
@@ -21,11 +21,14 @@ enum queue_kind {
  * or a queue's name. */
 #define CLOSES_MAX 3
 
-/* Keeps delayed messages whose queue is gone when they come due; see ladder.h. */
+/* Leads what is due to its queue, and what has none any more to the one that keeps it; see
+ * ladder.h.
+ */
+#define EXCHANGE_DUE "ctask.due"
 #define QUEUE_UNDELIVERED "ctask.undelivered"
 
-/* What every queue is declared as when it is missing; one that exists is used as it is. The delay
- * queues are always Celery's, which are quorum queues. */
+/* What every queue is declared as when it is missing; one that exists is used as it is. Leases and
+ * Celery's delay queues are always quorum queues. */
 enum queue_type { QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM };
 /* "classic" or "quorum"; NULL and "": as the broker likes. False for anything else. */
 bool queue_type_read(const char *text, enum queue_type *out);

@@ -41,7 +41,7 @@ const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BY
 
 static const char *level_name(int level, char out[LADDER_EXCHANGE_SIZE])
 {
-    static const char *const below[] = {"celery_delayed_delivery", "ctask.due",
+    static const char *const below[] = {"celery_delayed_delivery", EXCHANGE_DUE,
                                         "ctask.due.unrouted"};
     if (level < 0) return below[DELIVERY - level];
     snprintf(out, LADDER_EXCHANGE_SIZE, "celery_delayed_%d", level);

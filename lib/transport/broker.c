@@ -210,12 +210,15 @@ int broker_queue(struct broker *b, const char *name, enum queue_kind kind)
 
 int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl)
 {
+    char key[NAME_MAX_BYTES + 1];
     if (!name_valid(name) || !name_valid(home)) return CTASK_EINVAL;
+    bool due = broker_delays(b, home, false); /* the way that delayed messages take to it */
     struct queue *q = topology_find(&b->topology, name);
     if (q)
         topology_doubt(&b->topology, q);
     else
-        q = topology_add_lease(&b->topology, name, home, ttl);
+        q = topology_add_lease(&b->topology, name, due ? EXCHANGE_DUE : "",
+                               due ? ladder_key(0, home, key) : home, ttl);
     if (!q) return CTASK_ENOMEM;
     q->wanted = true;
     return CTASK_OK;
@@ -239,9 +242,18 @@ static void news_forget(struct broker *b, const struct queue *q)
     }
 }
 
+void broker_lease_leave(struct broker *b, const char *name)
+{
+    struct queue *q = topology_find(&b->topology, name);
+    if (!q || !list_empty(&q->waiting)) return;
+    news_forget(b, q);
+    topology_forget(&b->topology, q);
+}
+
 void broker_delete_queue(struct broker *b, const char *name)
 {
     struct queue *q = topology_find(&b->topology, name);
+    if (!q) q = topology_add(&b->topology, name, QUEUE_FOREIGN);
     if (!q) return;
     while (!list_empty(&q->waiting))
         outbox_ready(&b->out, list_first(&q->waiting, struct post, link));

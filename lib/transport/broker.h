@@ -95,8 +95,8 @@ size_t broker_unconfirmed(const struct broker *b);
  * is cheap. Outcome: BROKER_QUEUE. */
 int broker_queue(struct broker *b, const char *name, enum queue_kind kind);
 /* Makes sure that there is a queue of ours, now and after each reconnect, whose messages go to
- * queue `home` after `ttl` seconds (1 to 1,000,000). Asking again looks at it anew. Outcome:
- * BROKER_QUEUE. */
+ * queue `home` after `ttl` seconds (1 to 1,000,000); if home is gone then, to QUEUE_UNDELIVERED
+ * where broker_delays is true of it. Asking again looks at it anew. Outcome: BROKER_QUEUE. */
 int broker_lease(struct broker *b, const char *name, const char *home, unsigned ttl);
 /* Sees to it that messages can be delayed to a queue that exists, now and after each reconnect:
  * looks at the ladder (amqp/ladder.h) or declares it, and binds the queue at its foot; once more if
@@ -109,7 +109,9 @@ const char *broker_undelayable(const char *queue);
 /* Looks again at a queue that broker_queue was asked for. Outcome: BROKER_QUEUE. CTASK_EINVAL if it
  * was not. */
 int broker_look(struct broker *b, const char *name);
-/* Deletes a queue that is ours and forgets it; best effort. */
+/* Forgets a lease that others delete. */
+void broker_lease_leave(struct broker *b, const char *name);
+/* Deletes a queue that is ours, or was another worker's lease, and forgets it; best effort. */
 void broker_delete_queue(struct broker *b, const char *name);
 
 /* Opens a consumer of a queue that broker_queue was asked for, with `prefetch` unsettled deliveries

@@ -51,6 +51,7 @@ static const struct header {
     HEADER("x-ctask-crashes", COUNT, false, crashes),
     HEADER("x-ctask-unknown", COUNT, false, unknown),
     HEADER("x-delivery-count", COUNT, false, delivery_count),
+    HEADER("x-first-death-queue", TEXT, false, came_from),
 #undef HEADER
 };
 

@@ -32,6 +32,7 @@ struct message {
     int64_t crashes;        /* x-ctask-crashes: those of them that were the task's own doing */
     int64_t unknown;        /* x-ctask-unknown: how often a worker did not know this task */
     int64_t delivery_count; /* x-delivery-count of quorum queues */
+    struct bytes came_from; /* x-first-death-queue: the queue in which its time was over */
     struct props props;
 };
 

@@ -115,11 +115,11 @@ class Lease(LeaseTest):
         worker.wait()
         message = self.copy_comes_home(killed)
         self.assertEqual(message.headers["id"], task)
-        (left,) = leases()  # it vanishes when its x-expires is over
+        (left,) = leases()  # whoever gets the copy deletes it; else its x-expires does, after a week
         self.assertEqual(broker.depth(left), (0, 0))
-        broker.delete_queue(left)
         self.worker("-c", "1")
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertNotIn(left, leases())
         self.assertEqual(self.starts(task), 2)
 
     def test_a_connection_cut_while_leased_starts_nothing(self):
@@ -211,6 +211,55 @@ class Lease(LeaseTest):
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
         self.assertEqual(self.starts(task), 1)
+
+
+class Safe(LeaseTest):
+    """The copy is in no other place once the delivery is acknowledged."""
+
+    def setUp(self):
+        super().setUp()
+        self.bus.delete(self.queue)
+        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                       arguments={"x-queue-type": "quorum"})
+
+    def lose(self, worker, task):
+        self.leased(worker, task)
+        worker.signal(signal.SIGKILL)
+
+    def restart(self):
+        broker.start()
+        broker.consumer_timeout(TIMEOUT)
+        reply_to, self.bus = self.bus.reply_to, Bus(url=broker.url)
+        self.bus.reply_to = reply_to
+
+    def test_a_broker_that_is_killed_with_the_worker_takes_nothing_along(self):
+        """Nor does one that comes back after the lease's time, when the home queue has no leader yet."""
+        for away in 0, 8:
+            broker.consumer_timeout(60)
+            worker = self.worker("-c", "1", lease=8)
+            task = self.bus.send(self.queue, "demo.sleep", [60])
+            self.lose(worker, task)
+            broker.kill()
+            worker.wait()
+            time.sleep(away)
+            self.restart()
+            message = self.bus.take(self.queue)
+            if "x-ctask-again" not in message.headers:  # the broker died before the worker's ack came
+                message = self.bus.take(self.queue)
+            self.assertEqual((message.headers["id"], message.headers["x-ctask-again"]), (task, True))
+            (left,) = leases()
+            broker.delete_queue(left)
+
+    def test_a_task_whose_queue_is_deleted_meanwhile_is_kept(self):
+        worker = self.worker("-c", "1")
+        task = self.bus.send(self.queue, "demo.sleep", [60])
+        self.lose(worker, task)
+        worker.wait()
+        self.bus.channel.queue_delete(self.queue)
+        self.assertEqual(self.bus.take("ctask.undelivered").headers["id"], task)
+        (left,) = leases()
+        broker.delete_queue(left)
+        self.bus.declare(self.queue)
 
 
 class Stale(LeaseTest):
