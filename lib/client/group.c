@@ -147,10 +147,10 @@ static int group_pump(struct ctask_group *g, done_fn *done, double timeout)
     struct ctask_client *c = g->client;
     int64_t deadline = clock_in(timeout);
     int rc = c->in_task ? CTASK_EINTASK : pump_until(c, done, g, deadline);
-    if (rc == CTASK_ETIMEDOUT)
-        return raise_error(rc, "%zu of %zu tasks are done after %g s", g->gather.ended_count, g->n,
-                           timeout);
-    return rc == CTASK_OK ? rc : raise_error(rc, "%s", ctask_strerror(rc));
+    if (rc == CTASK_OK) return rc;
+    if (rc != CTASK_ETIMEDOUT) return raise_error(rc, "%s", ctask_strerror(rc));
+    raise_error(rc, "%zu of %zu tasks are done after %g s", g->gather.ended_count, g->n, timeout);
+    return raise_reason(c, NULL);
 }
 
 static int first_failure(const struct ctask_group *g)

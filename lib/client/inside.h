@@ -313,6 +313,10 @@ void result_free(struct ctask_result *r);
 bool result_ended(const struct ctask_result *r);
 /* r's, with the lock held. NULL when out of memory. */
 struct extras *result_extras(struct ctask_result *r);
+/* Adds to the error that is raised what is known of its reason: that there is no broker, or why a
+ * task is tried again: the one waited for (type "": it is not), or NULL: the last of c's. Returns
+ * its code. With the lock held. */
+int raise_reason(struct ctask_client *c, const struct fault *again);
 /* The end of a handle, of which the first counts. Consumes value (may be NULL). */
 void result_succeed(struct ctask_result *r, json_t *value, double runtime);
 void result_fail(struct ctask_result *r, const struct ctask_error *e, json_t *value,

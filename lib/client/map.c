@@ -195,6 +195,17 @@ static int map_advance(struct ctask_map *m, int64_t deadline, size_t *index,
     return 0;
 }
 
+static int map_timed_out(struct ctask_map *m, double timeout)
+{
+    int rc = client_enter(m->client);
+    if (rc != CTASK_OK) return rc;
+    raise_error(CTASK_ETIMEDOUT, "none of %zu tasks under way was done within %g s", m->under_way,
+                timeout);
+    rc = raise_reason(m->client, NULL);
+    client_leave(m->client);
+    return rc;
+}
+
 int ctask_map_next(struct ctask_map *m, double timeout, size_t *index, struct ctask_result **r)
 {
     int64_t deadline = clock_in(timeout);
@@ -207,9 +218,7 @@ int ctask_map_next(struct ctask_map *m, double timeout, size_t *index, struct ct
         if (rc == 0 && m->under_way == 0)
             return m->ended ? 0 : raise_error(CTASK_EAGAIN, "nothing is under way");
     } while (rc == 0 || (rc == CTASK_ETIMEDOUT && clock_now() < deadline));
-    if (rc == CTASK_ETIMEDOUT)
-        return raise_error(rc, "none of %zu tasks under way was done within %g s", m->under_way,
-                           timeout);
+    if (rc == CTASK_ETIMEDOUT) return map_timed_out(m, timeout);
     if (rc != 1) return rc;
     m->under_way--;
     m->stat.done++;

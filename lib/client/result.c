@@ -202,21 +202,29 @@ static void retry_reason(const struct ctask_result *r, struct fault *f)
     if (x && (x->news || x->progress)) fault_from_json(x->news ? x->news : x->progress, f);
 }
 
+int raise_reason(struct ctask_client *c, const struct fault *again)
+{
+    struct ctask_error e = *ctask_error(), down;
+    if (client_known_down(c, &down))
+        error_set(&e, e.code, "%s: %s", e.text, down.text);
+    else if (again && again->type[0])
+        error_set(&e, e.code, "%s; it is tried again: %s: %s", e.text, again->type, again->text);
+    else if (!again && c->retry.code != CTASK_OK)
+        error_set(&e, e.code, "%s; the last one that is tried again: %s: %s", e.text, c->retry.type,
+                  c->retry.text);
+    return error_raise(&e);
+}
+
 /* Raises the error of a wait that failed, for r or (NULL) for any result; returns its code. */
 static int wait_failed(struct ctask_client *c, int rc, const struct ctask_result *r, double timeout)
 {
-    struct ctask_error e;
     struct fault why = {0};
     const char *what = r ? "the result of task " : "any result", *id = r ? r->id : "";
     if (r) retry_reason(r, &why);
     if (rc == CTASK_ECLOSED)
         return raise_error(rc, "the client was closed before %s%s came", what, id);
-    if (client_known_down(c, &e))
-        return raise_error(rc, "%s%s did not come within %g s: %s", what, id, timeout, e.text);
-    if (why.type[0])
-        return raise_error(rc, "%s%s did not come within %g s; it is tried again: %s: %s", what, id,
-                           timeout, why.type, why.text);
-    return raise_error(rc, "%s%s did not come within %g s", what, id, timeout);
+    raise_error(rc, "%s%s did not come within %g s", what, id, timeout);
+    return raise_reason(c, r ? &why : NULL);
 }
 
 static void trouble_note(struct ctask_result *r)

@@ -231,7 +231,7 @@ CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
 /* True if a worker has told this client that one of its tasks is tried again; *why is the last
  * reason, as the error of a failed task. For a task that no worker knows, that is told in the first
  * of ten rounds, which take some three minutes. A wait for its handle that times out gives the
- * reason too. */
+ * reason too; one for any of many gives the last reason. */
 CTASK_API bool ctask_retried(struct ctask_client *c, struct ctask_error *why);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);

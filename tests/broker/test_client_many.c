@@ -261,6 +261,30 @@ START_TEST(under_load_a_pause_is_between_two_reads)
 }
 END_TEST
 
+START_TEST(who_waits_for_many_is_told_why_one_is_tried_again)
+{
+    static const char reason[] = "tried again: ValueError: no good";
+    AsyncResult *r[] = {task_delay("again"), task_delay("drop")}, *item;
+    struct ctask_group *g = ctask_group_of(r, 2);
+    size_t index;
+    while (result_state(r[0]) != CTASK_RETRY) ck_assert_int_eq(ctask_poll(NULL, WAIT), CTASK_OK);
+    ck_assert_int_eq(ctask_result_wait_any(r, 2, 0), CTASK_ETIMEDOUT);
+    ck_assert_ptr_nonnull(strstr(ctask_error()->text, reason));
+    ck_assert_int_eq(ctask_group_wait(g, 0), CTASK_ETIMEDOUT);
+    ck_assert_ptr_nonnull(strstr(ctask_error()->text, reason));
+    ck_assert_ptr_null(ctask_group_next(g, 0, &index));
+    ck_assert_ptr_nonnull(strstr(ctask_error()->text, reason));
+    ctask_group_forget(g);
+    for (unsigned chunk = 1; chunk <= 3; chunk += 2) {
+        struct ctask_map *m = ctask_map_open(NULL, TASK_OPTIONS(.chunk = chunk), "again", 0);
+        ck_assert_int_eq(ctask_map_put(m, 1), CTASK_OK);
+        ck_assert_int_eq(ctask_map_next(m, 0.5, &index, &item), CTASK_ETIMEDOUT);
+        ck_assert_ptr_nonnull(strstr(ctask_error()->text, reason));
+        ctask_map_close(m);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client: many");
@@ -279,6 +303,7 @@ int main(void)
     tcase_add_test(tests, plain_arrays_are_mapped_in_order);
     tcase_add_test(tests, under_load_a_pause_is_between_two_reads);
     tcase_add_test(tests, a_map_of_arrays_names_the_first_failure_and_fills_the_rest);
+    tcase_add_test(tests, who_waits_for_many_is_told_why_one_is_tried_again);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }

@@ -149,6 +149,8 @@ static void perform_items(struct fake_worker *w, const struct message *m,
     size_t n = json_array_size(s.items);
     if (bytes_is(m->item_task, "fail")) {
         end_badly(w, m, STATE_FAILURE);
+    } else if (bytes_is(m->item_task, "again")) {
+        end_badly(w, m, STATE_RETRY);
     } else if (bytes_is(m->item_task, "parts")) {
         answer_parts(w, m, s.items);
     } else if (bytes_is(m->item_task, "python") || bytes_is(m->item_task, "short")) {
@@ -180,6 +182,8 @@ static void perform(struct fake_worker *w, const struct envelope *env)
     } else if (bytes_is(m.task, "retry")) {
         end_badly(w, &m, STATE_RETRY);
         succeed(w, &m, json_true());
+    } else if (bytes_is(m.task, "again")) {
+        end_badly(w, &m, STATE_RETRY);
     } else if (bytes_is(m.task, "progress")) {
         report(w, &m, STATE_STARTED, 0);
         report(w, &m, STATE_PROGRESS, 1);

@@ -3,6 +3,7 @@
  *   echo       SUCCESS with the first argument       kwargs    SUCCESS with the keyword arguments
  *   fail       FAILURE, ValueError "no good"          head      SUCCESS with what the head said
  *   retry      RETRY, then SUCCESS                    progress  STARTED, two reports, SUCCESS
+ *   again      RETRY and nothing more
  *   twice      SUCCESS 1, FAILURE, SUCCESS 2          timed     SUCCESS, ran for 1.5 s
  *   junk       a reply that is no result              stray     a reply for nobody, then SUCCESS
  *   hold       nothing until fake_worker_release, then SUCCESS in reverse order
