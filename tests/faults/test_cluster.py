@@ -1,18 +1,23 @@
 """Three nodes instead of one: workers and producers lose nothing when a node goes."""
 import os
+import signal
 import subprocess
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
-from harness import BIN, Worker, main, skip, unique, until  # noqa: E402
+from harness import BIN, Bus, Worker, main, skip, unique, until  # noqa: E402
 
 from cluster import Cluster  # noqa: E402
-from producer import OK, RETRIABLE, Producer  # noqa: E402
+from producer import ETASK, OK, RETRIABLE, Producer  # noqa: E402
 
 if os.geteuid() != 0:
     skip("needs root: a network namespace and its firewall")
+
+
+CUT_FOR = 40
 
 
 def setUpModule():
@@ -52,7 +57,80 @@ class QuorumQueues(unittest.TestCase):
         first.start()
 
 
+class DeadLetters(unittest.TestCase):
+    def test_their_node_is_down_and_other_tasks_go_on(self):
+        """A queue of dead letters that somebody declared as a classic one, on node 1."""
+        queue = unique()
+        first, second, third = (cluster.nodes[n] for n in (1, 2, 3))
+        self.addCleanup(lambda: first.pid() or first.start())
+        bus = Bus(url=first.url)
+        bus.channel.queue_declare(queue + ".dead", durable=True, auto_delete=False)
+        bus.close()
+        worker = Worker("-Q", queue, "--queue-type", "quorum", "-c", "1", url=third.url)
+        self.addCleanup(worker.stop)
+        client = Producer(second.url, queue)
+        self.addCleanup(client.close)
+        self.assertIs(client.send("is_prime", 97).value(), True)
+        first.kill()
+        bad = [client.send("is_prime", "no number") for _ in range(3)]
+        self.assertEqual([client.send("is_prime", 97).value() for _ in range(10)], [True] * 10)
+        self.assertEqual({handle.wait() for handle in bad}, {ETASK})
+        first.start()
+        until("all are kept", lambda: first.depth(queue + ".dead") == (3, 0))
+        self.assertEqual(worker.stop(), 0)
+
+
+class Leases(unittest.TestCase):
+    def test_the_node_and_the_worker_are_lost_and_both_tasks_come_back(self):
+        """The worker has declared their leases on node 1."""
+        queue = unique()
+        first, second = cluster.nodes[1], cluster.nodes[2]
+        self.addCleanup(lambda: first.pid() or first.start())
+        worker = Worker("-Q", queue, "--queue-type", "quorum", "-c", "2", "--lease", "8", url=first.url)
+        self.addCleanup(worker.stop)
+        bus = Bus(url=second.url)
+        self.addCleanup(bus.close)
+        sent = {bus.send(queue, "demo.sleep", [600]) for _ in range(2)}
+        worker.expect("has run for long: it is leased", 2)
+        worker.signal(signal.SIGKILL)
+        first.kill()
+        until("another node leads the queue", lambda: not first.leads(queue, asked=second))
+        back = set()
+        while back != sent:
+            message = bus.take(queue)
+            if message.headers.get("x-ctask-again"):  # else node 1 died before the worker's ack came
+                back.add(message.headers["id"])
+        first.start()
+
+
 class ClassicReplyQueues(unittest.TestCase):
+    def test_a_client_waits_for_nothing_without_end_while_their_node_is_cut_off(self):
+        """The other nodes notice only after a minute that it is gone: what is sent there is neither
+        taken nor refused."""
+        queue = unique()
+        second, third = cluster.nodes[2], cluster.nodes[3]
+        self.addCleanup(cluster.heal)
+        worker = Worker("-Q", queue, "--queue-type", "quorum", "-c", "2", url=third.url)
+        self.addCleanup(worker.stop)
+        client = Producer("%s;%s" % (second.url, third.url), queue)
+        self.addCleanup(client.close)
+        self.assertIs(client.send("is_prime", 97).value(), True)
+        handles = [client.send("demo.sleep", 3) for _ in range(4)]
+        self.assertEqual(client.flush(), 0)
+        second.cut()
+        healed = time.monotonic() + CUT_FOR
+        while time.monotonic() < healed:
+            handles.append(client.send("is_prime", 97))
+            handles[-1].wait(1)
+        cluster.heal()
+        for handle in handles:
+            handle.wait()
+            self.assertTrue(handle.ready())
+            if handle.error().code != OK:
+                self.assertEqual(handle.error().flags, RETRIABLE, handle.error())
+        until("it sends again", lambda: self.sent(client)).value()
+        self.assertEqual(worker.stop(), 0)
+
     def test_a_client_goes_on_and_gets_what_came_while_their_node_was_down(self):
         """Its first reply queue is on node 1. The worker, elsewhere, has a result for it meanwhile."""
         queue = unique()
