@@ -62,11 +62,12 @@ static void socket_end(int fd, bool reset)
     close(fd);
 }
 
-static void connection_end(struct connection *c, bool reset)
+/* For the client with a reset, and for the broker as well. */
+static void connection_end(struct connection *c, bool client, bool broker)
 {
     printf("%u closed\n", c->number);
-    socket_end(c->client, reset);
-    socket_end(c->broker, reset);
+    socket_end(c->client, client);
+    socket_end(c->broker, broker);
     for (int i = 0; i < WAYS; i++) way_free(&c->ways[i]);
     c->number = 0;
 }
@@ -126,12 +127,13 @@ static void connection_turn(struct connection *c, int64_t now)
         enum way_end end = way_read(w, now);
         if (end == WAY_GOES_ON) end = way_write(w, now);
         if (end != WAY_GOES_ON) {
-            connection_end(c, true);
+            /* What is to arrive at the broker has to be read, and a reset may discard it. */
+            connection_end(c, true, end != WAY_RESET || i != C2S);
             return;
         }
         done = done && w->done;
     }
-    if (done) connection_end(c, false);
+    if (done) connection_end(c, false, false);
 }
 
 /* ---- Commands -------------------------------------------------------------------------------- */
@@ -192,7 +194,7 @@ static void end_command(const struct command *k, bool reset)
     for (struct connection *c = connections; c < connections + CONNECTIONS_MAX; c++) {
         if (!c->number || (k->number && k->number != c->number)) continue;
         if (reset) {
-            connection_end(c, true);
+            connection_end(c, true, true);
             continue;
         }
         for (int i = 0; i < WAYS; i++) c->ways[i].eof = true; /* what came before still leaves */

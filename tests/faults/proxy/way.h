@@ -16,7 +16,7 @@ enum act {
     ACT_DROP,        /* it never existed */
     ACT_DOUBLE,      /* it goes twice */
     ACT_LATE,        /* it goes after the frame that follows it */
-    ACT_RESET_AFTER, /* once it has left, both ends see a reset */
+    ACT_RESET_AFTER, /* once it has left the connection is reset; c2s: the broker sees an end */
     ACT_ACTS
 };
 extern const char *const act_names[ACT_ACTS];
