@@ -12,7 +12,7 @@
 
 struct queue;
 
-enum ask { ASK_LOOK, ASK_EXCHANGE, ASK_QUEUE, ASK_BIND, ASK_DELETE };
+enum ask { ASK_LOOK, ASK_COMPARE, ASK_QUEUE, ASK_BIND, ASK_DELETE };
 
 struct question {
     struct list link;

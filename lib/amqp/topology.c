@@ -1,6 +1,7 @@
 /* topology.c - see topology.h. */
 #include "amqp/topology.h"
 #include "amqp/arguments.h"
+#include "amqp/refusal.h"
 #include "base/clock.h"
 
 #include <ctask.h>
@@ -46,11 +47,9 @@ static void queue_move(struct topology *t, struct queue *q, enum queue_state to)
 {
     if (to == QUEUE_KNOWN || to == QUEUE_REFUSED) queue_suspect(t, q, false);
     if (to == QUEUE_KNOWN) q->closes = q->refusals = 0;
-    struct list *lists[] = {[QUEUE_UNKNOWN] = &t->todo,
-                            [QUEUE_MISSING] = &t->todo,
-                            [QUEUE_ASKED] = &t->asking,
-                            [QUEUE_KNOWN] = &t->known,
-                            [QUEUE_REFUSED] = &t->refused};
+    struct list *lists[] = {
+        [QUEUE_UNKNOWN] = &t->todo, [QUEUE_MISSING] = &t->todo, [QUEUE_FOUND] = &t->todo,
+        [QUEUE_ASKED] = &t->asking, [QUEUE_KNOWN] = &t->known,  [QUEUE_REFUSED] = &t->refused};
     list_remove(&q->link);
     q->state = to;
     list_append(lists[to], &q->link);
@@ -73,6 +72,7 @@ static struct queue *queue_add(struct topology *t, const char *name, enum queue_
     q->node.key = bytes_of(q->name, n);
     q->kind = kind;
     q->type = t->type;
+    q->arguments = t->arguments;
     list_init(&q->link);
     list_init(&q->waiting);
     if (!map_add(&t->by_name, &q->node)) {
@@ -250,11 +250,13 @@ static bool is_ours(const struct queue *q)
 static bool queue_ask(struct topology *t, struct asker *a, struct queue *q, struct buf *out,
                       int64_t now)
 {
-    bool declare = q->state == QUEUE_MISSING || (is_ours(q) && !q->declared);
+    enum ask what = q->state == QUEUE_MISSING || (is_ours(q) && !q->declared) ? ASK_QUEUE
+                    : q->state == QUEUE_FOUND                                 ? ASK_COMPARE
+                                                                              : ASK_LOOK;
     queue_move(t, q, QUEUE_ASKED);
-    q->created = declare;
-    q->declared |= declare;
-    return declare ? asker_declare(a, q, out, now) : asker_look(a, q, out, now);
+    q->created = what == ASK_QUEUE;
+    q->declared |= what != ASK_LOOK;
+    return asker_queue(a, what, q, out, now);
 }
 
 bool topology_ask(struct topology *t, struct buf *out, int64_t now)
@@ -282,6 +284,12 @@ bool topology_ask(struct topology *t, struct buf *out, int64_t now)
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
+static void queue_differs(struct queue *q, struct bytes why)
+{
+    q->differs = true;
+    snprintf(q->why, sizeof q->why, "%.*s", BYTES_ARG(why));
+}
+
 static void queue_refuse(struct topology *t, struct queue *q, int code, struct bytes why,
                          int64_t now)
 {
@@ -291,6 +299,7 @@ static void queue_refuse(struct topology *t, struct queue *q, int code, struct b
     q->refusals++;
     q->retry_at = q->closes < CLOSES_MAX ? now + wait : CLOCK_NEVER;
     q->code = code;
+    q->differs = false;
     snprintf(q->why, sizeof q->why, "%.*s", BYTES_ARG(why));
     queue_move(t, q, QUEUE_REFUSED);
 }
@@ -314,18 +323,16 @@ static const char *asker_answer(struct topology *t, struct asker *a, amqp_method
                                 const void *method, struct queue **verdict)
 {
     static const amqp_method_number_t answers[] = {
-        [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,
-        [ASK_EXCHANGE] = AMQP_EXCHANGE_DECLARE_OK_METHOD,
-        [ASK_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD,
-        [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
+        [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,  [ASK_COMPARE] = AMQP_QUEUE_DECLARE_OK_METHOD,
+        [ASK_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD, [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
         [ASK_DELETE] = AMQP_QUEUE_DELETE_OK_METHOD,
     };
     struct question *k = asker_first(a);
     if (!k) return "it answers what was not asked";
     if (id != answers[k->what]) return "it answers something else than was asked";
     struct queue *q = k->queue;
-    bool last = k->what == ASK_LOOK || k->what == ASK_BIND ||
-                (k->what == ASK_QUEUE && q && q->kind != QUEUE_TASK);
+    bool last = k->what != ASK_QUEUE || (q && q->kind != QUEUE_TASK);
+    bool compare = k->what == ASK_LOOK && q && queue_to_compare(q);
     if (q && id == AMQP_QUEUE_DECLARE_OK_METHOD) {
         const amqp_queue_declare_ok_t *ok = method;
         q->messages = ok->message_count;
@@ -333,36 +340,26 @@ static const char *asker_answer(struct topology *t, struct asker *a, amqp_method
     }
     question_free(k);
     if (!q || !last) return NULL;
-    queue_move(t, q, QUEUE_KNOWN);
-    *verdict = q;
+    queue_move(t, q, compare ? QUEUE_FOUND : QUEUE_KNOWN);
+    if (!compare) *verdict = q;
     return NULL;
-}
-
-/* "Not found" in answer to a declare means that the queue is on a node that is down. In answer to a
- * look only the broker's words tell that from a missing queue. */
-static int refusal(const struct queue *q, const amqp_channel_close_t *close)
-{
-    bool missing = q->kind == QUEUE_FOREIGN &&
-                   memmem(close->reply_text.bytes, close->reply_text.len, "no queue", 8);
-    if (close->reply_code != AMQP_NOT_FOUND) return CTASK_EREFUSED;
-    return missing ? CTASK_EROUTE : CTASK_EUNAVAILABLE;
 }
 
 /* The broker closed the channel: that is the answer to the first question. */
 static void asker_closed(struct topology *t, struct asker *a, const amqp_channel_close_t *close,
                          int64_t now, struct queue **verdict)
 {
+    struct bytes why = bytes_amqp(close->reply_text);
     struct question *k = asker_first(a);
     struct queue *q = k ? k->queue : NULL;
-    bool look = k && k->what == ASK_LOOK, foreign = q && q->kind == QUEUE_FOREIGN;
+    enum queue_state to = q ? refusal_state(q, k->what, close->reply_code, why) : QUEUE_UNKNOWN;
+    if (q && to == QUEUE_UNKNOWN) queue_differs(q, why);
     if (k) question_free(k);
-    if (foreign && close->reply_code == AMQP_RESOURCE_LOCKED)
-        queue_move(t, q, QUEUE_KNOWN); /* exclusive: others may not look, and may publish to it */
-    else if (q && look && close->reply_code == AMQP_NOT_FOUND && !foreign)
-        queue_move(t, q, QUEUE_MISSING);
+    if (q && to == QUEUE_REFUSED)
+        queue_refuse(t, q, refusal_code(q, close->reply_code, why), why, now);
     else if (q)
-        queue_refuse(t, q, refusal(q, close), bytes_amqp(close->reply_text), now);
-    if (q && q->state != QUEUE_MISSING) *verdict = q;
+        queue_move(t, q, to);
+    if (to == QUEUE_KNOWN || to == QUEUE_REFUSED) *verdict = q;
     asker_drop(t, a);
     a->open = false;
 }

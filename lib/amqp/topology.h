@@ -1,11 +1,13 @@
 /* topology.h - the queues that somebody needs, and whether the broker has them.
  *
  * Looks and declares go over channels of their own, many at a time (see asker.h). A look is passive
- * and a queue that exists is used as it is. RabbitMQ answers a look at a missing queue, and any
- * refusal, by closing the channel: the first unanswered question is the one meant, the others are
- * asked again. So are those behind one that is not answered for within a second, over another
- * channel. A queue that is refused is tried again after 1 to 30 s; one that is not answered for, or
- * whose node is down, after 1 to 4 s. */
+ * and a queue that exists is used as it is. A look does not see arguments: where somebody asked for
+ * some, a queue of tasks that exists is declared once, and if the broker refuses that it `differs`.
+ *
+ * RabbitMQ answers a look at a missing queue, and any refusal, by closing the channel: the first
+ * unanswered question is the one meant, the others are asked again. So are those behind one that is
+ * not answered for within a second, over another channel. A queue that is refused is tried again
+ * after 1 to 30 s; one that is not answered for, or whose node is down, after 1 to 4 s. */
 #ifndef AMQP_TOPOLOGY_H
 #define AMQP_TOPOLOGY_H
 
@@ -17,6 +19,7 @@
 enum queue_state {
     QUEUE_UNKNOWN, /* to be looked at */
     QUEUE_MISSING, /* to be declared */
+    QUEUE_FOUND,   /* to be compared with what was asked for */
     QUEUE_ASKED,
     QUEUE_KNOWN,
     QUEUE_REFUSED, /* until retry_at */
@@ -27,14 +30,17 @@ struct queue {
     struct list link;    /* its state's */
     struct list waiting; /* of its owner: what waits for it */
     enum queue_kind kind;
-    enum queue_type type; /* when it is declared */
+    enum queue_type type;  /* when it is declared, */
+    const char *arguments; /* and a QUEUE_TASK's: the topology's */
     enum queue_state state;
     bool wanted; /* its owner wants to hear of it */
     bool created;
-    bool declared; /* by us, once: one of ours is looked at from then on, so its loss is seen */
+    bool declared; /* by us, once: one of ours is looked at from then on, so its loss is seen, and
+                      one of tasks is not compared again */
     uint32_t messages, consumers; /* as last looked at */
     unsigned refusals;
     int64_t retry_at;
+    bool differs;    /* it exists otherwise than asked for (`why`); its owner is to be told */
     bool suspect;    /* was asked about when the connection was closed: is asked about alone */
     unsigned closes; /* how often the broker closed the connection while only it was asked about */
     uint32_t window; /* the number of its newest consumer, see consumers.h */
@@ -49,7 +55,8 @@ struct queue {
 };
 
 struct topology {
-    enum queue_type type; /* of the queues that it declares */
+    enum queue_type type;  /* of the queues that it declares */
+    const char *arguments; /* and of those of tasks; borrowed; NULL, "": none, see types.h */
     struct map by_name;
     struct list todo, known, refused, asking; /* queues by state */
     struct list askers;

@@ -8,7 +8,8 @@
 #define NAME_MAX_BYTES 255 /* of queues, exchanges, routing keys: one length byte on the wire */
 
 enum queue_kind {
-    QUEUE_TASK,  /* looked at passively; if missing: exchange, queue and binding, as Celery does */
+    QUEUE_TASK,  /* looked at passively, and compared once with what was asked for; if missing:
+                    durable, and bound to the exchange of its name if there is one */
     QUEUE_DEAD,  /* looked at passively; if missing: durable, and may be read without end */
     QUEUE_REPLY, /* ours: declared durable, x-expires 30 min, looked at after a reconnect: `created`
                     then says that it was lost */
@@ -32,6 +33,13 @@ enum queue_kind {
 enum queue_type { QUEUE_AS_BROKER_LIKES, QUEUE_CLASSIC, QUEUE_QUORUM };
 /* "classic" or "quorum"; NULL and "": as the broker likes. False for anything else. */
 bool queue_type_read(const char *text, enum queue_type *out);
+
+/* What QUEUE_TASK is declared with beside that: "x-max-priority=9,x-overflow=reject-publish".
+ * Digits are a number, true and false a truth value, all else is text. True if that can be asked
+ * for; NULL and "" ask for nothing. An x-queue-type becomes *type. Otherwise *why goes on from the
+ * option's name: "takes ...". */
+#define QUEUE_ARGUMENTS_MAX 1000 /* bytes, so that they fit one frame */
+bool queue_arguments_read(const char *text, enum queue_type *type, char *why, size_t size);
 
 /* A delivery's name. Settling one of an earlier generation does nothing. */
 struct delivery {

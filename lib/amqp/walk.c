@@ -1,6 +1,7 @@
 /* walk.c - see walk.h. */
 #include "amqp/walk.h"
 #include "amqp/arguments.h"
+#include "amqp/refusal.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -221,9 +222,7 @@ amqp_method_number_t step_answer(const struct step *s)
 
 bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text)
 {
-    static const char inequivalent[] = "inequivalent"; /* a limit of queues has the same code */
-    return s->what == STEP_QUEUE && code == AMQP_PRECONDITION_FAILED &&
-           memmem(text.p, text.n, inequivalent, sizeof inequivalent - 1);
+    return s->what == STEP_QUEUE && refused_as_inequivalent(code, text);
 }
 
 bool step_counts_undelivered(const struct step *s)

@@ -53,7 +53,6 @@ static const char *asked(void)
         amqp_bytes_t args = {f.payload.n - 4, (void *)(uintptr_t)(p + 4)};
         ck_assert_int_ge(amqp_decode_method(id, &pool, args, &m), 0);
         const amqp_queue_declare_t *queue = m;
-        const amqp_exchange_declare_t *exchange = m;
         const amqp_queue_bind_t *bind = m;
         const amqp_basic_consume_t *consume = m;
         const amqp_basic_cancel_t *cancel = m;
@@ -65,11 +64,6 @@ static const char *asked(void)
             ck_assert(!queue->exclusive && !queue->nowait);
             snprintf(at, room, "%s%.*s(%d); ", queue->passive ? "look " : "queue ",
                      BYTES_ARG(bytes_amqp(queue->queue)), queue->arguments.num_entries);
-            break;
-        case AMQP_EXCHANGE_DECLARE_METHOD:
-            ck_assert(bytes_is(bytes_amqp(exchange->type), "direct"));
-            ck_assert(exchange->durable && !exchange->auto_delete && !exchange->internal);
-            snprintf(at, room, "exchange %.*s; ", BYTES_ARG(bytes_amqp(exchange->exchange)));
             break;
         case AMQP_QUEUE_BIND_METHOD:
             ck_assert(bytes_equal(bytes_amqp(bind->queue), bytes_amqp(bind->exchange)));
@@ -140,8 +134,6 @@ END_TEST
 
 static void declared(void)
 {
-    ck_assert_ptr_null(answer(AMQP_EXCHANGE_DECLARE_OK_METHOD, NULL));
-    ck_assert_ptr_null(verdict);
     there(0);
     ck_assert_ptr_null(verdict);
     ck_assert_ptr_null(answer(AMQP_QUEUE_BIND_OK_METHOD, NULL));
@@ -221,16 +213,107 @@ START_TEST(a_suspect_that_is_not_answered_for_holds_up_no_other)
 }
 END_TEST
 
-START_TEST(a_missing_one_is_declared_as_celery_does)
+START_TEST(a_missing_one_is_declared_durable_and_bound_to_the_exchange_of_its_name)
 {
     struct queue *q = topology_add(&t, "q", QUEUE_TASK);
     ask(T0);
     closed(404, "NOT_FOUND");
     ck_assert_ptr_null(verdict);
-    ck_assert_str_eq(ask(T0), "exchange q; queue q(0); bind q; ");
+    ck_assert_str_eq(ask(T0), "queue q(0); bind q; ");
     declared();
     ck_assert_ptr_eq(verdict, q);
     ck_assert(q->created);
+}
+END_TEST
+
+START_TEST(without_such_an_exchange_it_is_there_all_the_same)
+{
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ask(T0);
+    closed(404, "NOT_FOUND - no queue 'q'");
+    ask(T0);
+    there(0);
+    closed(404, "NOT_FOUND - no exchange 'q'");
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    ck_assert(q->created);
+    ck_assert_str_eq(ask(T0), "");
+}
+END_TEST
+
+static const char inequivalent[] = "PRECONDITION_FAILED - inequivalent arg 'x-max-priority'";
+
+START_TEST(one_that_exists_is_compared_once_with_what_was_asked_for)
+{
+    t.arguments = "x-max-priority=9,x-message-ttl=1";
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    topology_add(&t, "q.dead", QUEUE_DEAD);
+    ck_assert_str_eq(ask(T0), "look q(0); look q.dead(0); ");
+    there(5);
+    ck_assert_ptr_null(verdict);
+    there(0);
+    ck_assert_str_eq(verdict->name, "q.dead");
+    ck_assert_str_eq(ask(T0), "queue q(2); ");
+    there(5);
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    ck_assert(!q->created && !q->differs);
+    topology_reset(&t);
+    ck_assert_str_eq(ask(T0), "look q.dead(0); look q(0); ");
+    there(0);
+    there(5);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+}
+END_TEST
+
+START_TEST(one_that_differs_is_used_as_it_is)
+{
+    t.arguments = "x-max-priority=9";
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    topology_add(&t, "fine", QUEUE_REPLY);
+    ck_assert_str_eq(ask(T0), "look q(0); queue fine(1); ");
+    there(5);
+    there(0);
+    ck_assert_str_eq(ask(T0), "queue q(1); ");
+    closed(406, inequivalent);
+    ck_assert_ptr_null(verdict);
+    ck_assert_str_eq(ask(T0), "look q(0); ");
+    there(5);
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    ck_assert(q->differs);
+    ck_assert_str_eq(q->why, inequivalent);
+}
+END_TEST
+
+/* Two who look at the same moment both find it missing. */
+START_TEST(one_that_another_has_declared_meanwhile_is_used_as_it_is)
+{
+    t.arguments = "x-max-priority=9";
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ask(T0);
+    closed(404, "NOT_FOUND");
+    ck_assert_str_eq(ask(T0), "queue q(1); bind q; ");
+    closed(406, inequivalent);
+    ck_assert_ptr_null(verdict);
+    ck_assert_str_eq(ask(T0), "look q(0); ");
+    there(0);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+    ck_assert(q->differs);
+}
+END_TEST
+
+START_TEST(arguments_that_no_queue_can_have_refuse_it)
+{
+    t.arguments = "x-max-priority=many";
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    ask(T0);
+    closed(404, "NOT_FOUND");
+    ask(T0);
+    closed(406, "PRECONDITION_FAILED - invalid arg 'x-max-priority'");
+    ck_assert_ptr_eq(verdict, q);
+    ck_assert_int_eq(q->state, QUEUE_REFUSED);
+    ck_assert(!q->differs);
 }
 END_TEST
 
@@ -281,6 +364,8 @@ static const char *arguments(const struct queue *q)
         room = sizeof text - strlen(text);
         if (v.kind == AMQP_FIELD_KIND_UTF8)
             snprintf(at, room, "%.*s; ", BYTES_ARG(bytes_amqp(v.value.bytes)));
+        else if (v.kind == AMQP_FIELD_KIND_BOOLEAN)
+            snprintf(at, room, "%s; ", v.value.boolean ? "yes" : "no");
         else
             snprintf(at, room, "%lld; ", (long long)v.value.i64);
     }
@@ -303,6 +388,66 @@ START_TEST(a_task_queue_is_declared_as_asked_for_and_only_then)
     ck_assert(!queue_type_read("stream", &t.type));
     topology_add(&t, "x", QUEUE_TASK);
     ck_assert_str_eq(ask(T0), "look q0(0); look q1(0); look q2(0); look x(0); ");
+}
+END_TEST
+
+/* What a queue is declared with, or why it is not. */
+static const char *asked_for(const char *text, enum queue_type type)
+{
+    static char why[256];
+    struct topology own;
+    topology_init(&own);
+    own.arguments = text;
+    own.type = type;
+    if (!queue_arguments_read(text, &own.type, why, sizeof why)) return why;
+    const char *said = arguments(topology_add(&own, "q", QUEUE_TASK));
+    ck_assert_str_eq(said, arguments(topology_add(&own, "q2", QUEUE_TASK)));
+    topology_done(&own);
+    return said;
+}
+
+START_TEST(so_it_is_with_the_arguments_that_were_asked_for)
+{
+    ck_assert_str_eq(asked_for(NULL, QUEUE_AS_BROKER_LIKES), "");
+    ck_assert_str_eq(asked_for("", QUEUE_QUORUM), "x-queue-type=quorum; ");
+    ck_assert_str_eq(asked_for("x-max-priority=9", QUEUE_CLASSIC),
+                     "x-queue-type=classic; x-max-priority=9; ");
+    ck_assert_str_eq(asked_for("x-a=-5,x-b=true,x-c=false,x-d=9.5,x-e=,x-f=a=b,x-g=-,x-h=x-i",
+                               QUEUE_AS_BROKER_LIKES),
+                     "x-a=-5; x-b=yes; x-c=no; x-d=9.5; x-e=; x-f=a=b; x-g=-; x-h=x-i; ");
+    ck_assert_str_eq(asked_for("x-most=999999999999999999,x-text=1000000000000000000", 0),
+                     "x-most=999999999999999999; x-text=1000000000000000000; ");
+    const char *typed[] = {"x-queue-type=quorum,x-overflow=reject-publish",
+                           "x-overflow=reject-publish,x-queue-type=quorum"};
+    for (int i = 0; i < 4; i++)
+        ck_assert_str_eq(asked_for(typed[i % 2], i < 2 ? QUEUE_AS_BROKER_LIKES : QUEUE_QUORUM),
+                         "x-queue-type=quorum; x-overflow=reject-publish; ");
+}
+END_TEST
+
+START_TEST(what_cannot_be_asked_for_is_said)
+{
+    const char *bad[] = {"max-priority=9", "x-max-priority", "x-=9", ",",      "x-a=1,",
+                         "x-a=1,,x-b=2",   "x-a=1, x-b=2",   "=",    "x-a b=1"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_ptr_nonnull(strstr(asked_for(bad[i], 0), "takes x-NAME=VALUE with commas"));
+    ck_assert_str_eq(asked_for("x-a=1,x-b=2,x-a=1", 0), "names x-a twice");
+    ck_assert_ptr_nonnull(strstr(asked_for("x-a=1,x-expires=5", 0), "takes no x-expires"));
+    ck_assert_str_eq(asked_for("x-queue-type=stream", 0),
+                     "takes x-queue-type=classic or quorum, not \"stream\"");
+    ck_assert_ptr_nonnull(strstr(asked_for("x-queue-type=", 0), "classic or quorum"));
+    ck_assert_ptr_nonnull(strstr(asked_for("x-queue-type=quorum", QUEUE_CLASSIC),
+                                 "says x-queue-type=quorum, and --queue-type"));
+    char many[17 * 8] = "", large[QUEUE_ARGUMENTS_MAX + 2];
+    for (int i = 0; i < 17; i++)
+        snprintf(many + strlen(many), 8, "%sx-%c=1", i ? "," : "", 'a' + i);
+    ck_assert_str_eq(asked_for(many, 0), "takes at most 16 arguments");
+    many[strlen(many) - strlen(",x-q=1")] = 0;
+    ck_assert_ptr_null(strstr(asked_for(many, 0), "takes"));
+    memset(large, 'a', sizeof large);
+    memcpy(large, "x-a=", 4);
+    large[sizeof large - 1] = 0;
+    ck_assert_str_eq(asked_for(large, 0), "takes at most 1000 bytes");
 }
 END_TEST
 
@@ -361,7 +506,7 @@ START_TEST(looks_are_asked_together_and_a_close_repeats_the_unanswered)
     there(0);
     ck_assert_str_eq(verdict->name, "a");
     closed(404, "NOT_FOUND - no queue 'b'");
-    ck_assert_str_eq(ask(T0), "exchange b; queue b(0); bind b; look c(0); ");
+    ck_assert_str_eq(ask(T0), "queue b(0); bind b; look c(0); ");
     declared();
     ck_assert_str_eq(verdict->name, "b");
     there(0);
@@ -447,18 +592,6 @@ START_TEST(somebody_elses_exclusive_queue_is_there)
     q = topology_add(&t, "to be consumed", QUEUE_TASK);
     ask(T0);
     closed(405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue");
-    ck_assert_int_eq(q->state, QUEUE_REFUSED);
-}
-END_TEST
-
-START_TEST(an_exchange_of_another_type_refuses_the_queue)
-{
-    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
-    ask(T0);
-    closed(404, "NOT_FOUND");
-    ask(T0);
-    closed(406, "PRECONDITION_FAILED - inequivalent arg 'type'");
-    ck_assert_ptr_eq(verdict, q);
     ck_assert_int_eq(q->state, QUEUE_REFUSED);
 }
 END_TEST
@@ -705,7 +838,7 @@ static void answer_somehow(int64_t now)
                                   .reply_text = amqp_text("no queue")};
     static const amqp_method_number_t fits[] = {
         [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,
-        [ASK_EXCHANGE] = AMQP_EXCHANGE_DECLARE_OK_METHOD,
+        [ASK_COMPARE] = AMQP_QUEUE_DECLARE_OK_METHOD,
         [ASK_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD,
         [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
         [ASK_DELETE] = AMQP_QUEUE_DELETE_OK_METHOD,
@@ -758,6 +891,7 @@ START_TEST(whatever_happens_all_that_can_be_asked_is_asked_at_once)
         teardown();
         setup();
         t.first = (uint16_t)(CHANNELS - seed % 4);
+        t.arguments = seed & 4 ? "x-max-priority=9" : NULL;
         for (int step = 0; step < 300; step++) {
             happen_somehow(&now);
             while (topology_overdue(&t, &out, now, &verdict)) continue;
@@ -774,13 +908,20 @@ int main(void)
     TCase *k = tcase_create("topology");
     tcase_add_checked_fixture(k, setup, teardown);
     tcase_add_test(k, a_queue_that_exists_is_used_as_it_is);
-    tcase_add_test(k, a_missing_one_is_declared_as_celery_does);
+    tcase_add_test(k, a_missing_one_is_declared_durable_and_bound_to_the_exchange_of_its_name);
+    tcase_add_test(k, without_such_an_exchange_it_is_there_all_the_same);
+    tcase_add_test(k, one_that_exists_is_compared_once_with_what_was_asked_for);
+    tcase_add_test(k, one_that_differs_is_used_as_it_is);
+    tcase_add_test(k, one_that_another_has_declared_meanwhile_is_used_as_it_is);
+    tcase_add_test(k, arguments_that_no_queue_can_have_refuse_it);
     tcase_add_test(k, one_for_which_the_connection_is_closed_is_asked_about_alone_and_three_times);
     tcase_add_test(k, a_suspect_that_is_not_answered_for_holds_up_no_other);
     tcase_add_test(k, a_queue_of_somebody_else_is_looked_at_and_never_declared);
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
     tcase_add_test(k, a_reply_queue_that_was_lost_is_said_to_be_new);
     tcase_add_test(k, a_task_queue_is_declared_as_asked_for_and_only_then);
+    tcase_add_test(k, so_it_is_with_the_arguments_that_were_asked_for);
+    tcase_add_test(k, what_cannot_be_asked_for_is_said);
     tcase_add_test(k, so_is_every_other_queue_of_ours);
     tcase_add_test(k, a_lease_queue_sends_home_what_it_holds);
     tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
@@ -788,7 +929,6 @@ int main(void)
     tcase_add_test(k, a_queue_whose_node_is_down_is_not_refused);
     tcase_add_test(k, somebody_elses_queue_is_missing_or_on_a_node_that_is_down);
     tcase_add_test(k, somebody_elses_exclusive_queue_is_there);
-    tcase_add_test(k, an_exchange_of_another_type_refuses_the_queue);
     tcase_add_test(k, a_queue_that_is_not_answered_for_holds_up_no_other);
     tcase_add_test(k, a_queue_that_is_never_answered_for_is_refused_and_its_channel_given_up);
     tcase_add_test(k, after_a_loss_all_are_looked_at_again);

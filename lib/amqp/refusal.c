@@ -1,0 +1,37 @@
+/* refusal.c - see refusal.h. */
+#include "amqp/refusal.h"
+
+#include <ctask.h>
+
+static bool says(struct bytes text, const char *words)
+{
+    return memmem(text.p, text.n, words, strlen(words)) != NULL;
+}
+
+bool refused_as_inequivalent(unsigned code, struct bytes text)
+{
+    return code == AMQP_PRECONDITION_FAILED && /* which is also the code for a limit of queues */
+           says(text, "inequivalent");
+}
+
+enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned code,
+                               struct bytes text)
+{
+    bool foreign = q->kind == QUEUE_FOREIGN, task = q->kind == QUEUE_TASK;
+    if (foreign && code == AMQP_RESOURCE_LOCKED)
+        return QUEUE_KNOWN; /* exclusive: others may not look, and may publish to it */
+    if (what == ASK_LOOK && code == AMQP_NOT_FOUND && !foreign) return QUEUE_MISSING;
+    if (what == ASK_BIND) return QUEUE_KNOWN; /* it was declared; there is no such exchange */
+    if (what == ASK_COMPARE) return QUEUE_UNKNOWN;
+    if (what == ASK_QUEUE && task && refused_as_inequivalent(code, text))
+        return QUEUE_UNKNOWN; /* another has declared it meanwhile */
+    return QUEUE_REFUSED;
+}
+
+/* "Not found" in answer to a declare means that the queue is on a node that is down. In answer to a
+ * look only the broker's words tell that from a missing queue. */
+int refusal_code(const struct queue *q, unsigned code, struct bytes text)
+{
+    if (code != AMQP_NOT_FOUND) return CTASK_EREFUSED;
+    return q->kind == QUEUE_FOREIGN && says(text, "no queue") ? CTASK_EROUTE : CTASK_EUNAVAILABLE;
+}

@@ -1,0 +1,18 @@
+/* refusal.h - what it means that the broker refuses a question about a queue, which it does by
+ * closing the channel with a code and a sentence. */
+#ifndef AMQP_REFUSAL_H
+#define AMQP_REFUSAL_H
+
+#include "amqp/topology.h"
+
+/* A declare was refused since the queue exists with other arguments. */
+bool refused_as_inequivalent(unsigned code, struct bytes text);
+
+/* What q is when `what` was refused. QUEUE_UNKNOWN: it exists otherwise than asked for, and is to
+ * be looked at again. */
+enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned code,
+                               struct bytes text);
+/* QUEUE_REFUSED: the error that its owner gets. */
+int refusal_code(const struct queue *q, unsigned code, struct bytes text);
+
+#endif
