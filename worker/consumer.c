@@ -316,6 +316,7 @@ void consumer_read(struct worker *w)
             memory_relieve(w);
             break;
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
+        case BROKER_DIFFERS: log_warn("%s", ev.error.text); break;
         case BROKER_CONSUMING:
             consumer_source(w, ev.queue)->consuming = true;
             consumer_source(w, ev.queue)->idle_since = w->now;

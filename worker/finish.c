@@ -397,6 +397,9 @@ void finish_read(struct worker *w)
             if (!lease_queue_seen(w, &ev)) consumer_dead_queue_seen(w, &ev);
             break;
         case BROKER_DELAYS: delay_seen(w, &ev); break;
+        case BROKER_DIFFERS:
+            if (!consumer_owns(w, ev.queue)) log_warn("%s", ev.error.text); /* else `in` tells */
+            break;
         case BROKER_BLOCKED:
             log_warn("the broker takes no messages (%s): results wait", ev.error.text);
             break;

@@ -12,6 +12,7 @@ enum {
     KEY_GRACE,
     KEY_LEASE,
     KEY_TYPE,
+    KEY_ARGUMENTS,
     KEY_MAX_TASKS,
     KEY_FAIL_UNKNOWN,
     KEY_HELD_MEMORY,
@@ -47,6 +48,12 @@ static const struct argp_option table[] = {
      "Declare missing queues of tasks and of dead letters as this type; a queue that exists "
      "is used as it is (default: $CTASK_QUEUE_TYPE, which producers read too, also for reply "
      "queues, else as the broker likes)",
+     2},
+    {"queue-arguments", KEY_ARGUMENTS, "x-NAME=VALUE[,...]", 0,
+     "Declare missing queues of tasks with these arguments too, as x-max-priority=9; a queue that "
+     "exists is used as it is, and the log says how it differs. With x-message-ttl, x-max-length "
+     "or x-delivery-limit the broker may drop tasks (default: $CTASK_QUEUE_ARGUMENTS, which "
+     "producers read too)",
      2},
     {"grace", KEY_GRACE, "SECONDS", 0,
      "At SIGTERM, how long running tasks may take to finish before they are stopped and given back "
@@ -136,6 +143,15 @@ static void memory(struct argp_state *state, struct options *o, const char *text
              "took more memory than --max-memory-per-child=%s", text);
 }
 
+/* They add up; options_read looks at them together. */
+static void arguments(struct options *o, const char *text)
+{
+    char *all;
+    const char *before = o->queue_arguments ? o->queue_arguments : "";
+    if (asprintf(&all, "%s%s%s", before, *before ? "," : "", text) < 0) abort();
+    o->queue_arguments = all; /* until the process ends */
+}
+
 static size_t split(struct argp_state *state, const char *name, const char *text, size_t longest,
                     const char *out[NAMES_MAX])
 {
@@ -188,6 +204,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (*arg == 0 || !queue_type_read(arg, &o->queue_type))
             argp_error(state, "--queue-type takes classic or quorum, not \"%s\"", arg);
         break;
+    case KEY_ARGUMENTS: arguments(o, arg); break;
     case KEY_LEASE: o->lease = (unsigned)number(state, "--lease", arg, 1, 1000000); break;
     case KEY_MEMORY: memory(state, o, arg); break;
     case KEY_RLIMIT: rlimits(state, &o->rlimits, arg); break;
@@ -226,6 +243,31 @@ static void env_erase(const char *name)
     unsetenv(name);
 }
 
+static _Noreturn void refuse(const char *name, const char *why)
+{
+    fprintf(stderr, "ctask-worker: %s %s\n", name, why);
+    exit(EXIT_USAGE);
+}
+
+/* What queues are declared as: the arguments may name the type too. */
+static void queues(struct options *o)
+{
+    char why[256];
+    const char *type = env("CTASK_QUEUE_TYPE", "");
+    const char *name = o->queue_arguments ? "--queue-arguments" : "CTASK_QUEUE_ARGUMENTS";
+    if (o->queue_count == 0) {
+        o->queues[0] = env("CTASK_QUEUE", "ctask");
+        o->queue_count = 1;
+    }
+    if (o->queue_type == QUEUE_AS_BROKER_LIKES && !queue_type_read(type, &o->queue_type)) {
+        snprintf(why, sizeof why, "is classic or quorum, not \"%s\"", type);
+        refuse("CTASK_QUEUE_TYPE", why);
+    }
+    if (!o->queue_arguments) o->queue_arguments = env(name, "");
+    if (!queue_arguments_read(o->queue_arguments, &o->queue_type, why, sizeof why))
+        refuse(name, why);
+}
+
 void options_read(struct options *o, int argc, char **argv)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -241,15 +283,7 @@ void options_read(struct options *o, int argc, char **argv)
     argp_program_version = "ctask-worker " CTASK_VERSION;
     const struct argp argp = {table, parse, NULL, doc, NULL, NULL, NULL};
     argp_parse(&argp, argc, argv, 0, NULL, o);
-    if (o->queue_count == 0) {
-        o->queues[0] = env("CTASK_QUEUE", "ctask");
-        o->queue_count = 1;
-    }
-    const char *type = env("CTASK_QUEUE_TYPE", "");
-    if (o->queue_type == QUEUE_AS_BROKER_LIKES && !queue_type_read(type, &o->queue_type)) {
-        fprintf(stderr, "ctask-worker: CTASK_QUEUE_TYPE is classic or quorum, not \"%s\"\n", type);
-        exit(EXIT_USAGE);
-    }
+    queues(o);
     struct ctask_error e;
     if (!o->urls) {
         o->broker_file = *env("CTASK_BROKER_URL", "") ? "" : env("CTASK_BROKER_FILE", "");

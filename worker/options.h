@@ -27,6 +27,7 @@ struct options {
     enum log_level level;
     unsigned prefetch; /* 0: auto */
     enum queue_type queue_type;
+    const char *queue_arguments; /* NULL: none */
     double grace;
     unsigned lease;               /* seconds */
     unsigned max_tasks_per_child; /* 0: no limit */

@@ -222,6 +222,7 @@ static struct broker *connect_as(struct worker *w, const char *role, const struc
         .window_bytes = SIZE_MAX,
         .body_max = w->options->body_max,
         .queue_type = w->options->queue_type,
+        .queue_arguments = w->options->queue_arguments,
         .resolve = resolver_ask,
         .ctx = w->resolver,
     });

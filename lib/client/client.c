@@ -66,10 +66,14 @@ static int connection_new(struct ctask_client *c, const struct urls *u, struct c
         .heartbeat = u->count > 1 ? HEARTBEAT : 0,
         .body_max = RESULT_MAX,
     };
+    char why[256];
     const char *type = getenv("CTASK_QUEUE_TYPE");
     if (!queue_type_read(type, &cfg.queue_type))
         return error_set(e, CTASK_EINVAL, "CTASK_QUEUE_TYPE is classic or quorum, not \"%s\"",
                          type);
+    cfg.queue_arguments = getenv("CTASK_QUEUE_ARGUMENTS");
+    if (!queue_arguments_read(cfg.queue_arguments, &cfg.queue_type, why, sizeof why))
+        return error_set(e, CTASK_EINVAL, "CTASK_QUEUE_ARGUMENTS %s", why);
     if (!pump_init(c)) return error_set(e, CTASK_EAGAIN, "no file descriptor is left");
     c->x = transport_amqp(&cfg);
     return c->x ? CTASK_OK : error_set(e, CTASK_ENOMEM, "out of memory");
@@ -227,11 +231,21 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
         break;
     case BROKER_BLOCKED: c->blocked = ev->error; break;
     case BROKER_UNBLOCKED: c->flowing_since = clock_now(); break;
+    case BROKER_DIFFERS: c->differs = ev->error; break;
     case BROKER_DELAYS: break;
     case BROKER_CONSUMING:
     case BROKER_CANCELLED:
     case BROKER_STALE: replies_consuming(c, ev); break;
     }
+}
+
+bool ctask_queue_differs(struct ctask_client *c, struct ctask_error *why)
+{
+    c = client_or_default(c);
+    if (client_hold(c) != CTASK_OK) return false;
+    *why = c->differs;
+    client_leave(c);
+    return why->code != CTASK_OK;
 }
 
 /* ---- Driving it ------------------------------------------------------------------------------ */

@@ -84,6 +84,7 @@ struct ctask_client {
     int64_t failed_at;
     int64_t flowing_since; /* up and not blocked */
     struct ctask_error blocked;
+    struct ctask_error differs; /* a queue has other arguments than were asked for */
 
     struct spares results, tickets; /* handles with an id of ID_SIZE; of unconfirmed.c */
 

@@ -137,6 +137,11 @@ CTASK_API struct ctask_client *ctask_default(void);
 /* Makes c (borrowed) the default client of this process; NULL restores the automatic one. */
 CTASK_API void ctask_set_default(struct ctask_client *c);
 
+/* True if a queue that this client has sent tasks to exists with other arguments than
+ * $CTASK_QUEUE_ARGUMENTS asks for; *why is a sentence with the broker's own words, about the last
+ * such queue. It is used as it is, and nothing that was sent is lost. */
+CTASK_API bool ctask_queue_differs(struct ctask_client *c, struct ctask_error *why);
+
 /* Waits until the broker has confirmed all that was sent. Returns how many messages are still
  * unconfirmed when the time is over (0 is the good case), or a negative code: what is wrong with
  * the client, or a message that has no handle (any more) failed since the last flush; the first
@@ -170,7 +175,9 @@ struct ctask_options {
     size_t size;       /* sizeof(struct ctask_options), set by TASK_OPTIONS */
     const char *queue; /* NULL: $CTASK_QUEUE, else "ctask". At most 255 bytes. One that is missing
                           is declared, as $CTASK_QUEUE_TYPE (classic or quorum) if that is set;
-                          so is the queue that results come to */
+                          so is the queue that results come to. $CTASK_QUEUE_ARGUMENTS are more
+                          arguments for queues of tasks, as x-max-priority=9,x-message-ttl=60000;
+                          see ctask_queue_differs */
     const char *id;    /* NULL: a new uuid. At most 255 bytes, of no handle that is pending */
     /* Seconds to wait before the task starts, at most 2^28 - 1 (8.5 years). Up to 3 s a worker
      * waits; longer ones wait in the broker, in Celery's delay queues, which the first send

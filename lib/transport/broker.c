@@ -36,6 +36,9 @@ struct broker *broker_new(const struct broker_config *cfg)
     b->cfg.body_max = cfg->body_max ? cfg->body_max : BODY_MAX;
     topology_init(&b->topology);
     b->topology.type = cfg->queue_type;
+    snprintf(b->arguments, sizeof b->arguments, "%s",
+             cfg->queue_arguments ? cfg->queue_arguments : "");
+    b->topology.arguments = b->cfg.queue_arguments = b->arguments;
     ladder_init(&b->ladder);
     list_init(&b->intakes);
     b->parcels = (struct spares){.size = PARCEL_USUAL, .most = PARCELS_KEPT};

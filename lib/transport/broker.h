@@ -41,9 +41,11 @@ struct broker_config {
     unsigned heartbeat; /* seconds, unless a URL says; 0: none (clients of one URL, which rely on
                            the kernel: see stream.h) */
     unsigned window; /* unconfirmed messages before CTASK_EAGAIN; 0: 256, more for a far broker */
-    size_t window_bytes;        /* their bytes; 0: 64 MiB */
-    uint64_t body_max;          /* deliveries above it are spooled to a file; 0: 4 MiB */
-    enum queue_type queue_type; /* of queues that are missing */
+    size_t window_bytes;         /* their bytes; 0: 64 MiB */
+    uint64_t body_max;           /* deliveries above it are spooled to a file; 0: 4 MiB */
+    enum queue_type queue_type;  /* of queues that are missing; */
+    const char *queue_arguments; /* and of those of tasks, as queue_arguments_read has found sound;
+                                    copied; NULL: none */
     /* How names become addresses: CTASK_OK, CTASK_EAGAIN (asked again next turn)
      * or CTASK_ECONN. NULL: addrs_resolve, which blocks. Never asked for addrs_literal hosts. */
     int (*resolve)(void *ctx, const char *host, uint16_t port, struct addrs *out,
@@ -168,6 +170,8 @@ enum broker_event_kind {
                          message, which is not to be sent again */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours)
                          or was refused (`error`) and is tried again later */
+    BROKER_DIFFERS,   /* `queue`, one of tasks, exists with other arguments than were asked for, and
+                         is used as it is: `error`. Once, before what else comes of it */
     BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK; `messages` in QUEUE_UNDELIVERED) or
                          cannot (`error`); of queues that broker_delays was asked for */
     BROKER_CONSUMING, /* `queue`: consume-ok */

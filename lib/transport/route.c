@@ -46,9 +46,21 @@ static void post_refuse(struct broker *b, struct post *p, const struct queue *q)
     outbox_end(&b->out, p, q->code, bytes_text(q->why));
 }
 
+static void tell_difference(struct broker *b, struct queue *q)
+{
+    struct broker_event *ev = q->differs ? news_add(b, BROKER_DIFFERS, q) : NULL;
+    q->differs = false;
+    if (ev)
+        error_set(&ev->error, CTASK_EREFUSED,
+                  "queue \"%s\" exists and is used as it is, without the arguments asked for: %s; "
+                  "ask for those that it has, or delete it when it is empty",
+                  q->name, q->why);
+}
+
 void route_verdict(struct broker *b, struct queue *q)
 {
     if (!q) return;
+    tell_difference(b, q);
     ladder_forget(&b->ladder, q->name); /* it may be a new one */
     while (!list_empty(&q->waiting)) {
         struct post *p = list_first(&q->waiting, struct post, link);

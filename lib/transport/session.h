@@ -76,6 +76,7 @@ struct broker {
     unsigned url_count;
     unsigned at; /* the URL that is tried, or in use */
     char name[128];
+    char arguments[QUEUE_ARGUMENTS_MAX + 1];
 
     enum phase phase;
     bool resolving, closing;

@@ -174,6 +174,7 @@ static enum status call_run(const struct call *call)
         c, TASK_OPTIONS(.queue = o->queue, .countdown = o->countdown, .no_result = o->no_wait),
         call->task, json_incref(call->args), json_incref(call->kwargs));
     status = call_wait(call, c, r);
+    say_differs(c);
     if (ctask_result_ready(r)) status = call_print(r, o->no_wait);
     ctask_result_forget(r);
     ctask_close(c);

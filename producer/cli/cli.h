@@ -104,6 +104,8 @@ void say(const char *fmt, ...) CTASK_PRINTF(1, 2);
 enum status status_of(int code);
 /* Says e with what to do about it; returns its exit status. */
 enum status say_error(const struct ctask_error *e);
+/* That a queue has other arguments than were asked for, if one has. */
+void say_differs(struct ctask_client *c);
 /* "ValueError: text" of a failed task; else the error's sentence. */
 const char *failure_text(const struct ctask_error *e, char *text, size_t size);
 /* True if e says that no worker knows the task. */

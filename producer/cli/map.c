@@ -285,6 +285,7 @@ static enum status map_run(const struct map_options *o, struct ctask_client *c)
     progress_init(&m.progress, o->quiet);
     map_loop(&m);
     progress_hide(&m.progress);
+    say_differs(c);
     if (!o->quiet && (m.put > 0 || m.status == STATUS_OK)) map_summary(&m);
     ctask_map_close(m.calls);
     shelf_done(&m.shelf);

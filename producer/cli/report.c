@@ -71,6 +71,12 @@ struct ctask_client *open_client(const struct options *o, enum status *status)
     return c;
 }
 
+void say_differs(struct ctask_client *c)
+{
+    struct ctask_error why;
+    if (ctask_queue_differs(c, &why)) say("%s", why.text);
+}
+
 enum status close_output(enum status status)
 {
     if (status == STATUS_OUTPUT) return status; /* said already */

@@ -1,11 +1,23 @@
 """A Celery app as its users write one: the same queue on both sides, results over rpc://."""
+import json
 import os
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 app = Celery("pyapp", broker=os.environ["CTASK_TEST_BROKER"], backend="rpc://")
 app.conf.task_default_queue = os.environ.get("PYAPP_QUEUE", "celery")
 app.conf.worker_hijack_root_logger = False
+
+
+def queue(name, exchange, **arguments):
+    """As in task_queues of an app whose queues have an exchange of that type and arguments."""
+    return Queue(name, Exchange(name, type=exchange), routing_key=name, queue_arguments=arguments)
+
+
+if "PYAPP_EXCHANGE" in os.environ:
+    app.conf.task_queues = [queue(os.environ["PYAPP_QUEUE"], os.environ["PYAPP_EXCHANGE"],
+                                  **json.loads(os.environ["PYAPP_ARGUMENTS"]))]
 
 
 @app.task(name="py.add")

@@ -837,10 +837,8 @@ static void answer_somehow(int64_t now)
     amqp_channel_close_t close = {.reply_code = roll(2) ? 404 : 403,
                                   .reply_text = amqp_text("no queue")};
     static const amqp_method_number_t fits[] = {
-        [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,
-        [ASK_COMPARE] = AMQP_QUEUE_DECLARE_OK_METHOD,
-        [ASK_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD,
-        [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
+        [ASK_LOOK] = AMQP_QUEUE_DECLARE_OK_METHOD,  [ASK_COMPARE] = AMQP_QUEUE_DECLARE_OK_METHOD,
+        [ASK_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD, [ASK_BIND] = AMQP_QUEUE_BIND_OK_METHOD,
         [ASK_DELETE] = AMQP_QUEUE_DELETE_OK_METHOD,
     };
     struct asker *a;
