@@ -103,12 +103,13 @@ void ladder_doubt(struct ladder *l, struct tie *t)
 
 static bool wants_walk(const struct ladder *l)
 {
-    return l->needed && (l->state == LADDER_UNKNOWN || l->state == LADDER_MISSING || l->stale);
+    return l->needed && (l->state == LADDER_UNKNOWN || l->state == LADDER_ABSENT ||
+                         l->state == LADDER_MISSING || l->stale);
 }
 
 bool ladder_pending(const struct ladder *l)
 {
-    return l->walk == WALK_NONE ? wants_walk(l) || !list_empty(&l->todo) : !l->asked;
+    return l->walk == WALK_NONE ? l->clear || wants_walk(l) || !list_empty(&l->todo) : !l->asked;
 }
 
 static void walk_begin(struct ladder *l, enum ladder_walk walk)
@@ -120,8 +121,14 @@ static void walk_begin(struct ladder *l, enum ladder_walk walk)
 
 static void walk_choose(struct ladder *l)
 {
-    if (wants_walk(l)) {
-        walk_begin(l, l->state == LADDER_MISSING ? WALK_BUILD : WALK_LOOK);
+    if (l->clear) {
+        walk_begin(l, WALK_CLEAR);
+        l->clear = false;
+    } else if (wants_walk(l)) {
+        l->clear = l->state == LADDER_ABSENT;
+        walk_begin(l, l->state == LADDER_ABSENT    ? WALK_ROOM
+                      : l->state == LADDER_MISSING ? WALK_BUILD
+                                                   : WALK_LOOK);
     } else if (!list_empty(&l->todo)) {
         l->tie = list_first(&l->todo, struct tie, todo);
         list_remove(&l->tie->todo);
@@ -168,6 +175,11 @@ static void walk_step_done(struct ladder *l, int64_t now)
     if (++l->step < walk_length(l->walk)) return;
     if (l->tie) {
         tie_done(l, now);
+        return;
+    }
+    if (l->walk == WALK_ROOM) l->state = LADDER_MISSING;
+    if (l->walk == WALK_ROOM || l->walk == WALK_CLEAR) {
+        walk_end(l);
         return;
     }
     l->state = LADDER_KNOWN;
@@ -229,7 +241,7 @@ struct tie *ladder_closed(struct ladder *l, unsigned code, struct bytes text, in
     l->asked = false;
     if (l->tie && missing && !l->tie->missed) return tie_missing(l);
     if (l->walk == WALK_LOOK && missing) {
-        l->state = LADDER_MISSING;
+        l->state = step_is_first(&s) ? LADDER_ABSENT : LADDER_MISSING;
         l->stale = false;
         walk_end(l);
     } else if (step_exists_otherwise(&s, code, text)) {
@@ -274,7 +286,7 @@ void ladder_reset(struct ladder *l)
     struct tie *t;
     walk_end(l);
     l->state = LADDER_UNKNOWN;
-    l->needed = l->stale = false;
+    l->needed = l->stale = l->clear = false;
     list_each(t, &l->ties, struct tie, link) {
         t->known = t->refused = t->missed = false;
         list_remove(&t->todo);

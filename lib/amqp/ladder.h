@@ -17,7 +17,9 @@
  *
  * Questions go over a channel of their own, since declaring 28 quorum queues takes a second. The
  * ladder is looked at passively when somebody needs it. What is missing is declared as Celery's
- * default, from the bottom up; what exists otherwise is used as it is. The answers are believed
+ * default, from the bottom up; what exists otherwise is used as it is. Where there is no ladder at
+ * all, room for it is sought first: a virtual host that limits its queues would be full of levels
+ * that lead nowhere. The answers are believed
  * until something says otherwise: a message that comes back, an exchange or queue that is not
  * found, a queue that was looked at again and may be a new one. Nothing says so when a lower level
  * is deleted, or when others delete and declare a queue. So whoever uses the ladder looks at it and
@@ -33,6 +35,7 @@
 
 enum ladder_state {
     LADDER_UNKNOWN, /* to be looked at when needed */
+    LADDER_ABSENT,  /* wholly: to be declared when needed, if there is room */
     LADDER_MISSING, /* at least in part: to be declared when needed */
     LADDER_KNOWN,
     LADDER_REFUSED, /* until retry_at */
@@ -69,6 +72,7 @@ struct ladder {
     enum ladder_walk walk; /* what is under way: one at a time, all its questions at once */
     unsigned step;         /* of the walk: the first without an answer */
     bool asked;            /* from there on all are written */
+    bool clear;            /* what WALK_ROOM has declared is to be deleted */
     int64_t deadline;      /* of the next answer */
     struct tie *tie;       /* the one that WALK_BIND is for; */
     bool tie_anew;         /* it is to be bound once more */

@@ -89,6 +89,10 @@ static const struct step build_level[] = {{STEP_QUEUE, 0, false},
                                           {STEP_EXCHANGE, 0, false},
                                           {STEP_BIND_QUEUE, 0, false},
                                           {STEP_BIND_EXCHANGE, 0, false}};
+static const struct step room_below[] = {{STEP_ROOM, UNROUTED, false}};
+static const struct step room_level[] = {{STEP_ROOM, 0, false}};
+static const struct step clear_below[] = {{STEP_CLEAR, UNROUTED, false}};
+static const struct step clear_level[] = {{STEP_CLEAR, 0, false}};
 /* The queue's binding first: ctask.due without it gives messages to ctask.undelivered. */
 static const struct step bind[] = {{STEP_TIE, DUE, false}, {STEP_LEAD, DUE, false}};
 
@@ -97,6 +101,8 @@ static const struct {
     unsigned below_count, level_count, end_count;
 } walks[] = {
     [WALK_LOOK] = {look_below, look_level, NULL, COUNT(look_below), COUNT(look_level), 0},
+    [WALK_ROOM] = {room_below, room_level, NULL, COUNT(room_below), COUNT(room_level), 0},
+    [WALK_CLEAR] = {clear_below, clear_level, NULL, COUNT(clear_below), COUNT(clear_level), 0},
     [WALK_BUILD] = {build_below, build_level, NULL, COUNT(build_below), COUNT(build_level), 0},
     [WALK_BIND] = {NULL, NULL, bind, 0, 0, COUNT(bind)},
 };
@@ -165,6 +171,33 @@ static bool level_write(const struct step *s, struct buf *out, uint16_t channel)
     return queue_declare(s->level, s->passive, COUNT(arguments), arguments, out, channel);
 }
 
+static const char *room_name(int level, char out[LADDER_EXCHANGE_SIZE])
+{
+    snprintf(out, LADDER_EXCHANGE_SIZE, "celery_delayed_room_%d", level - UNROUTED);
+    return out;
+}
+
+/* Everybody's have the same names, so that they count once. They expire if they are not deleted. */
+static bool room_write(int level, struct buf *out, uint16_t channel)
+{
+    char name[LADDER_EXCHANGE_SIZE];
+    amqp_table_entry_t arguments[] = {
+        argument_text("x-queue-type", "classic"),
+        argument_number("x-expires", 60 * 1000),
+    };
+    amqp_queue_declare_t declare = {.queue = amqp_text(room_name(level, name)),
+                                    .durable = 1,
+                                    .arguments = {COUNT(arguments), arguments}};
+    return frame_method(out, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
+}
+
+static bool clear_write(int level, struct buf *out, uint16_t channel)
+{
+    char name[LADDER_EXCHANGE_SIZE];
+    amqp_queue_delete_t delete = {.queue = amqp_text(room_name(level, name))};
+    return frame_method(out, channel, AMQP_QUEUE_DELETE_METHOD, &delete);
+}
+
 static bool queue_bind_write(const char *queue, int from, const char *key, struct buf *out,
                              uint16_t channel)
 {
@@ -203,6 +236,8 @@ bool step_write(const struct step *s, const char *queue, struct buf *out, uint16
         return queue_bind_write(queue, DUE, level_key(DELIVERY, queue, key), out, channel);
     case STEP_LEAD:
         return exchange_bind_write(DUE, DELIVERY, level_key(DELIVERY, queue, key), out, channel);
+    case STEP_ROOM: return room_write(s->level, out, channel);
+    case STEP_CLEAR: return clear_write(s->level, out, channel);
     }
     return false;
 }
@@ -216,6 +251,8 @@ amqp_method_number_t step_answer(const struct step *s)
         [STEP_BIND_EXCHANGE] = AMQP_EXCHANGE_BIND_OK_METHOD,
         [STEP_TIE] = AMQP_QUEUE_BIND_OK_METHOD,
         [STEP_LEAD] = AMQP_EXCHANGE_BIND_OK_METHOD,
+        [STEP_ROOM] = AMQP_QUEUE_DECLARE_OK_METHOD,
+        [STEP_CLEAR] = AMQP_QUEUE_DELETE_OK_METHOD,
     };
     return answers[s->what];
 }
@@ -223,6 +260,11 @@ amqp_method_number_t step_answer(const struct step *s)
 bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text)
 {
     return s->what == STEP_QUEUE && refused_as_inequivalent(code, text);
+}
+
+bool step_is_first(const struct step *s)
+{
+    return s->level == DELIVERY || s->level == 0;
 }
 
 bool step_counts_undelivered(const struct step *s)

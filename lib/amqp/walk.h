@@ -20,8 +20,10 @@ const char *ladder_entry(uint32_t seconds, char out[LADDER_EXCHANGE_SIZE]);
 /* The routing key that takes so many seconds to this queue, which is not unfit. Returns out. */
 const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BYTES + 1]);
 
-/* LOOK asks passively whether all is there, BUILD declares it, BIND leads messages to one queue. */
-enum ladder_walk { WALK_NONE, WALK_LOOK, WALK_BUILD, WALK_BIND };
+/* LOOK asks passively whether all is there, BUILD declares it, BIND leads messages to one queue.
+ * ROOM declares as many queues as BUILD will, to see whether the virtual host has room for them,
+ * and CLEAR deletes these. */
+enum ladder_walk { WALK_NONE, WALK_LOOK, WALK_ROOM, WALK_CLEAR, WALK_BUILD, WALK_BIND };
 
 /* One question. The level is that of a queue or exchange, or one of those below level 0. */
 struct step {
@@ -31,7 +33,9 @@ struct step {
         STEP_BIND_QUEUE,
         STEP_BIND_EXCHANGE,
         STEP_TIE,
-        STEP_LEAD
+        STEP_LEAD,
+        STEP_ROOM,
+        STEP_CLEAR
     } what;
     int level;
     bool passive;
@@ -47,6 +51,8 @@ bool step_write(const struct step *s, const char *queue, struct buf *out, uint16
 amqp_method_number_t step_answer(const struct step *s);
 /* True if this refusal says that the queue exists with other arguments. It is used as it is. */
 bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text);
+/* True if there is no ladder at all when a look misses this: it is built from the bottom up. */
+bool step_is_first(const struct step *s);
 /* True if the answer to this step says how many messages came due for queues that are gone. */
 bool step_counts_undelivered(const struct step *s);
 

@@ -137,6 +137,23 @@ class Limits(Small):
         self.virtual_host("max-connections", 0)
         self.refused("connection limit .*is reached")
 
+    def test_a_virtual_host_without_room_for_delay_queues(self):
+        """They would take all places that there are, and no task could be delayed after all."""
+        url = broker.url + "/" + self.queue
+        broker.ctl("add_vhost", self.queue)
+        self.addCleanup(broker.ctl, "delete_vhost", self.queue)
+        broker.ctl("set_permissions", "-p", self.queue, "guest", ".*", ".*", ".*")
+        broker.ctl("set_vhost_limits", "-p", self.queue, '{"max-queues": 10}')
+        worker = Worker("-c", "1", queue=self.queue, url=url)
+        self.addCleanup(worker.stop)
+        worker.expect("tasks that are to run later wait in this worker.*queue limit .*is reached")
+        done = self.call("-b", url, "is_prime", "97")
+        self.assertEqual((done.stdout, done.stderr), ("true\n", ""))
+        queues = set(broker.ctl("-q", "list_queues", "-p", self.queue, "name", "--no-table-headers")
+                     .split())
+        self.assertEqual({name for name in queues if not name.startswith("ctask.reply.")},
+                         {self.queue, self.queue + ".dead"})
+
     def test_queues_of_a_virtual_host(self):
         self.virtual_host("max-queues", 0)
         self.refused("queue limit .*is reached")

@@ -12,6 +12,7 @@
 #define LOOK (4 + 2 * LADDER_LEVELS)
 #define BUILD (5 + 4 * LADDER_LEVELS)
 #define BIND 2
+#define ROOM (1 + LADDER_LEVELS)
 #define UNDELIVERED 7 /* messages */
 #define STARS "*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*."
 
@@ -81,6 +82,9 @@ static void say(amqp_method_number_t id, const void *m, char *to, size_t room)
     case AMQP_EXCHANGE_BIND_METHOD:
         snprintf(to, room, "%.*s <= %.*s %.*s", BYTES_ARG(bytes_amqp(chain->destination)),
                  BYTES_ARG(bytes_amqp(chain->source)), BYTES_ARG(bytes_amqp(chain->routing_key)));
+        break;
+    case AMQP_QUEUE_DELETE_METHOD:
+        snprintf(to, room, "delete %.*s", BYTES_ARG(bytes_amqp(((amqp_queue_delete_t *)m)->queue)));
         break;
     default: ck_abort_msg("unexpected method %x", id);
     }
@@ -193,16 +197,62 @@ START_TEST(a_ladder_that_exists_is_used_as_it_is)
 }
 END_TEST
 
-/* Looks at it, and the level of that number is not there. */
-static struct tie *missing(unsigned from)
+/* Looks at it, and what that question is about is not there. */
+static struct tie *looked(unsigned from)
 {
     struct tie *t = ladder_want(&l, "q", T0);
     ck_assert_uint_eq(ask(T0), LOOK);
     yes(0, from);
     closed(AMQP_NOT_FOUND, "NOT_FOUND");
+    return t;
+}
+
+static struct tie *missing(unsigned from)
+{
+    struct tie *t = looked(from);
+    if (from == 0 || from == 4) { /* there is none: it is looked for room */
+        ck_assert_uint_eq(ask(T0), ROOM);
+        yes(0, ROOM);
+        ck_assert_uint_eq(ask(T0), ROOM);
+        yes(0, ROOM);
+    }
     ck_assert_uint_eq(ask(T0), BUILD);
     return t;
 }
+
+START_TEST(one_that_has_no_room_is_not_begun)
+{
+    const char *why = NULL;
+    struct tie *t = looked(4);
+    ck_assert_uint_eq(ask(T0), ROOM);
+    ck_assert_str_eq(questions[0],
+                     "queue celery_delayed_room_0 x-queue-type=classic x-expires=60000");
+    yes(0, 5);
+    closed(AMQP_PRECONDITION_FAILED, "PRECONDITION_FAILED - queue limit in vhost is reached");
+    ck_assert_int_eq(ladder_says(&l, t, &why), LADDER_NO);
+    ck_assert_str_eq(why, "PRECONDITION_FAILED - queue limit in vhost is reached");
+    ck_assert_uint_eq(ask(T0), ROOM);
+    ck_assert_str_eq(questions[0], "delete celery_delayed_room_0");
+    yes(0, ROOM);
+    ck_assert_uint_eq(ask(T0), BIND); /* of q, which no longer matters */
+    yes(0, BIND);
+    ck_assert(!ladder_pending(&l));
+    ladder_want(&l, "q", T0 + CLOCK_SECOND);
+    ck_assert_uint_eq(ask(T0), LOOK);
+}
+END_TEST
+
+START_TEST(what_it_took_to_see_that_is_deleted_without_an_answer_too)
+{
+    struct tie *t = looked(0);
+    ask(T0);
+    ladder_overdue(&l, ladder_wake(&l));
+    ck_assert_int_eq(says(t), LADDER_NO);
+    ck_assert_uint_eq(ask(T0), ROOM);
+    do ladder_overdue(&l, ladder_wake(&l));
+    while (ladder_pending(&l));
+}
+END_TEST
 
 START_TEST(a_missing_one_is_declared_from_the_bottom_up_as_celery_does)
 {
@@ -324,6 +374,7 @@ START_TEST(what_is_missing_at_the_foot_is_looked_at_again_once)
     ck_assert_ptr_eq(closed(AMQP_NOT_FOUND, "NOT_FOUND - no queue 'q'"), t);
     ck_assert_int_eq(says(t), LADDER_WAIT);
     ck_assert_uint_eq(ask(T0), LOOK);
+    yes(0, 1);
     closed(AMQP_NOT_FOUND, "NOT_FOUND - no exchange 'ctask.due'");
     ck_assert_uint_eq(ask(T0), BUILD);
     yes(0, BUILD);
@@ -504,6 +555,8 @@ int main(void)
     tcase_add_test(k, a_key_counts_seconds_in_28_bits);
     tcase_add_test(k, a_name_that_means_others_too_is_unfit);
     tcase_add_test(k, a_ladder_that_exists_is_used_as_it_is);
+    tcase_add_test(k, one_that_has_no_room_is_not_begun);
+    tcase_add_test(k, what_it_took_to_see_that_is_deleted_without_an_answer_too);
     tcase_add_test(k, a_missing_one_is_declared_from_the_bottom_up_as_celery_does);
     tcase_add_test(k, levels_of_another_type_are_used_in_a_ladder_with_gaps);
     tcase_add_test(k, a_refusal_has_the_brokers_words_and_is_tried_again_by_the_next);
