@@ -297,7 +297,10 @@ static void down(struct worker *w, const struct ctask_error *why)
         w->drain = DRAIN_DONE;
         return;
     }
-    log_warn("connection lost: %s; trying again", why->text);
+    if (why->code == CTASK_OK)
+        log_info("%s", why->text);
+    else
+        log_warn("connection lost: %s; trying again", why->text);
 }
 
 void consumer_read(struct worker *w)

@@ -102,13 +102,6 @@ void drain_read(struct worker *w)
     }
 }
 
-static bool settled(const struct worker *w)
-{
-    for (int i = 0; i < REQUEST_STATES; i++)
-        if (w->count[i] > 0) return false;
-    return true;
-}
-
 void drain_turn(struct worker *w)
 {
     bool late = w->now >= w->drain_until;
@@ -118,7 +111,7 @@ void drain_turn(struct worker *w)
     case DRAIN_WARM:
     case DRAIN_COLD:
     case DRAIN_NOW:
-        if (settled(w))
+        if (requests_none(w))
             drain_begin(w, DRAIN_BYE);
         else if (late)
             drain_begin(w, w->drain + 1);

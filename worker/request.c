@@ -181,3 +181,10 @@ void request_settle(struct worker *w, struct request *r)
     broker_ack(w->in, r->m->delivery);
     request_drop(w, r);
 }
+
+bool requests_none(const struct worker *w)
+{
+    for (int i = 0; i < REQUEST_STATES; i++)
+        if (w->count[i] > 0) return false;
+    return true;
+}

@@ -111,6 +111,8 @@ bool request_is_orphan(const struct request *r);
 void request_give_back(struct worker *w, struct request *r);
 /* Acknowledges and frees it if it is finished and nothing is unconfirmed any more. */
 void request_settle(struct worker *w, struct request *r);
+/* True if the worker has none. */
+bool requests_none(const struct worker *w);
 /* Frees it without settling: its connection is gone. */
 void request_drop(struct worker *w, struct request *r);
 

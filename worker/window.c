@@ -79,9 +79,9 @@ void window_end(struct worker *w, struct source *s, uint32_t number, bool at_onc
     w->window_since = w->now;
 }
 
-static void end_all(struct worker *w)
+static void end_all(struct worker *w, bool at_once)
 {
-    for (size_t i = 0; i < w->source_count; i++) window_end(w, &w->sources[i], 0, true);
+    for (size_t i = 0; i < w->source_count; i++) window_end(w, &w->sources[i], 0, at_once);
 }
 
 /* The one with the largest or the smallest prefetch. */
@@ -149,7 +149,7 @@ struct aim {
 
 static struct aim aim_of_work(const struct worker *w)
 {
-    if (watch_is_barren(w)) return (struct aim){0};
+    if (watch_is_barren(w) || back_is_due(w)) return (struct aim){0};
     if (w->options->prefetch) return (struct aim){w->options->prefetch, false};
     unsigned children = w->pool.size ? w->pool.size : 1, most = children + HELD_MAX;
     unsigned engaged = pool_longer(&w->pool, LONG, w->now);
@@ -222,7 +222,7 @@ static void fit(struct worker *w)
 {
     struct aim a = aim(w);
     if (a.want == 0) {
-        end_all(w);
+        end_all(w, !back_is_due(w));
         return;
     }
     bool narrow = too_much(w, a);

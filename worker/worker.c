@@ -159,6 +159,7 @@ int worker_run(struct worker *w)
         check_children(w);
         pool_spawn(w);
         window_adjust(w);
+        back_turn(w);
         idle_turn(w);
         drain_turn(w);
         broker_flush(w->in); /* the acks of this turn */

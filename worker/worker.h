@@ -31,6 +31,7 @@
  *   gather.c    when these leave
  *   repost.c    what the broker did not take, again after a while
  *   lease.c     jobs that run for longer than a delivery may stay unsettled
+ *   back.c      back to the first broker
  *   drain.c     signals and the way out
  *   resolve.c   host names, in a process of their own
  */
@@ -271,6 +272,11 @@ bool repost_later(struct worker *w, const struct publish *p, const struct ctask_
 void repost_due(struct worker *w);
 void repost_forget(struct worker *w, struct request *r);
 int64_t repost_next(const struct worker *w);
+
+/* back.c */
+/* No more tasks are taken for now, so that the worker can go back to the first broker. */
+bool back_is_due(const struct worker *w);
+void back_turn(struct worker *w);
 
 /* drain.c */
 int drain_signals(void); /* the signals as a descriptor */

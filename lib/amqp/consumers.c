@@ -87,6 +87,14 @@ unsigned consumers_count(const struct consumers *c, const struct queue *q)
     return n;
 }
 
+bool consumers_take_tasks(const struct consumers *c)
+{
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link)
+        if (k->state != WANTED && (!k->queue || k->queue->kind == QUEUE_TASK)) return true;
+    return false;
+}
+
 static bool start_due(const struct consumer *k)
 {
     return k->state == WANTED && k->queue->state == QUEUE_KNOWN;

@@ -30,6 +30,9 @@ void consumers_forget(struct consumers *c, struct queue *q);
 /* How many consumers of q the broker may have now. */
 unsigned consumers_count(const struct consumers *c, const struct queue *q);
 
+/* True if the broker may have a consumer of ours of a queue that is not one of replies. */
+bool consumers_take_tasks(const struct consumers *c);
+
 /* There is something to ask now; when next. */
 bool consumers_pending(const struct consumers *c, int64_t now);
 int64_t consumers_wake(const struct consumers *c);

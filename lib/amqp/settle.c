@@ -133,3 +133,8 @@ bool settle_flush(struct settle *s, struct buf *out, uint16_t channel)
     marks_squeeze(s);
     return ok;
 }
+
+size_t settle_count(const struct settle *s)
+{
+    return s->end - s->first - s->gone;
+}

@@ -31,6 +31,8 @@ bool settle_ack(struct settle *s, struct delivery d);
 /* Gives it back at once. False when memory for the frame is short. */
 bool settle_give_back(struct settle *s, struct delivery d, struct buf *out, uint16_t channel);
 bool settle_flush(struct settle *s, struct buf *out, uint16_t channel);
+/* How many the broker takes for unsettled. */
+size_t settle_count(const struct settle *s);
 bool settle_is_open(const struct settle *s, struct delivery d);
 
 #endif

@@ -210,6 +210,15 @@ static void connection_down(struct ctask_client *c)
     pump_unwatch(c);
 }
 
+/* Results come to where their tasks were sent, which another broker may not know of. */
+void client_home(struct ctask_client *c)
+{
+    bool idle = c->pending.count == 0 && c->unconfirmed_count == 0 && c->gathered == 0;
+    if (!idle || !c->x->broker || !broker_home_is_up(c->x->broker)) return;
+    broker_flush(c->x->broker); /* acks */
+    if (broker_go_home(c->x->broker)) broker_flush(c->x->broker);
+}
+
 void client_event(struct ctask_client *c, struct broker_event *ev)
 {
     switch (ev->kind) {

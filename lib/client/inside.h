@@ -175,6 +175,8 @@ size_t client_end(struct ctask_client *c);
 void client_abandon(struct ctask_client *c);
 /* One event of the transport. */
 void client_event(struct ctask_client *c, struct broker_event *ev);
+/* Goes back to the first broker if it can, while nothing is open. */
+void client_home(struct ctask_client *c);
 /* True while the last attempt to connect is known to have failed; *e says why. */
 bool client_known_down(const struct ctask_client *c, struct ctask_error *e);
 int raise_error(int code, const char *fmt, ...) CTASK_PRINTF(2, 3);

@@ -150,6 +150,7 @@ bool pump_turn(struct ctask_client *c)
     }
     unconfirmed_expire(c, now);
     replies_expire(c, now);
+    client_home(c);
     c->turned_at = now;
     bool happened = c->happened != before;
     if (happened) waiters_wake(c);

@@ -114,7 +114,8 @@ struct ctask_group;
  * switches verification off.
  * Up to eight URLs with ; between, best the nodes of one cluster, are tried in turn, the last good
  * one first; when one fails the next is tried at once. If they share nothing, handles that are
- * open when the connection moves end with CTASK_ELOST.
+ * open when the connection moves end with CTASK_ELOST. After ten to fifteen minutes without a loss
+ * a client goes back to the first URL, in a call while no handle is open and nothing unconfirmed.
  * Results come to a reply queue of the client's own. If its node is down, or it does not answer for
  * 3 s although the connection is up, later sends use a new reply queue. The old one is tried for
  * 60 s; if it is not back then, the handles that wait for it end with CTASK_ELOST. With

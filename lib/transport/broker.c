@@ -28,6 +28,8 @@ struct broker *broker_new(const struct broker_config *cfg)
     snprintf(b->name, sizeof b->name, "%s", cfg->name ? cfg->name : "ctask");
     b->cfg.name = b->name;
     stream_init(&b->stream);
+    stream_init(&b->home.stream);
+    b->home.at = CLOCK_NEVER;
     b->publish.number = CHANNEL_PUBLISH;
     b->props_max = SIZE_MAX;
     outbox_init(&b->out, cfg->window ? cfg->window : FLIGHT,
@@ -102,6 +104,7 @@ void broker_free(struct broker *b)
     struct broker_event ev;
     struct intake *in;
     if (!b) return;
+    home_end(b);
     goodbye(b);
     if (b->phase == PHASE_CONNECTED) link_done(&b->link);
     stream_close(&b->stream);
@@ -120,6 +123,7 @@ void broker_free(struct broker *b)
 void broker_abandon(struct broker *b)
 {
     stream_abandon(&b->stream);
+    stream_abandon(&b->home.stream);
 }
 
 bool broker_wipe_memory(void)
@@ -129,7 +133,9 @@ bool broker_wipe_memory(void)
 
 void broker_forget_keys(struct broker *b)
 {
-    if (b) stream_forget(&b->stream);
+    if (!b) return;
+    stream_forget(&b->stream);
+    stream_forget(&b->home.stream);
 }
 
 /* ---- Turns ----------------------------------------------------------------------------------- */

@@ -8,7 +8,8 @@
  * consumers started again and unconfirmed messages published again with the header x-ctask-again,
  * so that a second start is visible to the task. Of several URLs the last good one is tried first,
  * unless the broker there fell silent, then the others without a pause, in any order; only a round
- * in which all of them failed is told. A connection over which the oldest message stays unconfirmed
+ * in which all of them failed is told. The first URL is where it begins, and where its owner can
+ * have it go back to (broker_go_home). A connection over which the oldest message stays unconfirmed
  * for 30 s while the broker takes messages counts as lost (twice as long each time, at most 16 min,
  * until it is confirmed).
  *
@@ -81,6 +82,14 @@ void broker_hold(struct broker *b, int64_t until);
 /* Begins an orderly end: what is written leaves, connection.close follows; BROKER_DOWN with code
  * CTASK_ECLOSED when the broker has agreed. It does not reconnect. */
 void broker_close(struct broker *b);
+
+/* True while a connection that is not at the first of several URLs could go back: for half a minute
+ * there is a second one, to the first URL, while this one works on. Tried after ten calm minutes
+ * and up to half as long again; after twice that if it fails or is not taken, at most two hours. */
+bool broker_home_is_up(const struct broker *b);
+/* Goes there: BROKER_DOWN without an error code and BROKER_UP follow. False, and to be called
+ * again, while something is unsettled, unconfirmed or not written yet, or tasks are consumed. */
+bool broker_go_home(struct broker *b);
 
 enum broker_state { BROKER_IS_DOWN, BROKER_IS_CONNECTING, BROKER_IS_UP };
 enum broker_state broker_state(const struct broker *b);
@@ -162,7 +171,8 @@ void broker_recall(struct broker *b, void *cookie);
 
 enum broker_event_kind {
     BROKER_UP,        /* connected; messages flow */
-    BROKER_DOWN,      /* lost, refused or closed: `error`. All deliveries so far are stale */
+    BROKER_DOWN,      /* lost, refused or closed: `error`; left for the first URL: CTASK_OK and a
+                         text. All deliveries so far are stale */
     BROKER_MESSAGE,   /* `message`, yours: envelope_free or broker_recycle */
     BROKER_PUBLISHED, /* `cookie`, `error`: CTASK_OK confirmed; CTASK_EROUTE came back unroutable;
                          CTASK_ENACK; CTASK_EUNAVAILABLE: its queue does not answer or its node is

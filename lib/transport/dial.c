@@ -52,13 +52,18 @@ static uint32_t random_number(void)
     return r;
 }
 
+int64_t dial_jitter(int64_t least, int64_t most)
+{
+    return least + (int64_t)((double)random_number() / UINT32_MAX * (double)(most - least));
+}
+
 /* Full jitter: a fleet must not come back all at once. */
 static int64_t backoff(unsigned failures, bool refused)
 {
     int64_t most = 4 * CLOCK_SECOND, least = 100 * CLOCK_MS;
     if (failures < 3) most = (500 * CLOCK_MS) << failures;
     if (refused) least = 15 * CLOCK_SECOND, most = 30 * CLOCK_SECOND;
-    return least + (int64_t)((double)random_number() / UINT32_MAX * (double)(most - least));
+    return dial_jitter(least, most);
 }
 
 /* The one in use has failed: another is next, in this round one that has not. False when all have.
@@ -109,18 +114,22 @@ bool dial_again(struct broker *b, struct ctask_error *why, bool was_up, int64_t 
 
 /* ---- Connecting ------------------------------------------------------------------------------ */
 
+int dial_resolve(struct broker *b, const struct url *u, struct addrs *to, struct ctask_error *e)
+{
+    if (addrs_literal(u->host, u->port, to)) return CTASK_OK;
+    if (!b->cfg.resolve) return addrs_resolve(u->host, u->port, to, e);
+    return b->cfg.resolve(b->cfg.ctx, u->host, u->port, to, e);
+}
+
 static int address_find(struct broker *b, struct addrs *to, struct ctask_error *e)
 {
-    const struct url *u = &b->urls[b->at];
     const struct broker *leader = b->cfg.follow;
     if (leader) {
         to->count = 1;
         to->at[0] = leader->stream.addrs.at[leader->stream.at];
         return CTASK_OK;
     }
-    if (addrs_literal(u->host, u->port, to)) return CTASK_OK;
-    if (!b->cfg.resolve) return addrs_resolve(u->host, u->port, to, e);
-    return b->cfg.resolve(b->cfg.ctx, u->host, u->port, to, e);
+    return dial_resolve(b, &b->urls[b->at], to, e);
 }
 
 static void dial(struct broker *b, int64_t now)

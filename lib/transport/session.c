@@ -51,9 +51,42 @@ static void session_blamed(struct broker *b, struct bytes why, int64_t now)
     outbox_blamed(&b->out, b->link.sent, !asked, why);
 }
 
+/* The connection is up. */
+static void session_opened(struct broker *b, int64_t now)
+{
+    if (!session_channels(b)) return;
+    b->up_at = now;
+    b->props_max = b->link.frame_max - PROPS_ROOM;
+    b->out.flying_max = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
+    if (b->cfg.window == 0) b->out.window = b->out.flying_max; /* all that is accepted leaves */
+    home_wait(b, now);
+    news_add(b, BROKER_UP, NULL);
+}
+
+static void session_reset(struct broker *b)
+{
+    b->phase = PHASE_CONNECTED;
+    b->read_size = READ_SMALL;
+    b->pulse_at = CLOCK_NEVER;
+    patience_begin(&b->patience);
+}
+
+static bool is_leaving(const struct broker *b)
+{
+    return b->phase == PHASE_CONNECTED && b->leaving && home_is_up(b);
+}
+
+static void leaving_explain(const struct broker *b, struct ctask_error *why)
+{
+    char where[LINK_WHERE_SIZE];
+    error_set(why, CTASK_OK, "back to the broker at %s, the first of the URLs",
+              link_where(&b->urls[0], where));
+}
+
 void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
 {
     struct ctask_error why = *e; /* may live in the link */
+    bool leaving = is_leaving(b);
     bool was_up = b->up_at != 0;
     if (b->phase == PHASE_CONNECTED) {
         if (b->link.blames) session_blamed(b, bytes_text(why.text), now);
@@ -78,7 +111,14 @@ void session_end(struct broker *b, const struct ctask_error *e, int64_t now)
     b->resolving = false;
     b->phase = b->closing ? PHASE_CLOSED : PHASE_WAITING;
     if (b->closing) error_set(&why, CTASK_ECLOSED, "closed");
+    if (leaving) leaving_explain(b, &why);
     if (tell) down_tell(b, &why, was_up || b->closing);
+    b->leaving = false;
+    bool taken = home_take(b);
+    home_end(b);
+    if (!taken) return;
+    session_reset(b);
+    session_opened(b, now);
 }
 
 static void link_broke(struct broker *b, int64_t now)
@@ -86,16 +126,23 @@ static void link_broke(struct broker *b, int64_t now)
     session_end(b, &b->link.error, now);
 }
 
+void session_link(const struct broker *b, struct link *link, const struct url *u, int64_t now)
+{
+    link_init(link, u, b->name, u->heartbeat >= 0 ? (unsigned)u->heartbeat : b->cfg.heartbeat, now);
+}
+
 void session_begin(struct broker *b, int64_t now)
 {
-    const struct url *u = &b->urls[b->at];
-    b->phase = PHASE_CONNECTED;
+    session_reset(b);
     b->deadline = now + HANDSHAKE_LIMIT;
-    b->read_size = READ_SMALL;
-    b->pulse_at = CLOCK_NEVER;
-    patience_begin(&b->patience);
-    link_init(&b->link, u, b->name, u->heartbeat >= 0 ? (unsigned)u->heartbeat : b->cfg.heartbeat,
-              now);
+    session_link(b, &b->link, &b->urls[b->at], now);
+}
+
+void session_leave(struct broker *b, int64_t now)
+{
+    link_close(&b->link);
+    b->leaving = true;
+    b->deadline = now + CLOSE_LIMIT;
 }
 
 /* Shares the channels out. A broker that allows too few is refused before the first is opened. */
@@ -127,14 +174,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
     switch (event) {
     case LINK_NONE: return false;
     case LINK_FRAME: wrong = route_frame(b, f, now); break;
-    case LINK_OPENED:
-        if (!session_channels(b)) return true;
-        b->up_at = now;
-        b->props_max = b->link.frame_max - PROPS_ROOM;
-        b->out.flying_max = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
-        if (b->cfg.window == 0) b->out.window = b->out.flying_max; /* all that is accepted leaves */
-        news_add(b, BROKER_UP, NULL);
-        break;
+    case LINK_OPENED: session_opened(b, now); break;
     case LINK_BLOCKED:
         ev = news_add(b, BROKER_BLOCKED, NULL);
         if (ev)
@@ -144,6 +184,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
         topology_wait_anew(&b->topology, now);
         ladder_wait_anew(&b->ladder, now);
         lanes_wait_anew(b, now);
+        home_wait(b, now);
         news_add(b, BROKER_UNBLOCKED, NULL);
         break;
     case LINK_ENDED:
@@ -271,7 +312,7 @@ static void connected_turn(struct broker *b, int64_t now)
         b->silent = true;
         alive = false;
     }
-    if (alive && b->closing && now >= b->deadline) {
+    if (alive && (b->closing || b->leaving) && now >= b->deadline) {
         link_lost(&b->link, 0);
         alive = false;
     }
@@ -282,6 +323,7 @@ void session_turn(struct broker *b, int64_t now)
 {
     dial_turn(b, now);
     if (b->phase == PHASE_CONNECTED) connected_turn(b, now);
+    home_turn(b, now);
 }
 
 /* Only what is still to come: what is due already leaves as soon as the socket takes it. */
@@ -293,13 +335,14 @@ static int64_t to_come(int64_t at, int64_t t, int64_t now)
 static int64_t connected_wake(const struct broker *b, int64_t now)
 {
     int64_t at = clock_earlier(clock_earlier(link_wake(&b->link), b->pulse_at), b->patience.until);
-    if (b->link.state < LINK_UP || b->closing) at = clock_earlier(at, b->deadline);
+    if (b->link.state < LINK_UP || b->closing || b->leaving) at = clock_earlier(at, b->deadline);
     if (!session_up(b)) return at;
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
     at = to_come(at, lanes_deadline(b), now);
     at = to_come(at, renewal_wake(b), now);
     at = to_come(at, b->held_until, now);
+    at = clock_earlier(at, home_wake(b, now));
     at = to_come(at, ladder_wake(&b->ladder), now);
     at = to_come(at, b->delays.retry_at, now);
     struct intake *in;
@@ -329,6 +372,7 @@ void session_close(struct broker *b, int64_t now)
     struct ctask_error e;
     if (b->closing) return;
     b->closing = true;
+    home_end(b);
     b->out.flying_max = SIZE_MAX; /* nothing waits for confirms any more */
     b->deadline = now + CLOSE_LIMIT;
     if (session_up(b)) return;

@@ -1,5 +1,6 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
- * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, session.c
+ * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, home.c
+ * sees to the way back, session.c
  * reads and writes, fill.c says what is written, lane.c opens and closes channels, route.c brings
  * each frame to its room, delays.c sees to messages that wait in the broker. */
 #ifndef TRANSPORT_SESSION_H
@@ -61,6 +62,20 @@ enum phase {
     PHASE_CLOSED,    /* for good */
 };
 
+/* The way back to the first URL, see home.c. */
+struct home {
+    enum {
+        HOME_AWAY,  /* an attempt is made at `at` */
+        HOME_NAME,  /* the attempt waits for the resolver, */
+        HOME_DIAL,  /* the stream is connecting, */
+        HOME_LOGIN, /* or the rest is the link's state */
+    } step;
+    int64_t at, until;
+    unsigned failures;
+    struct stream stream;
+    struct link link; /* while HOME_LOGIN */
+};
+
 struct news {
     struct list link;
     struct broker_event ev;
@@ -80,6 +95,7 @@ struct broker {
 
     enum phase phase;
     bool resolving, closing;
+    bool leaving;               /* the connection is being closed, for that of `home` */
     bool silent;                /* it was given up because it answered nothing */
     int64_t retry_at, deadline; /* deadline: of the look-up, the handshake, or of closing */
     int64_t up_at;
@@ -90,6 +106,7 @@ struct broker {
     unsigned failures;       /* rounds that failed one after the other */
     struct stream stream;
     struct link link; /* while PHASE_CONNECTED */
+    struct home home;
     struct patience patience;
     int64_t pulse_at; /* when to look whether the peer acknowledges; CLOCK_NEVER: it has */
     bool quiet;       /* poll found nothing to read: see broker_polled */
@@ -125,6 +142,10 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
 bool session_up(const struct broker *b);
 /* The connection, or the attempt at one, has ended: cleans up, and lets dial.c decide what next. */
 void session_end(struct broker *b, const struct ctask_error *e, int64_t now);
+/* A link over a stream that is connected to u. */
+void session_link(const struct broker *b, struct link *link, const struct url *u, int64_t now);
+/* Closes the connection in order; that of `home` takes its place. */
+void session_leave(struct broker *b, int64_t now);
 /* The stream is connected. */
 void session_begin(struct broker *b, int64_t now);
 /* How its channels are used. False, and the link is dead, if the broker allows too few. */
@@ -187,8 +208,22 @@ void dial_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
 /* Decides what follows the end of an attempt or of a connection. True if it is to be told, and why
  * in *why; false while there are URLs left to try. */
 bool dial_again(struct broker *b, struct ctask_error *why, bool was_up, int64_t now);
+/* How names become addresses, as broker_config.resolve says. */
+int dial_resolve(struct broker *b, const struct url *u, struct addrs *to, struct ctask_error *e);
+int64_t dial_jitter(int64_t least, int64_t most);
 /* True if b is not where the one that it follows is. */
 bool dial_is_astray(const struct broker *b);
+
+/* home.c: the connection is up: if it is not where it should be, an attempt follows in time. */
+#define HOME_CALM (600 * CLOCK_SECOND)
+void home_wait(struct broker *b, int64_t now);
+void home_turn(struct broker *b, int64_t now);
+int64_t home_wake(const struct broker *b, int64_t now);
+bool home_is_up(const struct broker *b);
+/* The connection in use is gone. True if that of `home` is in its place. */
+bool home_take(struct broker *b);
+/* No attempt is made any more. */
+void home_end(struct broker *b);
 
 /* NULL, or what is wrong with the frame; static. */
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now);

@@ -1,5 +1,6 @@
 """Several URLs: two brokers that share nothing, one of them over TLS, end alternately. Workers and
-producers go to the one that lives, at once; a worker's results go where its tasks came from."""
+producers go to the one that lives, at once, and back in time; a worker's results go where its tasks came
+from."""
 import os
 import re
 import shutil
@@ -16,11 +17,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
 from harness import BIN, GIVE_UP, Bus, Worker, main, skip, unique, until  # noqa: E402
 
-from bench import PrivateBroker  # noqa: E402
+from bench import Clock, PrivateBroker  # noqa: E402
 
 if not shutil.which("openssl"):
     skip("needs the program openssl (Debian: openssl)")
 
+HOME = 905  # seconds after which a process that has moved has tried to go back
 CERTS = tempfile.mkdtemp(prefix="ctask-tls-")
 
 
@@ -180,6 +182,100 @@ class Failover(unittest.TestCase):
         until("it has moved", lambda: b.connections() > before)
         print("after %.0f s" % (time.monotonic() - since))
         worker.signal(signal.SIGQUIT)
+
+    def away(self, start):
+        """Whoever `start` starts, with the URLs of both brokers and a clock of its own, is at b when this
+        returns, and a is there again. No heartbeats: a clock that leaps would miss some."""
+        clock = Clock()
+        self.addCleanup(clock.__exit__)
+        started = start(";".join("%s/?heartbeat=0" % broker.url for broker in (a, b)), clock.env)
+        a.kill()
+        return clock, started
+
+    def test_a_worker_goes_back_with_tasks_under_way(self):
+        """None of them starts twice, none is lost, and the worker is never without a broker."""
+        clock, worker = self.away(lambda urls, env: self.start_worker(
+            urls, "-c", "2", "-l", "trace", "--lease=7200", env=env))
+        worker.expect("connected again")
+        bus, over = Bus(url=b.url), threading.Event()
+        self.addCleanup(bus.close)
+        sent = []
+
+        def feed():
+            while not over.is_set():
+                sent.extend(bus.send(self.queue, "demo.sleep", [0.02]) for _ in range(3))
+                over.wait(0.05)
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            a.start()
+            clock.move(HOME, worker.pid)
+            worker.expect("INFO .*back to the broker at 127.0.0.1:%d, the first of the URLs" % a.port)
+            worker.expect("connected again", 2)
+        finally:
+            over.set()
+            feeder.join()
+        left = []
+        while bus.depth(self.queue):
+            left.append(bus.take(self.queue))
+        self.assertEqual([m.delivery_info["redelivered"] for m in left], [False] * len(left))
+        ran = set(sent) - {m.properties["correlation_id"] for m in left}
+        results = bus.results(*ran)
+        self.assertEqual({r["status"] for r in results.values()}, {"SUCCESS"})
+        starts = re.findall(r"id=(\S+) ready -> running", worker.log())
+        self.assertEqual(sorted(starts), sorted(ran))
+        self.assertEqual(len(re.findall("WARN .*connection lost", worker.log())), 1)
+        at_a = Bus(url=a.url)
+        self.addCleanup(at_a.close)
+        self.assertEqual(at_a.result(at_a.send(self.queue, "demo.add", [1, 2]))["result"], 3)
+        until("it has left the other", lambda: b.connections() == 1)  # the bus
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_worker_with_a_long_task_goes_back_when_it_has_none(self):
+        """Until then its other child has work."""
+        clock, worker = self.away(lambda urls, env: self.start_worker(
+            urls, "-c", "2", "-l", "trace", "--lease=7200", env=env))
+        worker.expect("connected again")
+        a.start()
+        bus = Bus(url=b.url)
+        self.addCleanup(bus.close)
+        task = bus.send(self.queue, "demo.sleep", [10])
+        worker.expect("ready -> running")
+        clock.move(HOME, worker.pid)
+        for _ in range(3):
+            bus.result(bus.send(self.queue, "demo.sleep", [1]))
+        self.assertEqual(bus.result(task)["status"], "SUCCESS")
+        worker.expect("back to the broker")
+        log = worker.log()
+        self.assertLess(log.index("id=%s running -> settling" % task), log.index("back to the broker"))
+        self.assertEqual(len(re.findall("ready -> running", log)), 4)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_producer_goes_back_between_two_tasks(self):
+        self.start_worker(b.url, "-c", "1")
+        others = b.connections()
+        clock, producer = self.away(lambda urls, env: subprocess.Popen(
+            [os.path.join(BIN, "ctask"), "-b", urls, "map", "-q", "-Q", self.queue, "is_prime"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ, **env)))
+        self.addCleanup(producer.kill)
+
+        def ask(n):
+            producer.stdin.write("%d\n" % n)
+            producer.stdin.flush()
+            return producer.stdout.readline()
+
+        self.assertEqual(ask(97), "true\n")
+        a.start()
+        self.start_worker(a.url, "-c", "1")
+        at_a = a.connections()
+        clock.move(HOME)
+        until("it is back", lambda: ask(4) == "false\n" and a.connections() > at_a
+              and b.connections() == others)
+        self.assertEqual(ask(97), "true\n")
+        producer.stdin.close()
+        self.assertEqual(producer.wait(GIVE_UP), 0)
+        producer.stdout.close()
 
     def test_they_end_alternately(self):
         """The last one: it leaves only one of them."""

@@ -1,7 +1,7 @@
 /* test_session.c - a whole connection against a broker that the test plays: what waits for a queue
  * or for the delay queues through an alarm, a lost connection and a refusal; a channel that is
- * opened anew since the broker goes on refusing what is sent over it; and that a connection which
- * failed between two turns does not sleep. */
+ * opened anew since the broker goes on refusing what is sent over it; the way back to the first
+ * URL; and that a connection which failed between two turns does not sleep. */
 #include "transport/session.h"
 
 #include "base/clock.h"
@@ -36,6 +36,8 @@ static unsigned refusals;          /* of delays */
 static unsigned looks, published;  /* heard so far */
 static unsigned opened, closed;    /* publishing channels, heard so far */
 static char exchange[256];         /* of the last one published */
+static unsigned ups, downs;
+static struct ctask_error down; /* the last one */
 static struct envelope *arrived[4];
 static unsigned arrivals;
 
@@ -50,6 +52,9 @@ static void turn(void)
             ck_assert_uint_lt(arrivals, 4);
             arrived[arrivals++] = ev.message;
         }
+        ups += ev.kind == BROKER_UP;
+        downs += ev.kind == BROKER_DOWN;
+        if (ev.kind == BROKER_DOWN) down = ev.error;
         if (ev.kind == BROKER_DELAYS) refusals += ev.error.code != CTASK_OK;
         if (ev.kind != BROKER_PUBLISHED) continue;
         outcomes++;
@@ -95,7 +100,7 @@ static void setup(void)
     init_amqp_pool(&pool, 512);
     now = clock_now();
     outcomes = 0;
-    looks = published = refusals = arrivals = opened = closed = 0;
+    looks = published = refusals = arrivals = opened = closed = ups = downs = 0;
     connect_now();
 }
 
@@ -486,6 +491,129 @@ START_TEST(an_alarm_is_no_missing_answer)
 }
 END_TEST
 
+/* ---- Back to the first URL ------------------------------------------------------------------- */
+
+static int first; /* the broker's end of the second connection */
+
+/* The connection in use is not at the first URL, and a second one comes up there. */
+static void second_connection(void)
+{
+    int pair[2];
+    ck_assert_int_eq(fd_pair(pair), 0);
+    fd_nonblock(pair[0], true);
+    first = pair[1];
+    b->at = 1;
+    b->home.stream.fd = pair[0];
+    session_link(b, &b->home.link, &url, now);
+    b->home.step = HOME_LOGIN;
+    b->home.until = now + 30 * CLOCK_SECOND;
+    ck_assert_int_eq(send(first, handshake, sizeof handshake, 0), sizeof handshake);
+    ck_assert(!broker_home_is_up(b));
+    turn();
+    ck_assert(broker_home_is_up(b));
+    ck_assert_uint_eq(ups, 1);
+}
+
+static void consuming(void)
+{
+    consume("q");
+    agree_to_all();
+    say(CHANNEL_CONSUME, AMQP_BASIC_CONSUME_OK_METHOD,
+        &(amqp_basic_consume_ok_t){.consumer_tag = amqp_text("ctask.1")});
+    deliver(CHANNEL_CONSUME);
+    deliver_body(CHANNEL_CONSUME, true);
+    deliver_body(CHANNEL_CONSUME, false);
+    ck_assert_uint_eq(arrivals, 1);
+}
+
+START_TEST(it_goes_back_when_all_is_settled_confirmed_and_cancelled)
+{
+    consuming();
+    publish(0);
+    agree_to_all();
+    second_connection();
+    ck_assert(!broker_go_home(b));
+    confirm(1);
+    ck_assert(!broker_go_home(b));
+    broker_ack(b, arrived[0]->delivery);
+    turn();
+    ck_assert(!broker_go_home(b));
+    broker_cancel(b, "q", 0, true);
+    turn();
+    ck_assert(!broker_go_home(b)); /* it may still bring a task */
+    say(CHANNEL_CONSUME, AMQP_BASIC_CANCEL_OK_METHOD,
+        &(amqp_basic_cancel_ok_t){.consumer_tag = amqp_text("ctask.1")});
+    turn();
+    ck_assert(broker_go_home(b));
+    turn();
+    ck_assert_uint_eq(downs, 0); /* the broker reads the last acks first */
+    say(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &(amqp_connection_close_ok_t){0});
+    turn();
+    ck_assert_uint_eq(downs, 1);
+    ck_assert_int_eq(down.code, CTASK_OK);
+    ck_assert_str_eq(down.text, "back to the broker at 127.0.0.1:1, the first of the URLs");
+    ck_assert_uint_eq(ups, 2);
+    ck_assert_uint_eq(b->at, 0);
+    close(far);
+    far = first;
+    buf_consume(&heard, heard.len);
+    published = 0;
+    publish(0);
+    agree_to_all();
+    ck_assert_uint_eq(published, 1);
+    outcomes = 0;
+    confirm(1);
+}
+END_TEST
+
+START_TEST(a_loss_meanwhile_is_no_time_without_a_broker)
+{
+    second_connection();
+    close(far);
+    turn();
+    far = first;
+    ck_assert_uint_eq(downs, 1);
+    ck_assert_int_eq(down.code, CTASK_ECONN);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    ck_assert_uint_eq(b->at, 0);
+}
+END_TEST
+
+START_TEST(one_that_is_not_taken_for_half_a_minute_is_closed)
+{
+    uint8_t bytes[4096];
+    second_connection();
+    now += 30 * CLOCK_SECOND;
+    turn();
+    ck_assert(!broker_home_is_up(b));
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    ck_assert_int_ge(b->home.at, now + 1200 * CLOCK_SECOND);
+    while (recv(first, bytes, sizeof bytes, 0) > 0) {
+    }
+    close(first);
+}
+END_TEST
+
+START_TEST(one_that_breaks_or_is_in_alarm_is_given_up)
+{
+    second_connection();
+    close(first);
+    turn();
+    ck_assert(!broker_home_is_up(b));
+    ups = 1;
+    second_connection();
+    struct buf out = {0};
+    ck_assert(frame_method(&out, 0, AMQP_CONNECTION_BLOCKED_METHOD,
+                           &(amqp_connection_blocked_t){.reason = amqp_text("low on disk")}));
+    ck_assert_int_eq(send(first, buf_head(&out), out.len, 0), (ssize_t)out.len);
+    buf_done(&out);
+    turn();
+    ck_assert(!broker_home_is_up(b));
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    close(first);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -540,6 +668,10 @@ int main(void)
     tcase_add_test(t, a_destination_that_refuses_all_has_the_channel_opened_ever_more_rarely);
     tcase_add_test(t, a_close_that_is_not_answered_ends_the_connection);
     tcase_add_test(t, an_alarm_is_no_missing_answer);
+    tcase_add_test(t, it_goes_back_when_all_is_settled_confirmed_and_cancelled);
+    tcase_add_test(t, a_loss_meanwhile_is_no_time_without_a_broker);
+    tcase_add_test(t, one_that_is_not_taken_for_half_a_minute_is_closed);
+    tcase_add_test(t, one_that_breaks_or_is_in_alarm_is_given_up);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
