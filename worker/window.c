@@ -22,8 +22,9 @@
 
 #include <stdlib.h>
 
-#define HORIZON 0.1 /* seconds of work to hold */
-#define LONG 1.0    /* seconds: a long task */
+#define HORIZON 0.1   /* seconds of work to hold */
+#define LONG 1.0      /* seconds: a long task */
+#define PATIENCE 15.0 /* seconds that a task waits while others have enough to do */
 #define HELD_MAX 1000
 #define ENOUGH 0.75               /* of what should be held: no reason for a change, */
 #define ENOUGH_FIXED 0.5          /* nor of what the user said, */
@@ -182,6 +183,21 @@ static unsigned missing(const struct worker *w, struct aim a)
     return is >= enough || later_full(w) ? 0 : a.want - is;
 }
 
+/* All that the consumers of s may hold waits for its time, and what others may bring does not help
+ * the tasks in this queue. */
+static bool is_deaf(const struct worker *w, const struct source *s, struct aim a)
+{
+    bool enough = a.want == 0 || (a.exact && held(w) >= a.want);
+    return room(s) == 0 && !enough && !later_full(w);
+}
+
+static bool any_deaf(const struct worker *w, struct aim a)
+{
+    for (size_t i = 0; i < w->source_count; i++)
+        if (is_deaf(w, &w->sources[i], a)) return true;
+    return false;
+}
+
 static bool too_much(const struct worker *w, struct aim a)
 {
     unsigned most = a.exact ? a.want : TOO_MUCH * a.want;
@@ -197,7 +213,7 @@ static bool window_fits(const struct worker *w)
 {
     struct aim a = aim(w);
     if (a.want == 0) return room_of_all(w) == 0;
-    return !too_much(w, a) && missing(w, a) == 0;
+    return !too_much(w, a) && missing(w, a) == 0 && !any_deaf(w, a);
 }
 
 /* A child has nothing to do and the broker may send nothing: waiting requests have used up the
@@ -232,7 +248,11 @@ static void fit(struct worker *w)
         if (s->window_count == WINDOWS_MAX) window_end(w, s, extreme(s, false), false);
     }
     unsigned more = share(w, missing(w, a));
-    for (size_t i = 0; i < w->source_count && more > 0; i++) window_open(w, &w->sources[i], more);
+    for (size_t i = 0; i < w->source_count; i++) {
+        struct source *s = &w->sources[i];
+        unsigned own = is_deaf(w, s, a) ? share(w, a.want) : 0;
+        if (more > 0 || own > 0) window_open(w, s, more > own ? more : own);
+    }
 }
 
 /* ---- What goes back -------------------------------------------------------------------------- */
@@ -242,6 +262,16 @@ static bool is_shared(const struct worker *w)
     for (size_t i = 0; i < w->source_count; i++)
         if (w->sources[i].shared) return true;
     return false;
+}
+
+/* How long a task waits here while others consume its queue. As long as there is more in the queue
+ * they have enough to do: a machine that is busy, or a broker that chooses new leaders, holds up
+ * all of them, and each delivery that goes back then makes more work for it. */
+static double patience(const struct worker *w)
+{
+    for (size_t i = 0; i < w->source_count; i++)
+        if (w->sources[i].shared && w->sources[i].empty) return LONG;
+    return PATIENCE;
 }
 
 /* The first READY request, if it may have to wait for as long as a long task takes. shared: the
@@ -260,7 +290,8 @@ static const struct request *unserved(struct worker *w, bool shared)
 static int64_t overdue_at(struct worker *w, bool shared)
 {
     const struct request *r = unserved(w, shared);
-    return r ? clock_after(r->since, LONG) + CLOCK_MS : CLOCK_NEVER;
+    double most = shared ? patience(w) : LONG;
+    return r ? clock_after(r->since, most) + CLOCK_MS : CLOCK_NEVER;
 }
 
 /* When the queues are to be looked at again for who else consumes them. */
@@ -292,7 +323,8 @@ static void give_back(struct worker *w)
     }
     if (!closed) return;
     list_each(r, &w->requests[REQUEST_READY], struct request, link)
-        if (r->source->shared && w->now > clock_after(r->since, LONG)) request_give_back(w, r);
+        if (r->source->shared && w->now > clock_after(r->since, patience(w)))
+            request_give_back(w, r);
 }
 
 void window_adjust(struct worker *w)

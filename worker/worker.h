@@ -78,7 +78,8 @@ struct source {
     unsigned window_count;
     unsigned held;                 /* unsettled deliveries, also of consumers that were cancelled */
     uint32_t window_last;          /* the number of the newest */
-    bool shared;                   /* others consume it too, as far as was asked lately */
+    bool shared;                   /* others consume it too, as far as was asked lately; */
+    bool empty;                    /* and have nothing else to take from it */
     int64_t idle_since, idle_wait; /* see idle.c */
     bool idle_looked;
     bool consuming; /* consume-ok seen */

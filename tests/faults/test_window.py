@@ -1,5 +1,6 @@
 """A broker that is far away or slow costs time, not throughput: a worker holds as much more as is under
 way to it and back."""
+import datetime
 import os
 import random
 import re
@@ -89,6 +90,22 @@ class Window(BrokerTest):
         for worker in first, second:
             worker.signal(signal.SIGQUIT)
 
+    def test_what_waits_stays_while_others_have_enough_to_do(self):
+        self.bus.declare(self.queue)
+        worker = self.worker("-c", "1", "-l", "trace")
+        self.bus.results(*[self.bus.send(self.queue) for _ in range(400)])  # it holds many now
+        other = Bus()
+        other.channel.basic_qos(0, 1, False)
+        other.channel.basic_consume(self.queue, callback=lambda message: None)
+        ids = [self.bus.send(self.queue, "demo.sleep", [2 * LONG]) for _ in range(3000)]
+        worker.expect("(%s) running -> settling" % "|".join(ids), 2)
+        came = re.findall("id=(%s) new -> ready" % "|".join(ids), worker.log())
+        self.assertGreater(len(came), 3, "none waits here")
+        self.assertEqual(len(came), len(set(came)), "some went back and came again")
+        worker.signal(signal.SIGQUIT)
+        worker.wait()
+        other.close()
+
     def test_what_nobody_else_could_run_waits_without_a_stir(self):
         """Of two queues one has another consumer, and what waits is of the other one."""
         self.bus.declare(self.queue)
@@ -107,6 +124,19 @@ class Window(BrokerTest):
             each.signal(signal.SIGQUIT)
             self.assertEqual(each.wait(), 0)
         self.bus.delete(shared)
+
+    def test_tasks_for_later_hold_up_no_queue_while_another_has_room(self):
+        """Tasks of a queue with such a name wait in the worker."""
+        later = unique() + ".#"
+        self.bus.declare(later)
+        self.bus.declare(self.queue)
+        worker = self.worker("-c", "2", queue="%s,%s" % (later, self.queue))
+        eta = (datetime.datetime.utcnow() + datetime.timedelta(hours=1)).isoformat()
+        for _ in range(20):
+            self.bus.send(later, headers={"eta": eta})
+        self.assertEqual(self.bus.result(self.bus.send(later))["status"], "SUCCESS")
+        self.assertEqual(worker.stop(), 0)
+        self.bus.delete(later)
 
     def held(self, worker):
         """The most tasks that it had at a time, running or for a child."""
