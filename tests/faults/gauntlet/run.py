@@ -115,7 +115,7 @@ class Run:
     def start_workers(self):
         app = os.path.join(os.environ["CTASK_BUILD"], "tests/apps/gauntlet.so")
         command = [os.path.join(os.environ["CTASK_BIN"], "ctask-worker"), "-c", str(CHILDREN),
-                   "-A", app, "-l", "trace"]
+                   "-A", app]
         for i in range(WORKERS):
             self.workers.append(fleet.Keeper("worker", i, command + ["-Q", QUEUE],
                                              self.env(i), self.dir, self.log))
@@ -178,6 +178,7 @@ class Run:
         return re.findall(r'<<"(.*?)">>', self.broker.evaluate(
             "[N || Q <- rabbit_amqqueue:list(), {resource, _, queue, N} <- [amqqueue:get_name(Q)], "
             'string:prefix(N, <<"ctask.reply.">>) =:= nomatch, N =/= <<"ctask.undelivered">>, '
+            'string:prefix(N, <<"probe-">>) =:= nomatch, '
             'string:find(N, <<".dead">>, trailing) =:= nomatch, '
             "rpc:call(case amqqueue:get_pid(Q) of {_, Leader} -> Leader; Pid -> node(Pid) end, "
             "rabbit_amqqueue, info, [Q, [messages]]) =/= [{messages, 0}]]"))
@@ -240,12 +241,6 @@ class Run:
                    UNKNOWN_FOR if "unknown" in self.faults else 2 * GIVE_UP)
         self.until("all workers are there", self.all_consume)
         self.snapshot("end")
-        for node in self.broker.running() if self.cluster else []:
-            try:
-                self.log.note("fifo", node=node.number, text=node.evaluate(
-                    "{ok, {_, R}, L} = ra:leader_query({'%2F_ctask', node()}, fun(S) -> iolist_to_binary(io_lib:format(\"~0p ~0P\", [rabbit_fifo:overview(S), S, 400])) end), iolist_to_binary([io_lib:format(\"~0p \", [L]), R])"))
-            except Exception as e:
-                self.log.note("fifo", node=node.number, text=repr(e))
         queues = self.queues()
         self.log.note("queues", messages=queues)
         self.log.note("undelivered", count=queues.get("ctask.undelivered", 0))
