@@ -377,7 +377,7 @@ static void take_outcome(struct worker *w, const struct broker_event *ev)
         if (ev->error.code == CTASK_EROUTE && ev->publish->kind == POSTED_RESULT) {
             nobody_asks(w, r, ev);
         } else if (!give_up(w, r, ev)) {
-            if (repost_later(w, ev->publish, &ev->error)) return;
+            if (repost_later(w, ev)) return;
         }
     }
     if (ev->publish->delay > 0) w->undelayed_told = false;

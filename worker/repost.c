@@ -2,9 +2,11 @@
  * from a second to a minute. Meanwhile they count as unconfirmed, so the delivery that they follow
  * from stays unsettled. Its request is REFUSED, and a further consumer takes others (window.c).
  *
- * A result is not tried for ever: when it was refused twice and its queue is there, it is counted
- * and dropped. A caller whose queue is full has more results than it reads. While the node of its
- * queue is down the result is sent again, for as long as a reply queue may be there. */
+ * A result is not tried for ever: when it was refused twice and its queue is there and has
+ * messages, it is counted and dropped. A caller whose queue is full has more results than it reads.
+ * A quorum queue that chooses a new leader refuses messages too, and seems to be empty: then a
+ * result is tried for some fifteen seconds. While the node of its queue is down it is sent again
+ * for as long as a reply queue may be there. */
 #include "wire/child.h"
 #include "worker/report.h"
 #include "worker/worker.h"
@@ -17,6 +19,7 @@
 #define WAIT_MOST (60 * CLOCK_SECOND)
 #define WAIT_FOR_NODE (4 * CLOCK_SECOND) /* its queue is there again as soon as the node is */
 #define RESULT_TRIES 2
+#define RESULT_TRIES_EMPTY 6
 #define RESULT_TIME (30 * 60 * CLOCK_SECOND) /* then a reply queue has expired */
 
 struct repost {
@@ -146,24 +149,28 @@ static void tell_dropped(struct worker *w, const struct publish *p, const char *
 
 /* A result that nobody will take. One with `look` that was not accepted had its queue looked at: it
  * is there. After RESULT_TIME no caller can be there any more. */
-static bool is_unwanted(const struct worker *w, const struct publish *p, int code)
+static bool is_unwanted(const struct worker *w, const struct broker_event *ev)
 {
+    const struct publish *p = ev->publish;
     const struct request *r = p->cookie;
-    bool full = p->look && code == CTASK_ENACK && p->tries + 1 >= RESULT_TRIES;
+    int tries = ev->empty ? RESULT_TRIES_EMPTY : RESULT_TRIES;
+    bool full = p->look && ev->error.code == CTASK_ENACK && p->tries + 1 >= tries;
     return p->kind == POSTED_RESULT && (full || w->now - r->since > RESULT_TIME);
 }
 
-bool repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why)
+bool repost_later(struct worker *w, const struct broker_event *ev)
 {
+    const struct publish *p = ev->publish;
+    const struct ctask_error *why = &ev->error;
     struct request *r = p->cookie;
-    if (is_unwanted(w, p, why->code)) {
+    if (is_unwanted(w, ev)) {
         tell_dropped(w, p, why->text);
         w->counters.results_dropped++;
         return false;
     }
     tell_refused(w, p, why);
-    bool down = why->code == CTASK_EUNAVAILABLE;
-    repost_add(w, p, down ? WAIT_FOR_NODE : WAIT_MOST);
+    bool soon = why->code == CTASK_EUNAVAILABLE || (p->look && ev->empty);
+    repost_add(w, p, soon ? WAIT_FOR_NODE : WAIT_MOST);
     bool done = r->state == REQUEST_SETTLING;
     /* An orphan's delivery is back in its queue, and another run answers for it. */
     bool leaves = w->drain > DRAIN_RUN || request_is_orphan(r);

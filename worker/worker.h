@@ -267,9 +267,9 @@ const char *death_words(const struct child *k, char *out, size_t size);
 
 /* repost.c */
 #define REFUSED_BYTES_MAX ((size_t)64 << 20)
-/* The broker did not take p, for this reason: it is copied and sent again after a while. False: it
- * is a result and given up. */
-bool repost_later(struct worker *w, const struct publish *p, const struct ctask_error *why);
+/* The broker did not take the message of this outcome: it is copied and sent again after a while.
+ * False: it is a result and given up. */
+bool repost_later(struct worker *w, const struct broker_event *ev);
 void repost_due(struct worker *w);
 void repost_forget(struct worker *w, struct request *r);
 int64_t repost_next(const struct worker *w);

@@ -20,6 +20,7 @@ struct post {
     size_t size;         /* what it counts in the window */
     bool returned;       /* came back unroutable; its confirm follows */
     bool looked_again;   /* its queue was looked at again after it came back */
+    bool empty;          /* its queue was, when it was looked at again */
     bool recalled;       /* nobody waits for it */
     bool suspect;        /* was under way when the channel or connection was closed: goes alone */
     bool hopeless;       /* refused for what it is: there is no use in sending it again */

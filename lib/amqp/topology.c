@@ -336,6 +336,7 @@ static const char *asker_answer(struct topology *t, struct asker *a, amqp_method
     if (q && id == AMQP_QUEUE_DECLARE_OK_METHOD) {
         const amqp_queue_declare_ok_t *ok = method;
         q->messages = ok->message_count;
+        q->empty = ok->message_count == 0;
         q->consumers = ok->consumer_count;
     }
     question_free(k);

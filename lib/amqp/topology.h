@@ -37,7 +37,8 @@ struct queue {
     bool created;
     bool declared; /* by us, once: one of ours is looked at from then on, so its loss is seen, and
                       one of tasks is not compared again */
-    uint32_t messages, consumers; /* as last looked at */
+    uint32_t messages, consumers; /* as last looked at; */
+    bool empty;                   /* and it has none: false if it may not be looked at */
     unsigned refusals;
     int64_t retry_at;
     bool differs;    /* it exists otherwise than asked for (`why`); its owner is to be told */

@@ -370,9 +370,10 @@ static void outcome_explain(const struct post *p, struct ctask_error *e)
                   *what->exchange ? " of exchange " : "", what->exchange);
         break;
     case CTASK_ENACK:
-        error_set(
-            e, CTASK_ENACK, "the broker did not accept a message for \"%s\"%s", to,
-            what->ensure || what->look ? ": its queue is there and refuses it (is it full?)" : "");
+        error_set(e, CTASK_ENACK, "the broker did not accept a message for \"%s\"%s", to,
+                  !what->ensure && !what->look ? ""
+                  : p->empty ? ": its queue is there, empty, and refuses it (has it no leader?)"
+                             : ": its queue is there and refuses it (is it full?)");
         break;
     case CTASK_EUNAVAILABLE:
         error_set(e, CTASK_EUNAVAILABLE, "queue \"%s\" is not available: %s", to,
@@ -392,6 +393,7 @@ static void outcome_take(struct broker *b, struct broker_event *ev)
     ev->publish = &p->what;
     outcome_explain(p, &ev->error);
     ev->refused = p->hopeless;
+    ev->empty = p->empty;
     b->given = p;
 }
 

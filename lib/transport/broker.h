@@ -175,7 +175,8 @@ enum broker_event_kind {
                          text. All deliveries so far are stale */
     BROKER_MESSAGE,   /* `message`, yours: envelope_free or broker_recycle */
     BROKER_PUBLISHED, /* `cookie`, `error`: CTASK_OK confirmed; CTASK_EROUTE came back unroutable;
-                         CTASK_ENACK; CTASK_EUNAVAILABLE: its queue does not answer or its node is
+                         CTASK_ENACK (`empty`: its queue, which is looked at then, has no messages);
+                         CTASK_EUNAVAILABLE: its queue does not answer or its node is
                          down; CTASK_EREFUSED: may not publish there, or `refused`: not this
                          message, which is not to be sent again */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours)
@@ -202,7 +203,7 @@ struct broker_event {
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
                                       published again; valid until the next broker_next */
     const char *queue;             /* valid until the queue is deleted */
-    bool created, refused;
+    bool created, refused, empty;
     uint32_t messages, consumers;
 };
 

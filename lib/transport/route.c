@@ -24,8 +24,9 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
 /* ---- Queues ---------------------------------------------------------------------------------- */
 
 /* Its queue is there. */
-static void post_ready(struct broker *b, struct post *p)
+static void post_ready(struct broker *b, struct post *p, const struct queue *q)
 {
+    p->empty = q && q->empty;
     if (p->what.delay > 0)
         delays_post(b, p);
     else
@@ -65,7 +66,7 @@ void route_verdict(struct broker *b, struct queue *q)
     while (!list_empty(&q->waiting)) {
         struct post *p = list_first(&q->waiting, struct post, link);
         if (q->state == QUEUE_KNOWN)
-            post_ready(b, p);
+            post_ready(b, p, q);
         else
             post_refuse(b, p, q);
     }
@@ -99,7 +100,7 @@ bool route_post(struct broker *b, struct post *p)
     enum queue_kind kind = p->what.ensure ? QUEUE_TASK : QUEUE_FOREIGN;
     if (name && !q && !(q = topology_add(&b->topology, name, kind))) return false;
     if (!q || q->state == QUEUE_KNOWN) {
-        post_ready(b, p);
+        post_ready(b, p, q);
     } else if (q->state == QUEUE_REFUSED) {
         post_refuse(b, p, q);
     } else {

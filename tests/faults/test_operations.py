@@ -9,6 +9,8 @@ import sys
 import time
 import unittest
 
+import amqp  # Debian: python3-amqp
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from bench import Clock, PrivateBroker  # noqa: E402
@@ -198,9 +200,11 @@ class Refused(Operations):
         super().setUp()
         self.dead = self.queue + ".dead"
 
-    def full(self, queue, exclusive=False):
+    def full(self, queue, exclusive=False, holds=0):
         """From now on the queue takes nothing, until room()."""
         self.bus.channel.queue_declare(queue, durable=True, exclusive=exclusive, auto_delete=False)
+        for _ in range(holds):
+            self.bus.channel.basic_publish(amqp.Message("?"), "", queue)
         broker.ctl("set_policy", self.queue, "^%s$" % queue, '{"max-length": 0, "overflow": "reject-publish"}')
 
     def room(self):
@@ -310,7 +314,7 @@ class Refused(Operations):
     def test_a_reply_queue_that_is_full_costs_its_own_results_only(self):
         """The broker refuses them (nack). Twice, then they are counted and dropped; they are no dead letters."""
         full = "ctask.reply." + unique()
-        self.full(full)
+        self.full(full, holds=1)
         worker = self.worker("-c", "2")
         for _ in range(self.BAD):
             self.bus.send(self.queue, reply_to=full)
@@ -324,6 +328,20 @@ class Refused(Operations):
         self.assertEqual(self.bus.depth(self.dead), 0)
         self.room()
         self.bus.channel.queue_delete(full)
+
+    def test_an_empty_reply_queue_that_refuses_gets_its_result_later(self):
+        """As a quorum queue does while it chooses a new leader."""
+        empty = "ctask.reply." + unique()
+        self.full(empty)
+        worker = self.worker("-c", "2")
+        task = self.bus.send(self.queue, reply_to=empty)
+        worker.expect("%s.*empty, and refuses it.*trying again" % empty)
+        time.sleep(4)  # it has been refused three times
+        self.assertNotIn("is dropped", worker.log())
+        self.room()
+        self.assertEqual(self.bus.take(empty).properties["correlation_id"], task)
+        self.assertEqual(worker.stop(), 0)
+        self.bus.channel.queue_delete(empty)
 
     def test_so_does_one_that_nobody_else_may_look_at(self):
         """An exclusive one: a look at it is refused, and what is sent to it is not."""
