@@ -24,14 +24,17 @@ enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned co
     if (what == ASK_BIND) return QUEUE_KNOWN; /* it was declared; there is no such exchange */
     if (what == ASK_COMPARE) return QUEUE_UNKNOWN;
     if (what == ASK_QUEUE && task && refused_as_inequivalent(code, text))
-        return QUEUE_UNKNOWN; /* another has declared it meanwhile */
+        /* Another has declared it meanwhile; the second time: it is on a node that is down. */
+        return q->differs ? QUEUE_REFUSED : QUEUE_UNKNOWN;
     return QUEUE_REFUSED;
 }
 
-/* "Not found" in answer to a declare means that the queue is on a node that is down. In answer to a
- * look only the broker's words tell that from a missing queue. */
+/* "Not found" in answer to a declare means that the queue is on a node that is down; so does that a
+ * task queue has other arguments, since a look has not found it. In answer to a look only the
+ * broker's words tell that from a missing queue. */
 int refusal_code(const struct queue *q, unsigned code, struct bytes text)
 {
+    if (q->kind == QUEUE_TASK && refused_as_inequivalent(code, text)) return CTASK_EUNAVAILABLE;
     if (code != AMQP_NOT_FOUND) return CTASK_EREFUSED;
     return q->kind == QUEUE_FOREIGN && says(text, "no queue") ? CTASK_EROUTE : CTASK_EUNAVAILABLE;
 }

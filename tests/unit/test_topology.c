@@ -562,6 +562,36 @@ START_TEST(a_queue_whose_node_is_down_is_not_refused)
 }
 END_TEST
 
+/* A look finds none, a declare finds another one: so says a broker whose node of the queue is down.
+ */
+START_TEST(one_that_is_neither_found_nor_declared_waits)
+{
+    static const char stopped[] =
+        "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor";
+    t.type = QUEUE_QUORUM;
+    struct queue *q = topology_add(&t, "q", QUEUE_TASK);
+    for (int64_t now = T0, i = 0; i < 8; i++, now = q->retry_at) {
+        for (int round = 0; round < 2; round++) {
+            ck_assert_ptr_null(verdict);
+            ck_assert_str_eq(ask(now), "look q(0); ");
+            closed(404, stopped);
+            ck_assert_str_eq(ask(now), "queue q(1); bind q; ");
+            closed(406, inequivalent);
+        }
+        ck_assert_ptr_eq(verdict, q);
+        ck_assert_int_eq(q->state, QUEUE_REFUSED);
+        ck_assert_int_eq(q->code, CTASK_EUNAVAILABLE);
+        ck_assert_int_gt(q->retry_at, T0);
+        ck_assert_int_le(q->retry_at, T0 + 4 * CLOCK_SECOND);
+        ck_assert(!topology_pending(&t, T0));
+        verdict = NULL;
+    }
+    ck_assert_str_eq(ask(q->retry_at), "look q(0); "); /* its node is back */
+    there(1);
+    ck_assert_int_eq(q->state, QUEUE_KNOWN);
+}
+END_TEST
+
 /* One that nobody here declares: only the words tell. */
 START_TEST(somebody_elses_queue_is_missing_or_on_a_node_that_is_down)
 {
@@ -925,6 +955,7 @@ int main(void)
     tcase_add_test(k, looks_are_asked_together_and_a_close_repeats_the_unanswered);
     tcase_add_test(k, a_refusal_is_one_queues_own_and_is_tried_again_later);
     tcase_add_test(k, a_queue_whose_node_is_down_is_not_refused);
+    tcase_add_test(k, one_that_is_neither_found_nor_declared_waits);
     tcase_add_test(k, somebody_elses_queue_is_missing_or_on_a_node_that_is_down);
     tcase_add_test(k, somebody_elses_exclusive_queue_is_there);
     tcase_add_test(k, a_queue_that_is_not_answered_for_holds_up_no_other);
