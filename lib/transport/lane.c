@@ -83,6 +83,7 @@ void lanes_wait_anew(struct broker *b, int64_t now)
 {
     struct intake *in;
     b->publish.close_by = now + CLOSE_OK_LIMIT;
+    b->renewal.confirms_by = 0;
     list_each(in, &b->intakes, struct intake, link) in->lane.close_by = now + CLOSE_OK_LIMIT;
 }
 

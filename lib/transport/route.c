@@ -152,6 +152,7 @@ static bool close_blames(const amqp_channel_close_t *close, amqp_method_number_t
 static void publish_closed(struct broker *b, const amqp_channel_close_t *close)
 {
     inbox_reset(&b->returns);
+    b->renewal.confirms_by = 0; /* the channel is new already */
     if (close_blames(close, AMQP_BASIC_PUBLISH_METHOD)) {
         outbox_refused(&b->out, b->link.sent, close->reply_code, bytes_amqp(close->reply_text));
         b->publish.retry_at = 0; /* each close of this kind brings us nearer to the culprit */

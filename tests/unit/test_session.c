@@ -405,7 +405,8 @@ START_TEST(nacks_between_confirms_are_no_reason)
 }
 END_TEST
 
-START_TEST(what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked)
+/* A third nack for "q", with one more message under way. */
+static void begin_renewal(void)
 {
     publish(0);
     agree_to_all(); /* 1: of it nothing is heard */
@@ -414,6 +415,12 @@ START_TEST(what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked)
     agree_to_all();
     nack(4);
     agree_to_all();
+    ck_assert_int_eq(b->renewal.confirms_by, now + CLOCK_SECOND);
+}
+
+START_TEST(what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked)
+{
+    begin_renewal();
     ck_assert_uint_eq(closed, 0);
     ck_assert_uint_eq(published, 4); /* nothing is begun on a channel that is to go */
     struct pollfd p;
@@ -426,6 +433,31 @@ START_TEST(what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked)
     ck_assert_uint_eq(published, 6);
     struct post *sent;
     list_each(sent, &b->out.sent, struct post, link) ck_assert_ptr_nonnull(sent->marked);
+}
+END_TEST
+
+START_TEST(confirms_have_a_second_again_after_an_alarm)
+{
+    begin_renewal();
+    say(0, AMQP_CONNECTION_BLOCKED_METHOD,
+        &(amqp_connection_blocked_t){.reason = amqp_text("low on memory")});
+    turn();
+    now += 600 * CLOCK_SECOND;
+    say(0, AMQP_CONNECTION_UNBLOCKED_METHOD, &(amqp_connection_unblocked_t){0});
+    agree_to_all();
+    ck_assert_uint_eq(closed, 0);
+    outcomes = 0;
+    confirm(1);
+    agree_to_all();
+    ck_assert_uint_eq(closed, 1);
+}
+END_TEST
+
+START_TEST(a_channel_that_the_broker_closes_takes_its_second_along)
+{
+    begin_renewal();
+    refuse_exchange();
+    ck_assert_int_eq(b->renewal.confirms_by, 0);
 }
 END_TEST
 
@@ -665,6 +697,8 @@ int main(void)
     tcase_add_test(t, after_three_nacks_for_a_destination_the_channel_is_opened_anew);
     tcase_add_test(t, nacks_between_confirms_are_no_reason);
     tcase_add_test(t, what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked);
+    tcase_add_test(t, confirms_have_a_second_again_after_an_alarm);
+    tcase_add_test(t, a_channel_that_the_broker_closes_takes_its_second_along);
     tcase_add_test(t, a_destination_that_refuses_all_has_the_channel_opened_ever_more_rarely);
     tcase_add_test(t, a_close_that_is_not_answered_ends_the_connection);
     tcase_add_test(t, an_alarm_is_no_missing_answer);
