@@ -148,6 +148,7 @@ static void dial(struct broker *b, int64_t now)
         session_end(b, &e, now);
         return;
     }
+    if (b->at == 0) b->home.addrs = to;
     stream_dial(&b->stream, &b->urls[b->at], &to, b->good, now);
     b->phase = PHASE_DIALING;
 }

@@ -54,11 +54,19 @@ static void trial_fail(struct broker *b, int64_t now)
     home_wait(b, now);
 }
 
+/* The connection in use must not stand still for a look-up. */
+static int first_find(struct broker *b, struct addrs *to)
+{
+    struct ctask_error ignored;
+    if (b->cfg.resolve) return dial_resolve(b, &b->urls[0], to, &ignored);
+    *to = b->home.addrs;
+    return to->count > 0 ? CTASK_OK : CTASK_ECONN;
+}
+
 static void trial_begin(struct broker *b, int64_t now)
 {
     struct addrs to = {0};
-    struct ctask_error ignored;
-    int rc = dial_resolve(b, &b->urls[0], &to, &ignored);
+    int rc = first_find(b, &to);
     if (b->home.step == HOME_AWAY) b->home.until = now + TRIAL_LIMIT;
     b->home.step = HOME_NAME;
     if (rc == CTASK_EAGAIN) return;
@@ -117,7 +125,8 @@ void home_turn(struct broker *b, int64_t now)
     case HOME_DIAL: trial_dial(b, now); break;
     case HOME_LOGIN: trial_login(b, now); break;
     }
-    if (b->home.step != HOME_AWAY && now >= b->home.until) trial_fail(b, now);
+    bool late = now >= b->home.until && !b->leaving; /* else it is about to be taken */
+    if (b->home.step != HOME_AWAY && late) trial_fail(b, now);
 }
 
 int64_t home_wake(const struct broker *b, int64_t now)

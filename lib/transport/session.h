@@ -72,6 +72,7 @@ struct home {
     } step;
     int64_t at, until;
     unsigned failures;
+    struct addrs addrs; /* of the first URL when it was last dialled; count 0: none were found */
     struct stream stream;
     struct link link; /* while HOME_LOGIN */
 };

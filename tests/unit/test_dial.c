@@ -151,6 +151,7 @@ static void attempt(void)
 START_TEST(each_failed_attempt_doubles_the_wait_to_at_most_eight_times)
 {
     static const int times[] = {2, 4, 8, 8, 8};
+    dial_turn(b, now);
     up_at(1);
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
         attempt();
@@ -161,6 +162,19 @@ START_TEST(each_failed_attempt_doubles_the_wait_to_at_most_eight_times)
     ck_assert_int_eq(b->home.at, CLOCK_NEVER);
     up_at(1);
     ck_assert_int_le(b->home.at - now, 900 * CLOCK_SECOND);
+    no_session();
+}
+END_TEST
+
+/* The client's lock is held meanwhile, and a name server that is down takes its time. */
+START_TEST(no_name_is_looked_up_for_it_while_a_connection_is_in_use)
+{
+    snprintf(b->urls[0].host, sizeof b->urls[0].host, "localhost");
+    dial_turn(b, now);
+    ck_assert_int_eq(b->phase, PHASE_DIALING);
+    snprintf(b->urls[0].host, sizeof b->urls[0].host, "unknown.invalid");
+    up_at(1);
+    attempt();
     no_session();
 }
 END_TEST
@@ -176,6 +190,7 @@ int main(void)
     tcase_add_test(t, at_the_first_and_behind_a_leader_there_is_no_way_back);
     tcase_add_test(t, an_alarm_is_not_calm);
     tcase_add_test(t, each_failed_attempt_doubles_the_wait_to_at_most_eight_times);
+    tcase_add_test(t, no_name_is_looked_up_for_it_while_a_connection_is_in_use);
     Suite *s = suite_create("dial");
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -626,6 +626,22 @@ START_TEST(one_that_is_not_taken_for_half_a_minute_is_closed)
 }
 END_TEST
 
+START_TEST(its_time_is_not_over_while_the_one_in_use_is_closed_for_it)
+{
+    second_connection();
+    b->home.until = now + CLOCK_SECOND;
+    ck_assert(broker_go_home(b));
+    now += 2 * CLOCK_SECOND;
+    turn();
+    say(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &(amqp_connection_close_ok_t){0});
+    turn();
+    ck_assert_int_eq(down.code, CTASK_OK);
+    ck_assert_uint_eq(ups, 2);
+    close(far);
+    far = first;
+}
+END_TEST
+
 START_TEST(one_that_breaks_or_is_in_alarm_is_given_up)
 {
     second_connection();
@@ -705,6 +721,7 @@ int main(void)
     tcase_add_test(t, it_goes_back_when_all_is_settled_confirmed_and_cancelled);
     tcase_add_test(t, a_loss_meanwhile_is_no_time_without_a_broker);
     tcase_add_test(t, one_that_is_not_taken_for_half_a_minute_is_closed);
+    tcase_add_test(t, its_time_is_not_over_while_the_one_in_use_is_closed_for_it);
     tcase_add_test(t, one_that_breaks_or_is_in_alarm_is_given_up);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
