@@ -113,7 +113,7 @@ class Second(Arguments):
             worker = self.worker("--queue-arguments=x-max-priority=9")
             self.app_works()
             self.assertEqual(worker.stop(), 0)
-            self.assertNotRegex(worker.log(), "WARN .* queue |ERROR")
+            self.assertNotRegex(worker.log(), "WARN .* queue %s|ERROR" % self.queue)
             self.bus.delete(self.queue)
 
     def test_a_worker_that_asks_for_others_says_it_once_and_works(self):
