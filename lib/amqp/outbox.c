@@ -273,13 +273,11 @@ static bool look_again(struct outbox *o, struct post *p)
 static void post_confirmed(struct outbox *o, struct post *p, bool taken)
 {
     nacks_note(&o->nacks, p, taken);
-    if (taken && !p->returned) {
+    if (!taken) post_mark(p); /* a queue whose node went down may have it */
+    if (taken && !p->returned)
         outbox_end(o, p, CTASK_OK, bytes_text(NULL));
-    } else if (!look_again(o, p)) {
+    else if (!look_again(o, p))
         outbox_end(o, p, taken ? CTASK_EROUTE : CTASK_ENACK, bytes_text(NULL));
-    } else if (!taken) {
-        post_mark(p); /* a queue whose node went down may have it */
-    }
 }
 
 void outbox_confirm(struct outbox *o, uint64_t tag, bool multiple, bool taken)

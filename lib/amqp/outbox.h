@@ -7,7 +7,8 @@
  * frames only as the buffer drains.
  *
  * What was sent and not confirmed when the connection or the channel ends is sent again, marked
- * with the header x-ctask-again if it may have arrived. */
+ * with the header x-ctask-again if it may have arrived. So is what was not accepted: also its
+ * owner, who may send it once more, gets it back marked. */
 #ifndef AMQP_OUTBOX_H
 #define AMQP_OUTBOX_H
 

@@ -42,6 +42,7 @@ static bool copy_add(struct buf *posted, const struct ctask_call *t)
     bool ok = message_copy(t->job->props, &c, &props) &&
               posted_append(posted, &(struct posted){.kind = POSTED_COPY,
                                                      .routing_key = t->job->queue,
+                                                     .ensure = t->job->queue,
                                                      .props = buf_bytes(&props),
                                                      .delay = message_delay(t->delay)});
     buf_done(&props);

@@ -63,6 +63,7 @@ START_TEST(a_retry_is_a_copy_and_a_RETRY_until_it_succeeds)
         ck_assert_int_eq(m.retries, i);
         ck_assert(m.eta == 0 && !m.again);
         ck_assert(bytes_is(m.id, "id-1"));
+        ck_assert(bytes_is(heard.copy.ensure, "q") && bytes_is(heard.copy.routing_key, "q"));
         run_copy();
     }
     succeeds("2");

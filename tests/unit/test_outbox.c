@@ -629,6 +629,20 @@ START_TEST(one_that_is_not_accepted_has_its_queue_looked_at_once)
 }
 END_TEST
 
+/* It may be in a queue all the same, and its sender sends it again as it gets it back. */
+START_TEST(one_that_is_not_accepted_ends_marked_though_no_queue_can_be_looked_at)
+{
+    struct post *first = put(to("q", 0)), *second = put(to("q", 1));
+    write_all();
+    outbox_confirm(&o, 2, true, false);
+    ck_assert_ptr_nonnull(first->marked);
+    ck_assert_ptr_eq(first->what.props.p, first->marked);
+    ck_assert_ptr_nonnull(second->marked);
+    ended(0, CTASK_ENACK);
+    ended(1, CTASK_ENACK);
+}
+END_TEST
+
 START_TEST(properties_over_a_small_frame_end_without_being_sent)
 {
     uint8_t large[9000] = {0};
@@ -753,6 +767,7 @@ int main(void)
     tcase_add_test(t, a_file_recalled_in_mid_message_may_be_closed_by_its_owner);
     tcase_add_test(t, one_with_a_known_queue_that_comes_back_is_looked_after_once);
     tcase_add_test(t, one_that_is_not_accepted_has_its_queue_looked_at_once);
+    tcase_add_test(t, one_that_is_not_accepted_ends_marked_though_no_queue_can_be_looked_at);
     tcase_add_test(t, properties_over_a_small_frame_end_without_being_sent);
     tcase_add_test(t, a_delayed_one_goes_to_the_ladder_and_comes_back_from_there);
     tcase_add_test(t, a_delay_that_is_none_is_refused);
