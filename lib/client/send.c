@@ -83,7 +83,7 @@ static bool may_leave(struct ctask_client *c, struct offer *o)
     struct ctask_error e;
     if (c->in_task) return true;
     if (client_known_down(c, &e)) return fails_with(o, &e);
-    if (!c->up) {
+    if (!c->up || broker_state(c->x->broker) != BROKER_IS_UP) { /* it may be leaving */
         const struct ctask_error *last = broker_error(c->x->broker);
         return waits_for(o, CTASK_ECONN,
                          last->code ? "the broker did not answer in time; the last try ended: "

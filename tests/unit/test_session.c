@@ -4,6 +4,8 @@
  * URL; and that a connection which failed between two turns does not sleep. */
 #include "transport/session.h"
 
+#include "client/inside.h"
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -119,6 +121,7 @@ static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
     amqp_queue_declare_ok_t declared = {.queue = amqp_text("any")};
     uint64_t zeroes[8] = {0};
     const amqp_basic_publish_t *publish = method;
+    const amqp_basic_consume_t *consume = method;
     switch (id) {
     case AMQP_CHANNEL_OPEN_METHOD:
     case AMQP_CHANNEL_CLOSE_METHOD:
@@ -127,6 +130,9 @@ static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
     case AMQP_EXCHANGE_BIND_METHOD:
     case AMQP_QUEUE_BIND_METHOD: say(channel, id + 1, zeroes); break;
     case AMQP_QUEUE_DECLARE_METHOD: say(channel, id + 1, &declared); break;
+    case AMQP_BASIC_CONSUME_METHOD:
+        say(channel, id + 1, &(amqp_basic_consume_ok_t){.consumer_tag = consume->consumer_tag});
+        break;
     case AMQP_BASIC_PUBLISH_METHOD:
         published++;
         snprintf(exchange, sizeof exchange, "%.*s", BYTES_ARG(bytes_amqp(publish->exchange)));
@@ -550,8 +556,6 @@ static void consuming(void)
 {
     consume("q");
     agree_to_all();
-    say(CHANNEL_CONSUME, AMQP_BASIC_CONSUME_OK_METHOD,
-        &(amqp_basic_consume_ok_t){.consumer_tag = amqp_text("ctask.1")});
     deliver(CHANNEL_CONSUME);
     deliver_body(CHANNEL_CONSUME, true);
     deliver_body(CHANNEL_CONSUME, false);
@@ -662,6 +666,72 @@ START_TEST(one_that_breaks_or_is_in_alarm_is_given_up)
 }
 END_TEST
 
+static struct ctask_client *client;
+
+static void setup_client(void)
+{
+    setup();
+    close(far);
+    broker_free(b);
+    struct ctask_error e;
+    client = client_new("amqp://127.0.0.1:1", &e);
+    ck_assert_ptr_nonnull(client);
+    ctask_set_publish_timeout(client, 0);
+    b = client->x->broker;
+    ups = 0;
+    connect_now();
+    client_event(client, &(struct broker_event){.kind = BROKER_UP});
+}
+
+static void teardown_client(void)
+{
+    close(far);
+    ctask_close(client);
+    buf_done(&heard);
+    empty_amqp_pool(&pool);
+}
+
+/* The broker agrees to all that the client asks for before it sends. */
+static AsyncResult *sent(void)
+{
+    AsyncResult *r = ctask_delay(client, "f", 1);
+    for (int i = 0; result_error(r)->code != CTASK_OK; i++) {
+        ck_assert_int_lt(i, 100);
+        ck_assert_int_eq(result_error(r)->code, CTASK_EBLOCKED);
+        result_forget(r);
+        listen_once(true);
+        r = ctask_delay(client, "f", 1);
+    }
+    listen_once(true);
+    ck_assert_uint_eq(published, 1);
+    return r;
+}
+
+START_TEST(a_client_sends_nothing_over_a_connection_that_it_leaves)
+{
+    AsyncResult *r = sent();
+    say(CHANNEL_PUBLISH, AMQP_BASIC_ACK_METHOD, &(amqp_basic_ack_t){.delivery_tag = 1});
+    ck_assert_int_eq(ctask_flush(client, -1), 0);
+    result_forget(r);
+    second_connection();
+    client_home(client);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_CONNECTING);
+    r = ctask_delay(client, "f", 2);
+    ck_assert_int_eq(result_error(r)->code, CTASK_ECONN);
+    ck_assert_uint_eq(broker_unconfirmed(b), 0);
+    result_forget(r);
+    say(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &(amqp_connection_close_ok_t){0});
+    ck_assert_int_eq(ctask_poll(client, 0), CTASK_OK);
+    close(far);
+    far = first;
+    buf_consume(&heard, heard.len);
+    published = 0;
+    r = sent();
+    ck_assert_int_eq(result_state(r), CTASK_PENDING);
+    result_forget(r);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -725,6 +795,10 @@ int main(void)
     tcase_add_test(t, one_that_breaks_or_is_in_alarm_is_given_up);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
+    suite_add_tcase(s, t);
+    t = tcase_create("client");
+    tcase_add_checked_fixture(t, setup_client, teardown_client);
+    tcase_add_test(t, a_client_sends_nothing_over_a_connection_that_it_leaves);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
