@@ -336,12 +336,13 @@ static bool give_up(struct worker *w, struct request *r, const struct broker_eve
 }
 
 /* What the broker cannot delay waits in a worker: here if it was to be moved, else in its queue's,
- * where its eta holds it. */
+ * where its eta holds it. A delay queue may have a marked copy all the same: it runs there too. */
 static void send_undelayed(struct worker *w, struct request *r, const struct broker_event *ev)
 {
     if (r->state == REQUEST_MOVING && is_own_copy(r, ev->publish)) {
         forget_one(w, r, ev->publish);
         r->finished = false;
+        if (message_peek(ev->publish->props).again) r->m->redelivered = true;
         delay_failed(w, r, &ev->error);
         return;
     }

@@ -323,6 +323,15 @@ class Ladders(DelayTest):
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(broker.depth(self.queue), (2, 0))
 
+    def test_what_a_level_does_not_take_and_runs_here_is_flagged(self):
+        """A level whose node went down may have the copy all the same, and it comes due there."""
+        self.ladder_declare("classic", full=2)
+        worker = self.worker("-l", "trace")
+        task = self.bus.send(self.queue, headers={"eta": in_seconds(7.5)})
+        worker.expect("id=%s moving -> waiting" % task)
+        result = self.bus.result(task)
+        self.assertEqual((result["status"], result.get("redelivered")), ("SUCCESS", True))
+
     def test_what_a_level_does_not_take_goes_back_when_its_worker_leaves(self):
         self.ladder_declare("classic", full=11)
         with FaultProxy(broker.url) as proxy:
