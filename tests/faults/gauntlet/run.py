@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,7 +60,9 @@ def chosen_faults(default):
 
 
 def tree():
-    """The commit that runs, with a + when files differ from it; "" if git does not know."""
+    """The commit that runs, with a + when files differ from it; "" where git does not know."""
+    if not shutil.which("git"):
+        return ""
     said = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty=+", "--exclude=*"],
                           capture_output=True, text=True)
     return said.stdout.strip()
