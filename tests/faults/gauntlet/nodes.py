@@ -63,12 +63,14 @@ class ClusterBroker(Cluster):
         return sum(node.connections() for node in self.nodes.values())
 
     def is_whole(self):
-        """All nodes see each other, and each quorum queue has all of its members."""
+        """All nodes see each other, and each quorum queue has all of its
+        members: those of one that was declared while a node was down are two."""
         try:
             return "true" == self.evaluate(
                 "length(rabbit_nodes:all_running()) =:= 3 andalso lists:all(fun(Q) -> "
                 "case amqqueue:get_type(Q) of rabbit_quorum_queue -> "
-                "[{online, N}] = rabbit_quorum_queue:info(Q, [online]), length(N) =:= 3; "
+                "[{online, N}, {members, M}] = rabbit_quorum_queue:info(Q, [online, members]), "
+                "length(N) =:= length(M); "
                 "_ -> true end end, rabbit_amqqueue:list())")
         except RuntimeError:
             return False
