@@ -90,7 +90,7 @@ static struct intake *intake_for(struct broker *b, const struct queue *q)
     return free;
 }
 
-static void intake_free(struct intake *in)
+void intake_free(struct intake *in)
 {
     list_remove(&in->link);
     inbox_reset(&in->deliveries);

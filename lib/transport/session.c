@@ -51,9 +51,23 @@ static void session_blamed(struct broker *b, struct bytes why, int64_t now)
     outbox_blamed(&b->out, b->link.sent, !asked, why);
 }
 
+/* No channel is open yet: those of queues that were deleted are not needed any more. */
+static void intakes_pack(struct broker *b)
+{
+    uint16_t number = CHANNEL_CONSUME;
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) {
+        if (*in->queue)
+            in->lane.number = number++;
+        else
+            intake_free(in);
+    }
+}
+
 /* The connection is up. */
 static void session_opened(struct broker *b, int64_t now)
 {
+    intakes_pack(b);
     if (!session_channels(b)) return;
     b->up_at = now;
     b->props_max = b->link.frame_max - PROPS_ROOM;

@@ -141,6 +141,8 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
                               const struct queue *queue);
 
 bool session_up(const struct broker *b);
+/* Nothing of its channel is open. */
+void intake_free(struct intake *in);
 /* The connection, or the attempt at one, has ended: cleans up, and lets dial.c decide what next. */
 void session_end(struct broker *b, const struct ctask_error *e, int64_t now);
 /* A link over a stream that is connected to u. */

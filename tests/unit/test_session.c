@@ -361,6 +361,23 @@ START_TEST(one_large_body_is_spooled_at_a_time_also_on_two_channels)
 }
 END_TEST
 
+START_TEST(a_deleted_queue_has_no_channel_in_the_next_connection)
+{
+    consume("q");
+    consume("r");
+    agree_to_all();
+    ck_assert_uint_eq(b->topology.first, CHANNEL_CONSUME + 2);
+    broker_delete_queue(b, "q");
+    lose_connection();
+    connect_now();
+    ck_assert_uint_eq(b->topology.first, CHANNEL_CONSUME + 1);
+    agree_to_all();
+    struct intake *in = list_first(&b->intakes, struct intake, link);
+    ck_assert_str_eq(in->queue, "r");
+    ck_assert(in->lane.open && in->lane.number == CHANNEL_CONSUME);
+}
+END_TEST
+
 /* ---- Refusals -------------------------------------------------------------------------------- */
 
 static void nack(uint64_t tag)
@@ -780,6 +797,7 @@ int main(void)
     tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
     tcase_add_test(t, each_refusal_of_delays_is_told);
     tcase_add_test(t, one_large_body_is_spooled_at_a_time_also_on_two_channels);
+    tcase_add_test(t, a_deleted_queue_has_no_channel_in_the_next_connection);
     tcase_add_test(t, after_three_nacks_for_a_destination_the_channel_is_opened_anew);
     tcase_add_test(t, nacks_between_confirms_are_no_reason);
     tcase_add_test(t, what_is_unconfirmed_then_has_a_second_and_is_sent_again_marked);
