@@ -126,6 +126,7 @@ static void walk_choose(struct ladder *l)
         l->clear = false;
     } else if (wants_walk(l)) {
         l->clear = l->state == LADDER_ABSENT;
+        if (l->clear) id_new(l->room);
         walk_begin(l, l->state == LADDER_ABSENT    ? WALK_ROOM
                       : l->state == LADDER_MISSING ? WALK_BUILD
                                                    : WALK_LOOK);
@@ -142,7 +143,7 @@ bool ladder_ask(struct ladder *l, struct buf *out, uint16_t channel, int64_t now
     if (l->walk == WALK_NONE || l->asked) return true;
     for (unsigned i = l->step; i < walk_length(l->walk); i++) {
         struct step s = walk_step(l->walk, i);
-        if (!step_write(&s, l->tie ? l->tie->name : NULL, out, channel)) return false;
+        if (!step_write(&s, l->tie ? l->tie->name : l->room, out, channel)) return false;
     }
     l->asked = true;
     l->deadline = now + ANSWER_LIMIT;

@@ -19,17 +19,17 @@
  * ladder is looked at passively when somebody needs it. What is missing is declared as Celery's
  * default, from the bottom up; what exists otherwise is used as it is. Where there is no ladder at
  * all, room for it is sought first: a virtual host that limits its queues would be full of levels
- * that lead nowhere. The answers are believed
- * until something says otherwise: a message that comes back, an exchange or queue that is not
- * found, a queue that was looked at again and may be a new one. Nothing says so when a lower level
- * is deleted, or when others delete and declare a queue. So whoever uses the ladder looks at it and
- * binds again every ten seconds, without waiting for the answers. Nothing is retried by itself:
- * what was refused is asked for again by the next who needs it, 1 to 30 s later. A state machine
- * without I/O, like the rest of this room. */
+ * that lead nowhere. The answers are believed until something says otherwise: a message that comes
+ * back, an exchange or queue that is not found, a queue that was looked at again and may be a new
+ * one. Nothing says so when a lower level is deleted, or when others delete and declare a queue. So
+ * whoever uses the ladder looks at it and binds again every ten seconds, without waiting for the
+ * answers. Nothing is retried by itself: what was refused is asked for again by the next who needs
+ * it, 1 to 30 s later. A state machine without I/O, like the rest of this room. */
 #ifndef AMQP_LADDER_H
 #define AMQP_LADDER_H
 
 #include "amqp/walk.h"
+#include "base/ids.h"
 #include "base/list.h"
 #include "base/map.h"
 
@@ -73,6 +73,7 @@ struct ladder {
     unsigned step;         /* of the walk: the first without an answer */
     bool asked;            /* from there on all are written */
     bool clear;            /* what WALK_ROOM has declared is to be deleted */
+    char room[ID_SIZE];    /* in the names of these */
     int64_t deadline;      /* of the next answer */
     struct tie *tie;       /* the one that WALK_BIND is for; */
     bool tie_anew;         /* it is to be bound once more */

@@ -171,30 +171,26 @@ static bool level_write(const struct step *s, struct buf *out, uint16_t channel)
     return queue_declare(s->level, s->passive, COUNT(arguments), arguments, out, channel);
 }
 
-static const char *room_name(int level, char out[LADDER_EXCHANGE_SIZE])
+static const char *room_name(const char *id, int level, char out[NAME_MAX_BYTES + 1])
 {
-    snprintf(out, LADDER_EXCHANGE_SIZE, "celery_delayed_room_%d", level - UNROUTED);
+    snprintf(out, NAME_MAX_BYTES + 1, "celery_delayed_room_%s_%d", id, level - UNROUTED);
     return out;
 }
 
-/* Everybody's have the same names, so that they count once. They expire if they are not deleted. */
-static bool room_write(int level, struct buf *out, uint16_t channel)
+/* They go with their connection if they are not deleted. */
+static bool room_write(const char *id, int level, struct buf *out, uint16_t channel)
 {
-    char name[LADDER_EXCHANGE_SIZE];
-    amqp_table_entry_t arguments[] = {
-        argument_text("x-queue-type", "classic"),
-        argument_number("x-expires", 60 * 1000),
-    };
-    amqp_queue_declare_t declare = {.queue = amqp_text(room_name(level, name)),
-                                    .durable = 1,
-                                    .arguments = {COUNT(arguments), arguments}};
+    char name[NAME_MAX_BYTES + 1];
+    amqp_table_entry_t type = argument_text("x-queue-type", "classic");
+    amqp_queue_declare_t declare = {
+        .queue = amqp_text(room_name(id, level, name)), .exclusive = 1, .arguments = {1, &type}};
     return frame_method(out, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
 }
 
-static bool clear_write(int level, struct buf *out, uint16_t channel)
+static bool clear_write(const char *id, int level, struct buf *out, uint16_t channel)
 {
-    char name[LADDER_EXCHANGE_SIZE];
-    amqp_queue_delete_t delete = {.queue = amqp_text(room_name(level, name))};
+    char name[NAME_MAX_BYTES + 1];
+    amqp_queue_delete_t delete = {.queue = amqp_text(room_name(id, level, name))};
     return frame_method(out, channel, AMQP_QUEUE_DELETE_METHOD, &delete);
 }
 
@@ -218,7 +214,7 @@ static bool exchange_bind_write(int to, int from, const char *key, struct buf *o
     return frame_method(out, channel, AMQP_EXCHANGE_BIND_METHOD, &bind);
 }
 
-bool step_write(const struct step *s, const char *queue, struct buf *out, uint16_t channel)
+bool step_write(const struct step *s, const char *of, struct buf *out, uint16_t channel)
 {
     char name[LADDER_EXCHANGE_SIZE], key[NAME_MAX_BYTES + 1];
     switch (s->what) {
@@ -232,12 +228,11 @@ bool step_write(const struct step *s, const char *queue, struct buf *out, uint16
     case STEP_BIND_EXCHANGE:
         return exchange_bind_write(s->level - 1, s->level, level_key(s->level, "0.#", key), out,
                                    channel);
-    case STEP_TIE:
-        return queue_bind_write(queue, DUE, level_key(DELIVERY, queue, key), out, channel);
+    case STEP_TIE: return queue_bind_write(of, DUE, level_key(DELIVERY, of, key), out, channel);
     case STEP_LEAD:
-        return exchange_bind_write(DUE, DELIVERY, level_key(DELIVERY, queue, key), out, channel);
-    case STEP_ROOM: return room_write(s->level, out, channel);
-    case STEP_CLEAR: return clear_write(s->level, out, channel);
+        return exchange_bind_write(DUE, DELIVERY, level_key(DELIVERY, of, key), out, channel);
+    case STEP_ROOM: return room_write(of, s->level, out, channel);
+    case STEP_CLEAR: return clear_write(of, s->level, out, channel);
     }
     return false;
 }

@@ -22,7 +22,8 @@ const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BY
 
 /* LOOK asks passively whether all is there, BUILD declares it, BIND leads messages to one queue.
  * ROOM declares as many queues as BUILD will, to see whether the virtual host has room for them,
- * and CLEAR deletes these. */
+ * and CLEAR deletes these. Each ROOM has names of its own: who shared them would count queues that
+ * somebody else is deleting. */
 enum ladder_walk { WALK_NONE, WALK_LOOK, WALK_ROOM, WALK_CLEAR, WALK_BUILD, WALK_BIND };
 
 /* One question. The level is that of a queue or exchange, or one of those below level 0. */
@@ -46,8 +47,9 @@ unsigned walk_length(enum ladder_walk walk);
  * the level does. */
 struct step walk_step(enum ladder_walk walk, unsigned i);
 
-/* queue: the one to bind, in WALK_BIND. False when memory is short. */
-bool step_write(const struct step *s, const char *queue, struct buf *out, uint16_t channel);
+/* of: in WALK_BIND the queue to bind; in WALK_ROOM and WALK_CLEAR the id in the names of these
+ * queues. False when memory is short. */
+bool step_write(const struct step *s, const char *of, struct buf *out, uint16_t channel);
 amqp_method_number_t step_answer(const struct step *s);
 /* True if this refusal says that the queue exists with other arguments. It is used as it is. */
 bool step_exists_otherwise(const struct step *s, unsigned code, struct bytes text);

@@ -61,8 +61,11 @@ static void say(amqp_method_number_t id, const void *m, char *to, size_t room)
     const amqp_exchange_bind_t *chain = m;
     switch (id) {
     case AMQP_QUEUE_DECLARE_METHOD:
-        ck_assert(queue->passive || (queue->durable && !queue->auto_delete && !queue->exclusive));
-        snprintf(to, room, "%s %.*s", queue->passive ? "look queue" : "queue",
+        ck_assert(queue->passive || (queue->durable != queue->exclusive && !queue->auto_delete));
+        snprintf(to, room, "%s %.*s",
+                 queue->passive     ? "look queue"
+                 : queue->exclusive ? "exclusive queue"
+                                    : "queue",
                  BYTES_ARG(bytes_amqp(queue->queue)));
         say_arguments(&queue->arguments, to, room);
         break;
@@ -223,22 +226,39 @@ static struct tie *missing(unsigned from)
 START_TEST(one_that_has_no_room_is_not_begun)
 {
     const char *why = NULL;
+    char expected[200];
     struct tie *t = looked(4);
     ck_assert_uint_eq(ask(T0), ROOM);
-    ck_assert_str_eq(questions[0],
-                     "queue celery_delayed_room_0 x-queue-type=classic x-expires=60000");
+    snprintf(expected, sizeof expected,
+             "exclusive queue celery_delayed_room_%s_0 x-queue-type=classic", l.room);
+    ck_assert_str_eq(questions[0], expected);
     yes(0, 5);
     closed(AMQP_PRECONDITION_FAILED, "PRECONDITION_FAILED - queue limit in vhost is reached");
     ck_assert_int_eq(ladder_says(&l, t, &why), LADDER_NO);
     ck_assert_str_eq(why, "PRECONDITION_FAILED - queue limit in vhost is reached");
     ck_assert_uint_eq(ask(T0), ROOM);
-    ck_assert_str_eq(questions[0], "delete celery_delayed_room_0");
+    snprintf(expected, sizeof expected, "delete celery_delayed_room_%s_0", l.room);
+    ck_assert_str_eq(questions[0], expected);
     yes(0, ROOM);
     ck_assert_uint_eq(ask(T0), BIND); /* of q, which no longer matters */
     yes(0, BIND);
     ck_assert(!ladder_pending(&l));
     ladder_want(&l, "q", T0 + CLOCK_SECOND);
     ck_assert_uint_eq(ask(T0), LOOK);
+}
+END_TEST
+
+START_TEST(two_who_look_for_room_do_not_count_the_same_queues)
+{
+    char first[sizeof questions[0]];
+    looked(4);
+    ask(T0);
+    memcpy(first, questions[0], sizeof first);
+    teardown();
+    setup();
+    looked(4);
+    ck_assert_uint_eq(ask(T0), ROOM);
+    ck_assert_str_ne(questions[0], first);
 }
 END_TEST
 
@@ -556,6 +576,7 @@ int main(void)
     tcase_add_test(k, a_name_that_means_others_too_is_unfit);
     tcase_add_test(k, a_ladder_that_exists_is_used_as_it_is);
     tcase_add_test(k, one_that_has_no_room_is_not_begun);
+    tcase_add_test(k, two_who_look_for_room_do_not_count_the_same_queues);
     tcase_add_test(k, what_it_took_to_see_that_is_deleted_without_an_answer_too);
     tcase_add_test(k, a_missing_one_is_declared_from_the_bottom_up_as_celery_does);
     tcase_add_test(k, levels_of_another_type_are_used_in_a_ladder_with_gaps);
