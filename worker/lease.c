@@ -296,14 +296,20 @@ static void requests_check(struct worker *w)
     w->lease_at = at > w->now ? at : w->now + retry_time(w);
 }
 
+/* When l is to be seen to. A copy that the broker has confirmed becomes safe by itself, also while
+ * the broker takes no messages: the delivery must not wait for the end of an alarm. */
+static int64_t step_at(const struct worker *w, const struct lease *l)
+{
+    return l->over || (!l->next[0] && !can_publish(w)) ? CLOCK_NEVER : l->at;
+}
+
 void lease_turn(struct worker *w)
 {
     if (w->drain >= DRAIN_BYE) return;
     if (w->now >= w->lease_at) requests_check(w);
-    if (!can_publish(w)) return;
     struct lease *l;
     list_each(l, &w->leases, struct lease, link) {
-        if (l->over || l->at > w->now) continue;
+        if (step_at(w, l) > w->now) continue;
         l->at = w->now + retry_time(w);
         if (l->next[0])
             copy_safe(w, l);
@@ -320,8 +326,6 @@ int64_t lease_next(const struct worker *w)
     int64_t at = w->lease_at;
     struct lease *l;
     if (w->drain >= DRAIN_BYE) return CLOCK_NEVER;
-    if (!can_publish(w)) return at;
-    list_each(l, &w->leases, struct lease, link)
-        if (!l->over && l->at < at) at = l->at;
+    list_each(l, &w->leases, struct lease, link) at = clock_earlier(at, step_at(w, l));
     return at;
 }

@@ -136,6 +136,20 @@ class Lease(LeaseTest):
         self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
         self.assertEqual(self.starts(task), 1)
 
+    def test_an_alarm_after_the_copy_is_confirmed_holds_up_no_acknowledgement(self):
+        broker.consumer_timeout(60)
+        self.addCleanup(broker.consumer_timeout, TIMEOUT)
+        worker = self.worker("-c", "1", lease=8)
+        task = self.bus.send(self.queue, "demo.sleep", [14])
+        self.addCleanup(broker.memory_alarm, False)
+        until("it has a copy", lambda: [n for n in leases() if self.bus.depth(n) == 1])
+        broker.memory_alarm(True)
+        self.assertNotIn("it is leased", worker.log())
+        self.leased(worker, task)
+        broker.memory_alarm(False)
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.assertEqual(self.starts(task), 1)
+
     def test_a_lease_that_went_home_is_not_taken_anew(self):
         """No copy can be renewed under an alarm. The other run answers for the task from then on: a
         crash of this one is nobody's concern."""
