@@ -49,11 +49,12 @@ static void look(struct worker *w, struct child *k)
 
 /* ---- No child at all ------------------------------------------------------------------------- */
 
-/* After some that died at once, a new one counts when it has lived for a second. */
+/* After some that died at once, a new one counts when it has lived for a second. One that leaves
+ * counts for the one that comes in its place: it has five seconds. */
 static bool can_work(const struct worker *w, const struct child *k)
 {
     bool proven = w->pool.failures == 0 || k->given > 0 || w->now - k->started >= PROOF;
-    return k->state < CHILD_RETIRING && !k->trouble && proven;
+    return k->state < CHILD_LOST && !k->trouble && proven;
 }
 
 static bool one_can_work(const struct worker *w)

@@ -39,18 +39,35 @@ static bool may_start(const struct worker *w)
            w->unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
 }
 
+/* The first READY request. While that waits for a process of its own, which may take seconds to
+ * come, an idle child is given the first that does not; none stands in a row before it, or no child
+ * would ever be idle and go. */
+static struct request *next_ready(struct worker *w, struct child **k)
+{
+    struct list *ready = &w->requests[REQUEST_READY];
+    struct request *first = list_first(ready, struct request, link), *r;
+    *k = jobs_taker(w, first);
+    if (*k || !first->alone) return first;
+    *k = pool_idle(&w->pool);
+    list_each(r, ready, struct request, link)
+        if (!r->alone) return r;
+    return NULL;
+}
+
 /* What a child, *k, is to be given now. Burials first: somebody waits for the bad news, and they
  * hold nothing up for long. */
 static struct request *next_job(struct worker *w, struct child **k)
 {
     const struct list *burial = &w->requests[REQUEST_BURIAL], *ready = &w->requests[REQUEST_READY];
     struct request *r = NULL;
+    *k = NULL;
     if (watch_is_barren(w)) return NULL;
-    if (!list_empty(burial))
+    if (!list_empty(burial)) {
         r = list_first(burial, struct request, link);
-    else if (!list_empty(ready) && may_start(w))
-        r = list_first(ready, struct request, link);
-    *k = r ? jobs_taker(w, r) : NULL;
+        *k = jobs_taker(w, r);
+    } else if (!list_empty(ready) && may_start(w)) {
+        r = next_ready(w, k);
+    }
     return *k ? r : NULL;
 }
 

@@ -44,6 +44,43 @@ class Watch(BrokerTest):
         self.assertEqual(
             self.bus.result(self.bus.send(self.queue, "demo.add", [1, 2]))["result"], 3)
 
+    def slow_to_leave(self, worker):
+        """The child that is to make room for a fresh process does not leave at once."""
+        with open("/proc/%d/wchan" % os.getppid()) as f:
+            if f.read() in ("", "0"):
+                self.skipTest("this kernel does not tell what a process waits for")
+        task = self.bus.send(self.queue, "demo.stop", [])
+        pid, = until("it stands", lambda: [pid for pid in worker.children() if stands(pid)])
+        # Its task ends while nobody hears it, and it is stopped before it is given another.
+        worker.signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)
+        until("it waits for more", lambda: self.hears(pid))
+        os.kill(pid, signal.SIGSTOP)
+        worker.signal(signal.SIGCONT)
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+
+    def alone(self, number):
+        return self.bus.send(self.queue, "demo.add", [number, 0], headers={"x-ctask-attempt": 1})
+
+    def test_while_one_waits_for_a_process_of_its_own_others_run(self):
+        worker = self.worker("-c", "2")
+        self.bus.results(*[self.bus.send(self.queue, "demo.sleep", [0.5]) for _ in range(2)])
+        self.slow_to_leave(worker)
+        alone = self.alone(1)
+        other = self.bus.send(self.queue, "demo.add", [1, 2])
+        self.assertEqual(self.bus.result(other)["result"], 3)
+        self.assertEqual(self.bus.depth(self.bus.reply_to), 0)
+        self.assertNotIn("was told to leave and did not", worker.log())
+        self.assertEqual(self.bus.result(alone)["result"], 1)
+        worker.expect("was told to leave and did not")
+
+    def test_the_only_child_that_is_slow_to_leave_closes_no_window(self):
+        worker = self.worker("-c", "1")
+        self.slow_to_leave(worker)
+        self.assertEqual(self.bus.result(self.alone(1))["result"], 1)
+        worker.expect("was told to leave and did not")
+        self.assertNotIn("no child can take a job", worker.log())
+
     def hears(self, pid):
         """True if a child sleeps over its socket, as it does between jobs."""
         with open("/proc/%d/wchan" % pid) as f:
