@@ -247,10 +247,10 @@ static void fit(struct worker *w)
         while (narrow && room(s) > share(w, a.want)) window_end(w, s, extreme(s, true), false);
         if (s->window_count == WINDOWS_MAX) window_end(w, s, extreme(s, false), false);
     }
-    unsigned more = share(w, missing(w, a));
+    unsigned more = share(w, missing(w, a)), all = a.exact ? a.want - held(w) : a.want;
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
-        unsigned own = is_deaf(w, s, a) ? share(w, a.want) : 0;
+        unsigned own = is_deaf(w, s, a) ? share(w, all) : 0;
         if (more > 0 || own > 0) window_open(w, s, more > own ? more : own);
     }
 }
