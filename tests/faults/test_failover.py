@@ -252,6 +252,24 @@ class Failover(unittest.TestCase):
         self.assertEqual(len(re.findall("ready -> running", log)), 4)
         self.assertEqual(worker.stop(), 0)
 
+    def test_a_worker_that_holds_a_task_for_later_works_on_while_it_tries(self):
+        self.queue += ".#"  # which the broker's delay queues cannot reach, so the worker holds it
+        clock, worker = self.away(lambda urls, env: self.start_worker(
+            urls, "-c", "2", "-l", "trace", "--lease=7200", env=env))
+        worker.expect("connected again")
+        a.start()
+        bus = Bus(url=b.url)
+        self.addCleanup(bus.close)
+        bus.send(self.queue, headers={"eta": time.strftime("%Y-%m-%dT%H:%M:%S+00:00",
+                                                           time.gmtime(time.time() + 86400))})
+        worker.expect("new -> waiting")
+        clock.move(HOME, worker.pid)
+        until("it tries", a.connections)
+        self.assertEqual(bus.result(bus.send(self.queue, "demo.add", [1, 2]))["result"], 3)
+        self.assertEqual(a.connections(), 1)
+        self.assertNotIn("back to the broker", worker.log())
+        bus.delete(self.queue)
+
     def test_a_producer_goes_back_between_two_tasks(self):
         self.start_worker(b.url, "-c", "1")
         others = b.connections()
