@@ -1,5 +1,6 @@
 /* ladder.c - see ladder.h. */
 #include "amqp/ladder.h"
+#include "amqp/refusal.h"
 #include "base/clock.h"
 
 #include <stdio.h>
@@ -88,7 +89,7 @@ enum ladder_verdict ladder_says(const struct ladder *l, const struct tie *t, con
 {
     if (t->refused || l->state == LADDER_REFUSED) {
         *why = t->refused ? t->why : l->why;
-        return LADDER_NO;
+        return (t->refused ? t->away : l->away) ? LADDER_AWAY : LADDER_NO;
     }
     return t->known && l->state == LADDER_KNOWN ? LADDER_READY : LADDER_WAIT;
 }
@@ -203,7 +204,7 @@ const char *ladder_answer(struct ladder *l, amqp_method_number_t id, const void 
     return NULL;
 }
 
-static void walk_refuse(struct ladder *l, struct bytes why, int64_t now)
+static void walk_refuse(struct ladder *l, bool away, struct bytes why, int64_t now)
 {
     struct tie *t = l->tie;
     unsigned *refusals = t ? &t->refusals : &l->refusals;
@@ -211,6 +212,7 @@ static void walk_refuse(struct ladder *l, struct bytes why, int64_t now)
     if (wait > 30 * CLOCK_SECOND) wait = 30 * CLOCK_SECOND;
     ++*refusals;
     *(t ? &t->retry_at : &l->retry_at) = now + wait;
+    *(t ? &t->away : &l->away) = away;
     snprintf(t ? t->why : l->why, sizeof l->why, "%.*s", BYTES_ARG(why));
     if (t) {
         t->known = t->missed = false;
@@ -248,7 +250,7 @@ struct tie *ladder_closed(struct ladder *l, unsigned code, struct bytes text, in
     } else if (step_exists_otherwise(&s, code, text)) {
         walk_step_done(l, now);
     } else {
-        walk_refuse(l, text, now);
+        walk_refuse(l, refused_for_now(code, text), text, now);
     }
     return NULL;
 }
@@ -274,7 +276,7 @@ void ladder_overdue(struct ladder *l, int64_t now)
 {
     if (l->walk == WALK_NONE) walk_choose(l);
     if (l->walk == WALK_NONE || walk_believes(l, now)) return;
-    walk_refuse(l, bytes_text("the broker does not answer for its delay queues"), now);
+    walk_refuse(l, true, bytes_text("the broker does not answer for its delay queues"), now);
 }
 
 void ladder_wait_anew(struct ladder *l, int64_t now)

@@ -42,7 +42,12 @@ enum ladder_state {
 };
 
 /* Where a message stands that is to be delayed. */
-enum ladder_verdict { LADDER_WAIT, LADDER_READY, LADDER_NO };
+enum ladder_verdict {
+    LADDER_WAIT,
+    LADDER_READY,
+    LADDER_NO,   /* the broker refuses */
+    LADDER_AWAY, /* it does not answer, or a node is down */
+};
 
 /* A queue and its bindings at the ladder's foot. */
 struct tie {
@@ -54,6 +59,7 @@ struct tie {
     enum ladder_verdict told;  /* of its owner: what it was told last, */
     uint32_t told_undelivered; /* and with how many undelivered messages */
     bool known, refused;
+    bool away;   /* refused: LADDER_AWAY */
     bool missed; /* its queue, or an exchange, was missing at the last bind */
     unsigned refusals;
     int64_t retry_at; /* refused: when to ask again; known: when to bind again; 0: may be new */
@@ -65,6 +71,7 @@ struct ladder {
     enum ladder_state state;
     bool needed; /* somebody has asked for it */
     bool stale;  /* known, and to be looked at again all the same */
+    bool away;   /* refused: LADDER_AWAY */
     unsigned refusals;
     int64_t retry_at;      /* as in struct tie */
     char why[256];         /* refused */
@@ -87,7 +94,8 @@ void ladder_done(struct ladder *l);
 /* The tie of that queue, which is bound now if it is not known to be, and the ladder looked at.
  * NULL when out of memory. */
 struct tie *ladder_want(struct ladder *l, const char *queue, int64_t now);
-/* Where a message for t stands. LADDER_NO: *why, valid until the next call. */
+/* Where a message for t stands. LADDER_NO, LADDER_AWAY: *why, valid until the
+ * next call. */
 enum ladder_verdict ladder_says(const struct ladder *l, const struct tie *t, const char **why);
 /* A message for t found no way: all is declared again when next needed. */
 void ladder_doubt(struct ladder *l, struct tie *t);

@@ -14,6 +14,12 @@ bool refused_as_inequivalent(unsigned code, struct bytes text)
            says(text, "inequivalent");
 }
 
+bool refused_for_now(unsigned code, struct bytes text)
+{
+    bool missing = says(text, "no queue") || says(text, "no exchange");
+    return code == AMQP_INTERNAL_ERROR || (code == AMQP_NOT_FOUND && !missing);
+}
+
 enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned code,
                                struct bytes text)
 {

@@ -7,6 +7,8 @@
 
 /* A declare was refused since the queue exists with other arguments. */
 bool refused_as_inequivalent(unsigned code, struct bytes text);
+/* What was asked about is there, on a node that is down or in trouble. */
+bool refused_for_now(unsigned code, struct bytes text);
 
 /* What q is when `what` was refused. QUEUE_UNKNOWN: it exists otherwise than asked for, and is to
  * be looked at again. */

@@ -30,6 +30,7 @@ static void post_place(struct broker *b, struct tie *t, struct post *p, enum lad
     switch (said) {
     case LADDER_READY: outbox_ready(&b->out, p); break;
     case LADDER_NO: outbox_end(&b->out, p, CTASK_EREFUSED, bytes_text(why)); break;
+    case LADDER_AWAY: outbox_end(&b->out, p, CTASK_EUNAVAILABLE, bytes_text(why)); break;
     case LADDER_WAIT:
         if (!list_empty(&p->link)) break; /* it waits already */
         list_append(&t->waiting, &p->link);
@@ -74,9 +75,9 @@ static void delays_tell(struct broker *b)
         if (!ev) continue;
         ev->queue = t->name;
         ev->messages = b->ladder.undelivered;
-        if (said == LADDER_NO)
-            error_set(&ev->error, CTASK_EREFUSED, "the broker cannot delay tasks for queue %s: %s",
-                      t->name, why);
+        if (said == LADDER_NO || said == LADDER_AWAY)
+            error_set(&ev->error, said == LADDER_NO ? CTASK_EREFUSED : CTASK_EUNAVAILABLE,
+                      "the broker cannot delay tasks for queue %s: %s", t->name, why);
     }
 }
 

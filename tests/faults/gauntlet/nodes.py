@@ -96,7 +96,7 @@ class Probe:
             self.over.wait(PROBE_EVERY)
 
     def speak_to(self, node):
-        with amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=0,
+        with amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=10,
                              connect_timeout=PROBE_TIMEOUT, read_timeout=PROBE_TIMEOUT,
                              write_timeout=PROBE_TIMEOUT, confirm_publish=True) as connection:
             channel = connection.channel()

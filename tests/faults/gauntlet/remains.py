@@ -11,7 +11,7 @@ class Remains(Judge):
         self.none_of("never", [x["text"] for x in e.all("never")], "waits that were given up")
         queues = e.one("queues", {"messages": {"?": 1}})["messages"]
         full = {q: n for q, n in queues.items()
-                if n and not q.endswith(".dead") and not q.startswith("ctask.reply.") and
+                if n and not q.endswith(".dead") and not q.startswith(("ctask.reply.", "probe-")) and
                 q != "ctask.undelivered"}
         self.none_of("queues", full, "queues that are not empty")
         replies = sum(q.startswith("ctask.reply.") for q in queues)
