@@ -90,6 +90,7 @@ class Faults(BrokerTest):
             kept = self.bus.take(self.queue + ".dead")
             self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
             self.assertEqual(kept.headers["task"], "demo.add")
+            until("it is settled", self.settled)
             self.assertEqual(self.workers[0].stop(), 0)
             self.assertEqual(self.bus.depth(self.queue), 0)
         finally:
