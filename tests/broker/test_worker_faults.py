@@ -309,7 +309,7 @@ class Leaving(BrokerTest):
         """The confirm of its RETRY comes after SIGTERM: it goes back now, and no round is counted."""
         proxy = Proxy()
         worker = self.worker("-c", "1", "-l", "trace", url=proxy.url)
-        self.bus.send(self.queue, "demo.sleep", [0.5])
+        self.bus.send(self.queue, "demo.sleep", [3])
         self.bus.send(self.queue, "nobody.knows")
         worker.expect("does not run: NotRegistered")
         proxy.frozen = True
