@@ -5,7 +5,7 @@
  * A result is not tried for ever: when it was refused twice and its queue is there and has
  * messages, it is counted and dropped. A caller whose queue is full has more results than it reads.
  * A quorum queue that chooses a new leader refuses messages too, and seems to be empty: then a
- * result is tried for some fifteen seconds. While the node of its queue is down it is sent again
+ * result is tried for about half a minute. While the node of its queue is down it is sent again
  * for as long as a reply queue may be there. */
 #include "wire/child.h"
 #include "worker/report.h"
@@ -19,7 +19,7 @@
 #define WAIT_MOST (60 * CLOCK_SECOND)
 #define WAIT_FOR_NODE (4 * CLOCK_SECOND) /* its queue is there again as soon as the node is */
 #define RESULT_TRIES 2
-#define RESULT_TRIES_EMPTY 6
+#define RESULT_TRIES_EMPTY 10
 #define RESULT_TIME (30 * 60 * CLOCK_SECOND) /* then a reply queue has expired */
 
 struct repost {

@@ -336,7 +336,7 @@ class Refused(Operations):
         worker = self.worker("-c", "2")
         task = self.bus.send(self.queue, reply_to=empty)
         worker.expect("%s.*empty, and refuses it.*trying again" % empty)
-        time.sleep(4)  # it has been refused three times
+        time.sleep(2)  # it has been refused twice
         self.assertNotIn("is dropped", worker.log())
         self.room()
         self.assertEqual(self.bus.take(empty).properties["correlation_id"], task)
