@@ -4,8 +4,8 @@
  *
  * What costs no system call (memstate.h) is looked at after each task. The rest (procstate.h) costs
  * 11 us, too much for each of many short tasks. It is looked at after the first runs of each task
- * in this process, and after a task that ends 2 ms or more, or 32 tasks, after the last look. What
- * seldom changes is looked at after the first runs, and after 256 tasks. */
+ * in this process, after a task that ends 2 ms or more after the one before it, and else after 32
+ * tasks. What seldom changes is looked at after the first runs, and after 256 tasks. */
 #ifndef WORKER_HYGIENE_H
 #define WORKER_HYGIENE_H
 
