@@ -206,13 +206,22 @@ bool lease_queue_seen(struct worker *w, const struct broker_event *ev)
     return false;
 }
 
+/* Takes a queue's name out of a header that anybody can write. A lease's queue has an id that
+ * nobody can guess, so no sender can name one that is in use. */
+static bool name_read(struct bytes queue, char name[sizeof PREFIX + ID_SIZE])
+{
+    size_t prefix = strlen(PREFIX), id = ID_SIZE - 1;
+    if (!bytes_begins(queue, PREFIX) || queue.n != prefix + id) return false;
+    memcpy(name, queue.p, queue.n);
+    name[queue.n] = 0;
+    return strspn(name + prefix, "0123456789abcdef-") == id;
+}
+
 void lease_came_home(struct worker *w, struct bytes queue)
 {
     char name[sizeof PREFIX + ID_SIZE];
     struct lease *l;
-    if (!bytes_begins(queue, PREFIX) || queue.n >= sizeof name) return;
-    memcpy(name, queue.p, queue.n);
-    name[queue.n] = 0;
+    if (!name_read(queue, name)) return;
     list_each(l, &w->leases, struct lease, link)
         if (strcmp(name, l->name) == 0 && !l->over) lease_end(w, l);
     broker_delete_queue(w->out, name);

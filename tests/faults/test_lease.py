@@ -276,6 +276,19 @@ class Safe(LeaseTest):
         self.bus.declare(self.queue)
 
 
+class Forged(LeaseTest):
+    def test_a_header_that_anybody_can_write_deletes_no_queue(self):
+        """A worker deletes the queue that a copy of its task came home from."""
+        mine = "ctask.lease.payroll"
+        self.bus.declare(mine)
+        self.worker("-c", "1")
+        task = self.bus.send(self.queue, headers={"x-first-death-queue": mine})
+        self.assertEqual(self.bus.result(task)["status"], "SUCCESS")
+        self.bus.result(self.bus.send(self.queue))  # its deletes go before the next result
+        self.assertEqual(leases(), {mine})
+        self.bus.delete(mine)
+
+
 class Stale(LeaseTest):
     def test_a_late_settle_after_a_406_changes_nothing(self):
         """The channel is closed under a living connection, and the new one counts its deliveries
