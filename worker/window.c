@@ -15,8 +15,8 @@
  * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.
  * They keep no child busy and must not starve the pool; WAITING_MAX and SKIPPED_MAX bound them.
  *
- * What is not getting its turn for a second goes back, so that others run it; while nobody else
- * consumes its queue it stays. */
+ * What is not getting its turn for a second goes back, so that others run it; for fifteen seconds
+ * if its queue holds more for them; while nobody else consumes its queue it stays. */
 #include "worker/watch.h"
 #include "worker/worker.h"
 

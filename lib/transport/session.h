@@ -1,8 +1,8 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
  * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, home.c
- * sees to the way back, session.c
- * reads and writes, fill.c says what is written, lane.c opens and closes channels, route.c brings
- * each frame to its room, delays.c sees to messages that wait in the broker. */
+ * goes back to the first URL, session.c reads and writes, fill.c says what is written, lane.c opens
+ * and closes channels, route.c brings each frame to its room, delays.c sees to messages that wait
+ * in the broker. */
 #ifndef TRANSPORT_SESSION_H
 #define TRANSPORT_SESSION_H
 

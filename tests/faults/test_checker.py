@@ -604,7 +604,7 @@ class Campaign(unittest.TestCase):
         said = table.tables([self.run_of(10, "classic", None, 1),
                              self.run_of(10, "cluster", "roll", 2, passed=False,
                                          violations=["lost"])])
-        self.assertIn("2 runs, 20 tasks; 1 runs passed.", said)
+        self.assertIn("Runs: 2, passed: 1, tasks: 20.", said)
         self.assertRegex(said, r"(?s)One broker.*\| classic \| 1 \|.*\| passed \|")
         self.assertRegex(said, r"(?s)cluster of three.*\| roll \| 2 \|.*\| lost \|")
 

@@ -406,6 +406,17 @@ START_TEST(what_is_missing_at_the_foot_is_looked_at_again_once)
 }
 END_TEST
 
+/* It is not missing, and comes back with its node: what is to be delayed can be sent again. */
+START_TEST(what_is_on_a_node_that_is_down_is_away)
+{
+    struct tie *t = looked(4);
+    ck_assert_uint_eq(ask(T0), ROOM);
+    closed(AMQP_NOT_FOUND,
+           "NOT_FOUND - home node 'a' of durable queue 'q' is down or inaccessible");
+    ck_assert_int_eq(says(t), LADDER_AWAY);
+}
+END_TEST
+
 START_TEST(what_is_known_is_looked_at_again_while_it_is_used_and_nobody_waits)
 {
     struct tie *t = known();
@@ -585,6 +596,7 @@ int main(void)
     tcase_add_test(k, an_exchange_of_another_type_refuses_the_ladder);
     tcase_add_test(k, a_binding_that_is_refused_is_its_queues_own);
     tcase_add_test(k, what_is_missing_at_the_foot_is_looked_at_again_once);
+    tcase_add_test(k, what_is_on_a_node_that_is_down_is_away);
     tcase_add_test(k, what_is_known_is_looked_at_again_while_it_is_used_and_nobody_waits);
     tcase_add_test(k, a_queue_that_may_be_a_new_one_is_bound_again);
     tcase_add_test(k, it_is_bound_again_although_the_bind_before_had_no_answer);

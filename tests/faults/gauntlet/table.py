@@ -64,7 +64,7 @@ def tables(runs):
         return run["broker"], where(run), run["only"] or "", run["tasks"], run["seed"]
     runs = sorted(runs, key=order)
     tasks, passed = sum(run["accepted"] for run in runs), sum(run["passed"] for run in runs)
-    return "\n%d runs, {:,} tasks; %d runs passed.\n".format(tasks) % (len(runs), passed) + \
+    return "\nRuns: {}, passed: {}, tasks: {:,}.\n".format(len(runs), passed, tasks) + \
         table("One broker", ONE, [run for run in runs if not run["cluster"]]) + \
         table("A cluster of three", CLUSTER, [run for run in runs if run["cluster"]])
 
