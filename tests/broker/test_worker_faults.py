@@ -310,6 +310,7 @@ class Leaving(BrokerTest):
         proxy = Proxy()
         worker = self.worker("-c", "1", "-l", "trace", url=proxy.url)
         self.bus.send(self.queue, "demo.sleep", [3])
+        worker.expect("ready -> running")  # or the child would see to the other one first
         self.bus.send(self.queue, "nobody.knows")
         worker.expect("does not run: NotRegistered")
         proxy.frozen = True
