@@ -451,8 +451,9 @@ class Checker(unittest.TestCase):
         story = self.story()
         story.dead.clear()
         died = max(r.at for r in story.tasks if r.id == POISON)
-        for at, keys in (died + 60, ("lost", "undead")), (died + 1, ()):
-            story.event(at, "dead-queue", count=1)
+        for at, took, keys in (died + 60, 0.1, ("lost", "undead")), \
+                (died - 2, 1, ("lost", "undead")), (died - 0.1, 0.2, ()):
+            story.event(at, "dead-queue", took=took, count=1)
             self.assertEqual(self.verdict(story)[1], list(keys))
 
     def test_poison_that_is_given_up_too_early(self):

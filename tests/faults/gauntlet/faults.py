@@ -215,14 +215,14 @@ class Faults:
     # ---- Queues, and messages of others
 
     def tried(self, what, action):
-        """Without a broker nothing comes of it."""
+        """Without a broker nothing comes of it. It was done between `at` and `took` seconds later."""
         at = time.monotonic()
         try:
             done = action()
         except (amqp.exceptions.AMQPError, OSError):
             return
         if done is not False:
-            self.log.note(what, at=at, count=int(done or 0))
+            self.log.note(what, at=at, took=time.monotonic() - at, count=int(done or 0))
 
     def delete_dead_queue(self, draw):
         self.tried("dead-queue", self.run.delete_dead_queue)

@@ -97,7 +97,8 @@ class Promise(Judge):
                    task in e.repeated}
         for deletion in e.all("dead-queue"):
             for task, at in missing.items():
-                if at <= deletion["at"] <= at + SWEPT_WITHIN and task not in swept:
+                begin, end = deletion["at"], deletion["at"] + deletion.get("took", 0)
+                if at <= end and begin <= at + SWEPT_WITHIN and task not in swept:
                     swept.add(task)
                     break
         return swept
