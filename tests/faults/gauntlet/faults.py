@@ -219,7 +219,7 @@ class Faults:
         at = time.monotonic()
         try:
             done = action()
-        except (amqp.exceptions.AMQPError, OSError):
+        except (amqp.exceptions.AMQPError, amqp.exceptions.MessageNacked, OSError):
             return
         if done is not False:
             self.log.note(what, at=at, took=time.monotonic() - at, count=int(done or 0))

@@ -91,7 +91,8 @@ class Probe:
 
     def run(self):
         while not self.over.is_set():
-            with contextlib.suppress(amqp.exceptions.AMQPError, OSError):
+            with contextlib.suppress(amqp.exceptions.AMQPError, amqp.exceptions.MessageNacked,
+                                     OSError):
                 self.speak_to(next(self.nodes))
             self.over.wait(PROBE_EVERY)
 
