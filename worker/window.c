@@ -7,9 +7,10 @@
  * has none waiting, and while all children do nothing is held beyond what runs.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only. To hold
- * more, a further consumer is opened. One is cancelled only when much too much is held, or when
- * there are WINDOWS_MAX: on a quorum queue what is on its way to a cancelled consumer comes again
- * as redelivered, and its task would be told that it may have been started before.
+ * more, a further consumer is opened; where there are WINDOWS_MAX, the smallest is cancelled
+ * first. Otherwise one is cancelled only when much too much is held: on a quorum queue what is on
+ * its way to a cancelled consumer comes again as redelivered, and its task would be told that it
+ * may have been started before.
  *
  * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
  * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.
@@ -245,7 +246,8 @@ static void fit(struct worker *w)
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
         while (narrow && room(s) > share(w, a.want)) window_end(w, s, extreme(s, true), false);
-        if (s->window_count == WINDOWS_MAX) window_end(w, s, extreme(s, false), false);
+        if (s->window_count == WINDOWS_MAX && (missing(w, a) > 0 || is_deaf(w, s, a)))
+            window_end(w, s, extreme(s, false), false);
     }
     unsigned more = share(w, missing(w, a)), all = a.exact ? a.want - held(w) : a.want;
     for (size_t i = 0; i < w->source_count; i++) {

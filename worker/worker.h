@@ -69,7 +69,10 @@ struct window {
     unsigned later; /* and how many of them wait for their time or are on their way out */
 };
 
-#define WINDOWS_MAX 8
+/* While the prefetch changes. Few, since each replica of a quorum queue goes through the queue's
+ * consumers in an order of its own when there are more than 32 and a node is lost, up to
+ * RabbitMQ 3.13: then an acknowledgement ends one message on this replica, another one on that. */
+#define WINDOWS_MAX 2
 
 /* A queue that is consumed. */
 struct source {

@@ -52,6 +52,7 @@ class Window(BrokerTest):
         listed = ctl("list_consumers", "queue_name", "consumer_tag")
         numbers = re.findall(r"^%s\s+ctask\.(\d+)$" % self.queue, listed, re.M)
         self.assertLess(max(map(int, numbers)), 25, "consumers so far")
+        self.assertLessEqual(len(numbers), 2, "consumers at once")
         self.assertEqual(worker.stop(), 0)
 
     def test_on_a_calm_quorum_queue_no_task_hears_that_it_may_have_been_started(self):
