@@ -142,7 +142,7 @@ class Story:
     def write(self, directory, tasks=TASKS, times=True, cluster=False):
         with open(os.path.join(directory, "run.json"), "w") as f:
             json.dump({"tasks": tasks, "seed": 1, "queue_type": "classic", "workers": 2,
-                       "children": 1, "rate": RATE, "times": times, "cluster": cluster}, f)
+                       "children": 1, "producers": 4, "rate": RATE, "times": times, "cluster": cluster}, f)
         with open(os.path.join(directory, "faults.jsonl"), "w") as f:
             f.writelines(json.dumps(event) + "\n" for event in self.events)
         self.tasks.sort(key=lambda r: r.at)

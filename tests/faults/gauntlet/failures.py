@@ -14,6 +14,7 @@ REFUSED = (ECONN, EBLOCKED)
 UNSENT = (ECONN, EBLOCKED, ENACK, EUNCONFIRMED)
 REFUSED_EACH = 10.0  # a second: who was refused waits before it tries again
 UNCONFIRMED = 256    # messages that a client may have under way
+NO_LEADER_FOR = 6.0  # seconds in which a quorum queue may refuse what is sent, as its node is lost
 
 
 class Failures(Judge):
@@ -56,10 +57,12 @@ class Failures(Judge):
             (x for x in faults if x.begin <= fate.at and earliest <= x.end + BACK_WITHIN and
              x.begin - KEPT_WITHIN <= sent.at <= x.end + BACK_WITHIN), None)
 
-    @staticmethod
-    def most(loss, refused):
-        lasted = loss.end - loss.begin + BACK_WITHIN
-        return REFUSED_EACH * lasted + 1 if refused else UNCONFIRMED
+    def most(self, loss, refused):
+        if refused:
+            return REFUSED_EACH * (loss.end - loss.begin + BACK_WITHIN) + 1
+        run = self.e.run
+        refusing = run["rate"] / run["producers"] * NO_LEADER_FOR if run["cluster"] else 0
+        return UNCONFIRMED + refusing
 
     def calls(self):
         longest = max(self.e.took, default=0.0)

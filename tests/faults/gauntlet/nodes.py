@@ -63,14 +63,17 @@ class ClusterBroker(Cluster):
         return sum(node.connections() for node in self.nodes.values())
 
     def is_whole(self):
-        """All nodes see each other, and each quorum queue has all of its
-        members: those of one that was declared while a node was down are two."""
+        """All nodes see each other, and each quorum queue has all of its members: those of one that was
+        declared while a node was down are two. A lease's queue whose deletion the loss of a node has
+        interrupted stays on 3.10 as a name without a leader."""
         try:
             return "true" == self.evaluate(
                 "length(rabbit_nodes:all_running()) =:= 3 andalso lists:all(fun(Q) -> "
                 "case amqqueue:get_type(Q) of rabbit_quorum_queue -> "
-                "[{online, N}, {members, M}] = rabbit_quorum_queue:info(Q, [online, members]), "
-                "length(N) =:= length(M); "
+                "[{online, N}, {members, M}, {leader, L}] = "
+                "rabbit_quorum_queue:info(Q, [online, members, leader]), "
+                "length(N) =:= length(M) orelse (L =:= '' andalso "
+                "re:run(element(4, amqqueue:get_name(Q)), <<\"^ctask[.]lease[.]\">>) =/= nomatch); "
                 "_ -> true end end, rabbit_amqqueue:list())")
         except RuntimeError:
             return False

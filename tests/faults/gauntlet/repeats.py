@@ -6,7 +6,8 @@ import ledger
 
 ACK_WITHIN = 1.0   # seconds, without those of an outage, in which a task that ended is settled
 KEPT_WITHIN = 3.0  # and in which the broker has written that to its disk
-MOVED_WITHIN = 9.0  # and in which one that is to wait has gone to the delay queues, which may not be there
+MOVED_WITHIN = 9.0  # and in which one that is to wait has gone to the delay queues, which may not be there,
+MOVED_WITHIN_CLUSTER = 30.0  # or just be there
 EARLY = 0.05       # a delay is counted by another clock
 IN_BROKER = 3.0    # seconds: who is to wait longer does so in the broker
 
@@ -43,8 +44,8 @@ class Repeats(Judge):
         again = starts[i]
         if again.kind in ledger.POISON or self.taken_away(starts, i):
             return True
-        if any(self.at_risk(s.at, s.end, loss, again.at,
-                            MOVED_WITHIN if s.wait >= IN_BROKER else ACK_WITHIN)
+        moved = MOVED_WITHIN_CLUSTER if self.e.run["cluster"] else MOVED_WITHIN
+        if any(self.at_risk(s.at, s.end, loss, again.at, moved if s.wait >= IN_BROKER else ACK_WITHIN)
                for s in starts[:i] for loss in self.e.losses_of(s)):
             return True
         return self.sent_twice(again) or self.company_lost(starts, i) or self.leased(again)

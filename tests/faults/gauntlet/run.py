@@ -264,7 +264,7 @@ class Run:
                        "cluster": self.cluster, "only": os.environ.get("CTASK_GAUNTLET_FAULTS"),
                        "day": time.strftime("%Y-%m-%d"), "tree": tree(),
                        "times": self.tasks >= TIMES_TASKS and not self.cluster, "workers": WORKERS,
-                       "children": CHILDREN, "rate": RATE}, f)
+                       "children": CHILDREN, "producers": PRODUCERS, "rate": RATE}, f)
         with ClusterBroker() if self.cluster else PrivateBroker() as self.broker:
             self.log.note("broker", version=self.broker.evaluate(
                 "{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)").strip('<>"'))
