@@ -147,8 +147,9 @@ static void memory(struct argp_state *state, struct options *o, const char *text
 static void arguments(struct options *o, const char *text)
 {
     char *all;
-    const char *before = o->queue_arguments ? o->queue_arguments : "";
-    if (asprintf(&all, "%s%s%s", before, *before ? "," : "", text) < 0) abort();
+    char *before = (char *)o->queue_arguments; /* NULL, or made here */
+    if (asprintf(&all, "%s%s%s", before ? before : "", before ? "," : "", text) < 0) abort();
+    free(before);
     o->queue_arguments = all; /* until the process ends */
 }
 
