@@ -269,7 +269,7 @@ START_TEST(what_it_took_to_see_that_is_deleted_without_an_answer_too)
     ladder_overdue(&l, ladder_wake(&l));
     ck_assert_int_eq(says(t), LADDER_AWAY);
     ck_assert_uint_eq(ask(T0), ROOM);
-    do ladder_overdue(&l, ladder_wake(&l));
+    do ladder_overdue(&l, T0);
     while (ladder_pending(&l));
 }
 END_TEST
