@@ -35,6 +35,7 @@ QUEUE = "ctask"       # the policy of broker-config is for this one
 TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
 UNKNOWN_FOR = 400     # seconds, until nobody is asked any more whether they know a task
 LEASED, LEASE = QUEUE + ".leased", 1  # a queue, and a worker, whose tasks are leased after a second
+PROBE = "probe-delays"
 GIVE_UP = float(os.environ.get("CTASK_GAUNTLET_GIVE_UP", "60"))
 # CTASK_GAUNTLET_FAULTS: only some of them; of those that come at a rate, "cut:0.5" says one each 0.5 s.
 # In a long run also "unknown": tasks that no worker knows, by the thousand; they take three minutes.
@@ -160,6 +161,18 @@ class Run:
 
     # ---- What can be seen
 
+    def delays_pass(self):
+        """A message comes through three of the delay queues. In the first half minute of a new cluster
+        on a busy machine it does not."""
+        with contextlib.suppress(amqp.exceptions.AMQPError, OSError), self.channel() as channel:
+            channel.queue_declare(PROBE, durable=True, auto_delete=False)
+            channel.queue_bind(PROBE, "celery_delayed_delivery", "#." + PROBE)
+            channel.basic_publish(amqp.Message("?"), "celery_delayed_2", "0." * 25 + "1.1.1." + PROBE)
+            came = self.until("a delayed message", lambda: channel.basic_get(PROBE, no_ack=True))
+            channel.queue_delete(PROBE)
+            return came
+        return False
+
     def all_consume(self):
         return [self.consumers(QUEUE), self.consumers(LEASED)] == [WORKERS, 1]
 
@@ -271,6 +284,8 @@ class Run:
             self.declare()
             try:
                 self.start_workers()
+                if self.cluster:
+                    self.until("the delay queues are there", self.delays_pass)
                 self.work()
                 self.rest()
             finally:
