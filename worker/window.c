@@ -230,9 +230,11 @@ static int64_t change_at(const struct worker *w)
     return starving(w) ? w->window_since : w->window_since + PAUSE;
 }
 
+/* Of each source, rounded up. */
 static unsigned share(const struct worker *w, unsigned n)
 {
-    return (unsigned)((n + w->source_count - 1) / w->source_count);
+    size_t sources = w->source_count > 1 ? w->source_count : 1;
+    return (unsigned)((n + sources - 1) / sources);
 }
 
 static void fit(struct worker *w)

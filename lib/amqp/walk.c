@@ -42,11 +42,12 @@ const char *ladder_key(uint32_t seconds, const char *queue, char out[NAME_MAX_BY
 
 static const char *level_name(int level, char out[LADDER_EXCHANGE_SIZE])
 {
-    static const char *const below[] = {"celery_delayed_delivery", EXCHANGE_DUE,
-                                        "ctask.due.unrouted"};
-    if (level < 0) return below[DELIVERY - level];
-    snprintf(out, LADDER_EXCHANGE_SIZE, "celery_delayed_%d", level);
-    return out;
+    switch (level) {
+    case DELIVERY: return "celery_delayed_delivery";
+    case DUE: return EXCHANGE_DUE;
+    case UNROUTED: return "ctask.due.unrouted";
+    default: snprintf(out, LADDER_EXCHANGE_SIZE, "celery_delayed_%d", level); return out;
+    }
 }
 
 static const char *level_queue(int level, char out[LADDER_EXCHANGE_SIZE])

@@ -70,12 +70,12 @@ static int64_t backoff(unsigned failures, bool refused)
  */
 static bool next_url(struct broker *b)
 {
-    if (b->url_count == 1 || b->cfg.follow) return false;
+    if (b->url_count < 2 || b->cfg.follow) return false;
     b->failed |= 1U << b->at;
     bool more = b->failed != (1U << b->url_count) - 1;
-    unsigned not_now = more ? b->failed : 1U << b->at, skip = b->url_count;
-    for (unsigned i = 0; i < b->url_count; i++) skip -= not_now >> i & 1;
-    skip = random_number() % skip;
+    unsigned not_now = more ? b->failed : 1U << b->at, left = 0;
+    for (unsigned i = 0; i < b->url_count; i++) left += !(not_now >> i & 1);
+    unsigned skip = left > 1 ? random_number() % left : 0;
     do b->at = (b->at + 1) % b->url_count;
     while (not_now >> b->at & 1 || skip-- > 0);
     b->good = 0;
