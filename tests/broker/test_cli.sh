@@ -152,7 +152,10 @@ the_password_leaves_the_process_list() {
 ctrl_c_ends_a_call_with_130() {
     env --default-signal=INT ctask call demo.sleep 5 >"$tmp/out" 2>"$tmp/err" &
     pid=$!
-    sleep 0.5
+    until grep -q '^SigBlk:.*[2367abef]$' "/proc/$pid/status"; do # it waits for SIGINT
+        kill -0 "$pid" || break
+        sleep 0.02
+    done
     kill -INT "$pid"
     wait "$pid"
     status=$?
