@@ -64,6 +64,7 @@ struct window *window_find(struct source *s, uint32_t number)
 
 void window_open(struct worker *w, struct source *s, unsigned prefetch)
 {
+    if (s->window_count == WINDOWS_MAX) bug("a further consumer without a place for it");
     if (broker_consume(w->in, s->name, prefetch) != CTASK_OK) abort();
     s->windows[s->window_count++] =
         (struct window){.number = ++s->window_last, .prefetch = prefetch};
@@ -248,6 +249,10 @@ static void fit(struct worker *w)
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
         while (narrow && room(s) > share(w, a.want)) window_end(w, s, extreme(s, true), false);
+    }
+    /* Place for those that are opened below; only now is it known what is missing. */
+    for (size_t i = 0; i < w->source_count; i++) {
+        struct source *s = &w->sources[i];
         if (s->window_count == WINDOWS_MAX && (missing(w, a) > 0 || is_deaf(w, s, a)))
             window_end(w, s, extreme(s, false), false);
     }

@@ -69,9 +69,8 @@ struct window {
     unsigned later; /* and how many of them wait for their time or are on their way out */
 };
 
-/* While the prefetch changes. Few, since each replica of a quorum queue goes through the queue's
- * consumers in an order of its own when there are more than 32 and a node is lost, up to
- * RabbitMQ 3.13: then an acknowledgement ends one message on this replica, another one on that. */
+/* Consumers of one queue at once. RabbitMQ before 4.0 loses messages of a quorum queue with more
+ * than 32 consumers, of all workers together, when a node is lost (docs/faults.md, H72). */
 #define WINDOWS_MAX 2
 
 /* A queue that is consumed. */
