@@ -153,7 +153,7 @@ ctrl_c_ends_a_call_with_130() {
     env --default-signal=INT ctask call demo.sleep 5 >"$tmp/out" 2>"$tmp/err" &
     pid=$!
     until grep -q '^SigBlk:.*[2367abef]$' "/proc/$pid/status"; do # it waits for SIGINT
-        kill -0 "$pid" || break
+        grep -q '^State:.*zombie' "/proc/$pid/status" && break
         sleep 0.02
     done
     kill -INT "$pid"

@@ -6,8 +6,8 @@ import ledger
 
 ACK_WITHIN = 1.0   # seconds, without those of an outage, in which a task that ended is settled
 KEPT_WITHIN = 3.0  # and in which the broker has written that to its disk
-MOVED_WITHIN = 9.0  # and in which one that is to wait has gone to the delay queues, which may not be there,
-MOVED_WITHIN_CLUSTER = 30.0  # or just be there
+MOVED_WITHIN = 9.0  # and in which a task that is to wait is confirmed by the delay queues
+MOVED_WITHIN_CLUSTER = 30.0  # those of a cluster, which are slow after they were declared or lost a node
 EARLY = 0.05       # a delay is counted by another clock
 IN_BROKER = 3.0    # seconds: who is to wait longer does so in the broker
 
