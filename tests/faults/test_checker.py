@@ -139,6 +139,12 @@ class Story:
             if event["what"] == kind:
                 event.update(more)
 
+    def node_lost(self, at=DOWN):
+        """The run is one on a cluster: where the broker was down it stood still, and it lost a node."""
+        self.event(PORT, "standstill", begin=DOWN, end=PORT)
+        self.change("broker-down", {"what": "node-down", "at": at})
+        self.change("broker-port", {"what": "node-up", "at": at + PORT - DOWN})
+
     def write(self, directory, tasks=TASKS, times=True, cluster=False):
         with open(os.path.join(directory, "run.json"), "w") as f:
             json.dump({"tasks": tasks, "seed": 1, "queue_type": "classic", "workers": 2,
@@ -283,6 +289,19 @@ class Checker(unittest.TestCase):
         story.failed(story.sent_between(DOWN - 2.9, PORT + 4), ledger.FAILURE, -18)
         self.assert_caught(story, "too_many_failures")
 
+    def test_nor_more_than_a_quorum_queue_refused_without_a_leader(self):
+        """75 of this producer's, those of six seconds, beside 256 under way. One broker has no others to
+        choose a leader from."""
+        for cluster, most in (False, 256), (True, 256 + 75):
+            for count, keys in (most, []), (most + 1, ["too_many_failures"]):
+                with self.subTest(cluster=cluster, count=count):
+                    story = self.story()
+                    if cluster:
+                        story.node_lost()
+                    story.failed(story.sent_between(DOWN - 2.9, PORT + 4)[:count],
+                                 ledger.FAILURE, -8)
+                    self.assertEqual(self.verdict(story, cluster=cluster)[1], keys)
+
     def refused(self, begin, end):
         """These were not taken, and did not run."""
         story = self.story()
@@ -300,7 +319,12 @@ class Checker(unittest.TestCase):
         self.assertEqual(self.verdict(self.refused(PORT, PORT + 0.5)), (0, []))
 
     def test_more_refused_sends_than_there_was_time_for(self):
-        self.assert_caught(self.refused(PORT, PORT + 2.4), "too_many_failures")
+        for cluster in False, True:
+            with self.subTest(cluster=cluster):
+                story = self.refused(PORT, PORT + 2.4)
+                if cluster:
+                    story.node_lost()
+                self.assertEqual(self.verdict(story, cluster=cluster)[1], ["too_many_failures"])
 
     def test_a_refused_send_whose_task_ran(self):
         story = self.refused(PORT, PORT + 0.5)
@@ -541,6 +565,17 @@ class Checker(unittest.TestCase):
             setattr(story, name, [r for r in getattr(story, name) if r.id not in late])
         story.dead = [r for r in story.dead if r.id not in late]
         self.assertEqual(self.verdict(story, tasks=1250), (1, ["machine"]))
+
+    def test_reply_queues_of_producers_that_moved_away_from_a_lost_node(self):
+        """One is of the producer that was killed. Who loses the only broker moves nowhere."""
+        for cluster, count, keys in (False, 1, []), (False, 2, ["replies"]), \
+                (True, 2, []), (True, 3, ["replies"]):
+            with self.subTest(cluster=cluster, count=count):
+                story = self.story()
+                if cluster:
+                    story.node_lost()
+                story.change("queues", {"messages": {"ctask.reply.%d" % i: 0 for i in range(count)}})
+                self.assertEqual(self.verdict(story, cluster=cluster)[1], keys)
 
     def test_what_is_left(self):
         for what, more, key in (("queues", {"messages": {"ctask": 1}}, "queues"),
