@@ -214,7 +214,9 @@ class PrivateBroker:
         name = "bench%d-%d@127.0.0.1" % (os.getpid(), self.port)
         self.shell = subprocess.Popen(
             ["erl", "-noinput", "-noshell", "-hidden", "-name", name,
-             "-kernel", "inet_dist_use_interface", "{127,0,0,1}", "-eval", SHELL % node],
+             "-kernel", "inet_dist_use_interface", "{127,0,0,1}",
+             "-kernel", "logger_level", "none",  # what it reports of other nodes is no answer
+             "-eval", SHELL % node],
             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def epmd_port(self):

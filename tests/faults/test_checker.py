@@ -284,6 +284,45 @@ class Checker(unittest.TestCase):
         story.failed(story.sent_between(DOWN - 1, DOWN), ledger.FAILURE, -7)
         self.assert_caught(story, "unexplained_failures")
 
+    def judged_on_a_cluster(self, story, code, sent=(DOWN - 1, DOWN), later=40):
+        """That node_lost() story, when handles of these tasks failed so."""
+        story.failed(story.sent_between(*sent), ledger.FAILURE, code, later)
+        return self.verdict(story, cluster=True)[1]
+
+    def test_a_queue_that_is_not_available_is_one_of_a_cluster(self):
+        story = self.story()
+        story.failed(story.sent_between(DOWN - 1, DOWN), ledger.FAILURE, -19)
+        self.assert_caught(story, "unexplained_failures")
+        story = self.story()
+        story.node_lost()
+        self.assertEqual(self.judged_on_a_cluster(story, -19), [])
+
+    def test_and_all_sends_of_that_time_may_meet_it(self):
+        for since, keys in (DOWN - 2, []), (FAULTY, ["too_many_failures"]):
+            with self.subTest(since=since):
+                story = self.story()
+                story.node_lost(at=since)
+                story.change("node-up", {"at": PORT})
+                story.change("standstill", {"begin": since})
+                self.assertEqual(self.judged_on_a_cluster(story, -19, (since, PORT + 4)), keys)
+
+    def test_a_lost_reply_where_the_node_was_gone_for_a_minute(self):
+        for gone, later, keys in (61, 62, []), (59, 62, ["unexplained_failures"]), \
+                (61, 58, ["unexplained_failures"]):
+            with self.subTest(gone=gone, later=later):
+                story = self.story()
+                story.node_lost()
+                story.change("standstill", {"end": DOWN + gone})
+                self.assertEqual(self.judged_on_a_cluster(story, -20, later=later), keys)
+
+    def test_after_a_cut_the_nodes_do_not_speak_at_once(self):
+        for how, keys in ("cut", []), ("kill", ["unexplained_failures"]):
+            with self.subTest(how):
+                story = self.story()
+                story.node_lost()
+                story.change("node-down", {"how": how})
+                self.assertEqual(self.judged_on_a_cluster(story, -18, (PORT + 9, PORT + 9.5), 1), keys)
+
     def test_and_no_more_than_were_under_way(self):
         story = self.story()
         story.failed(story.sent_between(DOWN - 2.9, PORT + 4), ledger.FAILURE, -18)

@@ -21,6 +21,7 @@ Loss = collections.namedtuple("Loss", "what who begin end")
 
 FOR_EVER = float("inf")
 SECOND_LOOK = 25.0  # a worker that stood still may lose its connection this long after
+TCP_AGAIN = 15.0  # after a cut of 40 s TCP sends again so much later: 51 s after it began, or before
 SLACK = 0.2  # between a fault and its line in the log, on a machine that is busy
 
 
@@ -151,7 +152,11 @@ class Evidence:
         return next((e["at"] for e in self.all("broker-port") if e["at"] >= at), FOR_EVER)
 
     def node_back(self, down):
-        return next((e["at"] for e in self.all("node-up") if e["at"] >= down["at"]), FOR_EVER)
+        """When the node was up and spoke to the others again, and the broker no longer stood still."""
+        up = next((e["at"] for e in self.all("node-up") if e["at"] >= down["at"]), FOR_EVER)
+        return max([up + TCP_AGAIN * (down["how"] == "cut")] +
+                   [e["end"] for e in self.all("standstill")
+                    if e["begin"] <= up and e["end"] >= down["at"]])
 
     def losses_of(self, start):
         """What could take this start's delivery away."""

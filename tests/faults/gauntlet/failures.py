@@ -10,7 +10,10 @@ BACK_WITHIN = 5.0  # until a producer is connected again, after the fault is ove
 KEPT_WITHIN = 3.0  # until a message is confirmed
 ETASK = -9
 ECONN, EBLOCKED, ENACK, EAGAIN, EUNCONFIRMED = -3, -5, -8, -14, -18
+EUNAVAILABLE, ELOST = -19, -20
 REFUSED = (ECONN, EBLOCKED)
+UNAVAILABLE = (EUNAVAILABLE, ELOST)  # of each send for as long as the node is gone
+REPLY_WAIT = 60.0    # seconds for which a client waits for a reply queue whose node is gone
 UNSENT = (ECONN, EBLOCKED, ENACK, EUNCONFIRMED)
 REFUSED_EACH = 10.0  # a second: who was refused waits before it tries again
 UNCONFIRMED = 256    # messages that a client may have under way
@@ -30,14 +33,14 @@ class Failures(Judge):
                 continue
             cause = self.cause(task, fate)
             if cause:
-                explained[cause, e.sends[task].producer, refused] += 1
+                explained[cause, e.sends[task].producer, refused, fate.code in UNAVAILABLE] += 1
             else:
                 unexplained.add(task)
         self.figure("failures", codes, "failures seen by producers")
         self.none_of("unexplained_failures", unexplained, "failures that no fault explains")
         over = ["producer %d: %d from %.1f s on" % (producer, n, loss.begin)
-                for (loss, producer, refused), n in explained.items()
-                if n > self.most(loss, refused)]
+                for (loss, producer, refused, unavailable), n in explained.items()
+                if n > self.most(loss, refused, unavailable)]
         self.none_of("too_many_failures", over, "faults with more failures than they explain")
         self.none_of("refused_ran", {task for task, _ in e.ended_with(ledger.REFUSED)
                                      if task in e.first_starts},
@@ -46,23 +49,33 @@ class Failures(Judge):
     def cause(self, task, fate):
         """The first fault that can be the reason; None if there is none."""
         e, sent = self.e, self.e.sends[task]
+        if fate.code == ELOST:
+            return self.reply_lost(sent, fate)
         if fate.what == ledger.REFUSED:
             codes = REFUSED + (EAGAIN,) * (sent.lane == ledger.MAP)
             earliest = fate.at - CALL
         else:
             codes = UNSENT
             earliest = sent.at
+        codes += (EUNAVAILABLE,) * e.run["cluster"]
         faults = e.losses["producer", sent.producer] + e.losses["all", None] + e.alarms
         return fate.code in codes and next(
             (x for x in faults if x.begin <= fate.at and earliest <= x.end + BACK_WITHIN and
              x.begin - KEPT_WITHIN <= sent.at <= x.end + BACK_WITHIN), None)
 
-    def most(self, loss, refused):
-        if refused:
-            return REFUSED_EACH * (loss.end - loss.begin + BACK_WITHIN) + 1
+    def reply_lost(self, sent, fate):
+        """The node of the reply queue, or the broker, was gone for as long as a client waits."""
+        return self.e.run["cluster"] and next(
+            (x for x in self.e.losses["all", None] if x.end - x.begin >= REPLY_WAIT and
+             x.begin + REPLY_WAIT <= fate.at and sent.at <= x.end), None)
+
+    def most(self, loss, refused, unavailable):
         run = self.e.run
-        refusing = run["rate"] / run["producers"] * NO_LEADER_FOR if run["cluster"] else 0
-        return UNCONFIRMED + refusing
+        lasts = loss.end - loss.begin + BACK_WITHIN
+        if refused:
+            return REFUSED_EACH * lasts + 1
+        each = run["rate"] / run["producers"] if run["cluster"] else 0
+        return UNCONFIRMED + each * (lasts if unavailable else NO_LEADER_FOR)
 
     def calls(self):
         longest = max(self.e.took, default=0.0)

@@ -28,6 +28,21 @@ PROBE_TIMEOUT = 2.0
 STANDSTILL = 1.0     # a longer one of a probe is written down
 
 
+def connect(node):
+    return amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=10,
+                           connect_timeout=PROBE_TIMEOUT, read_timeout=PROBE_TIMEOUT,
+                           write_timeout=PROBE_TIMEOUT, confirm_publish=True)
+
+
+def declares(node):
+    try:
+        with connect(node) as connection:
+            connection.channel().queue_declare(exclusive=True)
+        return True
+    except (amqp.exceptions.AMQPError, OSError):
+        return False
+
+
 class ClusterBroker(Cluster):
     """Looks like one PrivateBroker to callers that do not care which node they use."""
 
@@ -63,11 +78,12 @@ class ClusterBroker(Cluster):
         return sum(node.connections() for node in self.nodes.values())
 
     def is_whole(self):
-        """All nodes see each other, and each quorum queue has all of its members: those of one that was
-        declared while a node was down are two. A lease's queue whose deletion the loss of a node has
-        interrupted stays on 3.10 as a name without a leader."""
+        """All nodes see each other, queues can be declared, which waits for a node that is cut off, and
+        each quorum queue has all of its members: those of one that was declared while a node was down
+        are two. A lease's queue whose deletion the loss of a node has interrupted stays on 3.10 as a
+        name without a leader."""
         try:
-            return "true" == self.evaluate(
+            return all(map(declares, self.nodes.values())) and "true" == self.evaluate(
                 "length(rabbit_nodes:all_running()) =:= 3 andalso lists:all(fun(Q) -> "
                 "case amqqueue:get_type(Q) of rabbit_quorum_queue -> "
                 "[{online, N}, {members, M}, {leader, L}] = "
@@ -100,9 +116,7 @@ class Probe:
             self.over.wait(PROBE_EVERY)
 
     def speak_to(self, node):
-        with amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=10,
-                             connect_timeout=PROBE_TIMEOUT, read_timeout=PROBE_TIMEOUT,
-                             write_timeout=PROBE_TIMEOUT, confirm_publish=True) as connection:
+        with connect(node) as connection:
             channel = connection.channel()
             channel.queue_declare(self.queue, durable=True, auto_delete=False,
                                   arguments={"x-queue-type": "quorum"})
