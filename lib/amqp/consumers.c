@@ -6,14 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ANSWER_LIMIT (10 * CLOCK_SECOND)
+
 struct consumer {
     struct list link;
     struct queue *queue; /* NULL: deleted since */
     uint32_t window;     /* its number among the queue's */
     unsigned prefetch;
     enum { WANTED, STARTING, RUNNING, ENDING } state;
-    bool cancelled; /* by its owner; */
-    int64_t end_at; /* the broker is told then */
+    bool cancelled;   /* by its owner; */
+    int64_t end_at;   /* the broker is told then */
+    int64_t asked_at; /* when it was STARTING */
     char tag[24];
 };
 
@@ -134,10 +137,12 @@ int64_t consumers_wake(const struct consumers *c)
     return at;
 }
 
-static bool start(struct consumers *c, struct consumer *k, struct buf *out, uint16_t channel)
+static bool start(struct consumers *c, struct consumer *k, struct buf *out, uint16_t channel,
+                  int64_t now)
 {
     const struct queue *q = k->queue;
     k->state = STARTING;
+    k->asked_at = now;
     snprintf(k->tag, sizeof k->tag, "ctask.%" PRIu32, ++c->serial);
     amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)k->prefetch};
     /* A consumer of a connection that we know to be gone, and the broker does not yet, must not get
@@ -164,10 +169,38 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
     struct consumer *k;
     bool ok = true;
     list_each(k, &c->all, struct consumer, link) {
-        if (ok && start_due(k) && k->queue->consume_at <= now) ok = start(c, k, out, channel);
+        if (ok && start_due(k) && k->queue->consume_at <= now) ok = start(c, k, out, channel, now);
         if (ok && end_due(k, now)) ok = end(k, out, channel);
     }
     return ok;
+}
+
+int64_t consumers_deadline(const struct consumers *c)
+{
+    int64_t at = CLOCK_NEVER;
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link) {
+        if (k->state == RUNNING || k->state == ENDING) return CLOCK_NEVER;
+        if (k->state == STARTING && !k->cancelled)
+            at = clock_earlier(at, k->asked_at + ANSWER_LIMIT);
+    }
+    return at;
+}
+
+void consumers_wait_anew(struct consumers *c, int64_t now)
+{
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link) k->asked_at = now;
+}
+
+void consumers_move(struct consumers *to, struct consumers *from)
+{
+    struct consumer *k;
+    to->serial = from->serial;
+    list_each(k, &from->all, struct consumer, link) {
+        list_remove(&k->link);
+        list_append(&to->all, &k->link);
+    }
 }
 
 static struct consumer *consumer_find(const struct consumers *c, struct bytes tag)

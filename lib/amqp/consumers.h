@@ -38,6 +38,14 @@ bool consumers_pending(const struct consumers *c, int64_t now);
 int64_t consumers_wake(const struct consumers *c);
 bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64_t now);
 
+/* When the broker must have answered each basic.consume. CLOCK_NEVER if it has, or if it has ever
+ * answered one on this channel. */
+int64_t consumers_deadline(const struct consumers *c);
+/* The broker could not answer until now. */
+void consumers_wait_anew(struct consumers *c, int64_t now);
+/* They are another channel's from now on, one without consumers. The broker has none of them. */
+void consumers_move(struct consumers *to, struct consumers *from);
+
 /* A reply queue is to be consumed, can be as far as is known, and the broker was not asked yet.
  * What is published before could be answered to a consumer of a connection that is gone, while the
  * broker takes it for alive. */

@@ -60,45 +60,6 @@ static void goodbye(struct broker *b)
     stream_send(&b->stream, &b->link.out);
 }
 
-static struct intake *intake_new(struct broker *b, uint16_t number)
-{
-    struct intake *in = calloc(1, sizeof *in);
-    if (!in) return NULL;
-    in->lane.number = number;
-    inbox_init(&in->deliveries, b->cfg.body_max);
-    in->deliveries.spares = &b->parcels;
-    consumers_init(&in->consumers);
-    settle_begin(&in->settle, ++b->generation);
-    list_append(&b->intakes, &in->link);
-    if (session_up(b)) session_channels(b);
-    return in;
-}
-
-/* For q; made when it is first consumed, or one whose queue was deleted and whose channel is
- * closed. NULL when out of memory. */
-static struct intake *intake_for(struct broker *b, const struct queue *q)
-{
-    struct intake *in, *free = NULL;
-    uint16_t number = CHANNEL_CONSUME;
-    list_each(in, &b->intakes, struct intake, link) {
-        if (strcmp(in->queue, q->name) == 0) return in;
-        if (!*in->queue && !in->lane.open) free = in;
-        number++;
-    }
-    if (!free) free = intake_new(b, number);
-    if (free) snprintf(free->queue, sizeof free->queue, "%s", q->name);
-    return free;
-}
-
-void intake_free(struct intake *in)
-{
-    list_remove(&in->link);
-    inbox_reset(&in->deliveries);
-    settle_done(&in->settle);
-    consumers_done(&in->consumers);
-    free(in);
-}
-
 void broker_free(struct broker *b)
 {
     struct broker_event ev;

@@ -198,6 +198,7 @@ static bool link_event_take(struct broker *b, enum link_event event, const struc
         topology_wait_anew(&b->topology, now);
         ladder_wait_anew(&b->ladder, now);
         lanes_wait_anew(b, now);
+        intakes_wait_anew(b, now);
         home_wait(b, now);
         news_add(b, BROKER_UNBLOCKED, NULL);
         break;
@@ -330,6 +331,10 @@ static void connected_turn(struct broker *b, int64_t now)
         link_lost(&b->link, 0);
         alive = false;
     }
+    if (alive && !intakes_move(b, now)) {
+        link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+        alive = false;
+    }
     if (!alive || !session_write(b, now)) link_broke(b, now);
 }
 
@@ -354,6 +359,7 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
     at = to_come(at, lanes_deadline(b), now);
+    at = to_come(at, intakes_deadline(b), now);
     at = to_come(at, renewal_wake(b), now);
     at = to_come(at, b->held_until, now);
     at = clock_earlier(at, home_wake(b, now));

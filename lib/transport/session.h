@@ -1,8 +1,8 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
  * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, home.c
  * goes back to the first URL, session.c reads and writes, fill.c says what is written, lane.c opens
- * and closes channels, route.c brings each frame to its room, delays.c sees to messages that wait
- * in the broker. */
+ * and closes channels, intake.c has those that consume, route.c brings each frame to its room,
+ * delays.c sees to messages that wait in the broker. */
 #ifndef TRANSPORT_SESSION_H
 #define TRANSPORT_SESSION_H
 
@@ -36,8 +36,8 @@ struct renewal {
     int64_t confirms_by; /* under way: how long confirms are awaited; 0: it is not */
 };
 
-/* A queue that is consumed, and the channel that does it. "": the queue is deleted, the place free.
- */
+/* A queue that is consumed, and the channel that does it. "": the place is free when the channel is
+ * closed. */
 struct intake {
     struct list link;
     struct lane lane;
@@ -141,8 +141,6 @@ struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
                               const struct queue *queue);
 
 bool session_up(const struct broker *b);
-/* Nothing of its channel is open. */
-void intake_free(struct intake *in);
 /* The connection, or the attempt at one, has ended: cleans up, and lets dial.c decide what next. */
 void session_end(struct broker *b, const struct ctask_error *e, int64_t now);
 /* A link over a stream that is connected to u. */
@@ -171,6 +169,18 @@ bool patience_over(struct broker *b, int64_t now);
 bool fill_due(const struct broker *b, int64_t now);
 /* Puts it into the link's buffer. False when it could not be put together. */
 bool fill_out(struct broker *b, int64_t now);
+
+/* intake.c: for q; made when it is first consumed, or a free one. NULL when out of memory. */
+struct intake *intake_for(struct broker *b, const struct queue *q);
+/* Nothing of its channel is open. */
+void intake_free(struct intake *in);
+/* When the broker must have answered each basic.consume; CLOCK_NEVER while it is in alarm. */
+int64_t intakes_deadline(const struct broker *b);
+/* The broker could not answer until now, being in alarm. */
+void intakes_wait_anew(struct broker *b, int64_t now);
+/* Queues whose basic.consume is not answered are consumed over other channels, if there are any.
+ * False when out of memory. */
+bool intakes_move(struct broker *b, int64_t now);
 
 /* lane.c: nothing keeps it from being used now. */
 bool lane_usable(const struct lane *lane, int64_t now);

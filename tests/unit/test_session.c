@@ -12,6 +12,7 @@
 
 #include <check.h>
 #include <ctask.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ static unsigned ups, downs;
 static struct ctask_error down; /* the last one */
 static struct envelope *arrived[4];
 static unsigned arrivals;
+static uint16_t mute;        /* what is asked on this channel is not answered; 0: none */
+static uint16_t consumed_on; /* the channel of the last basic.consume */
 
 /* ---- The two ends ---------------------------------------------------------------------------- */
 
@@ -103,6 +106,7 @@ static void setup(void)
     now = clock_now();
     outcomes = 0;
     looks = published = refusals = arrivals = opened = closed = ups = downs = 0;
+    mute = consumed_on = 0;
     connect_now();
 }
 
@@ -163,7 +167,8 @@ static bool listen_once(bool agrees)
         if (f.channel == ASKER && id == AMQP_QUEUE_DECLARE_METHOD) looks++;
         opened += f.channel == CHANNEL_PUBLISH && id == AMQP_CHANNEL_OPEN_METHOD;
         closed += f.channel == CHANNEL_PUBLISH && id == AMQP_CHANNEL_CLOSE_METHOD;
-        if (agrees) agree(f.channel, id, m);
+        if (id == AMQP_BASIC_CONSUME_METHOD) consumed_on = f.channel;
+        if (agrees && f.channel != mute) agree(f.channel, id, m);
         if (!agrees && id == AMQP_BASIC_PUBLISH_METHOD) published++;
     }
     return any;
@@ -749,6 +754,75 @@ START_TEST(a_client_sends_nothing_over_a_connection_that_it_leaves)
 }
 END_TEST
 
+/* ---- A consumer that does not come ----------------------------------------------------------- */
+
+/* The broker answers all but basic.consume, and so much time passes. */
+static void wait_for_consumer(int64_t seconds)
+{
+    mute = CHANNEL_CONSUME;
+    agree_to_all();
+    now += seconds * CLOCK_SECOND;
+    agree_to_all();
+}
+
+START_TEST(a_queue_is_consumed_over_another_channel_after_ten_seconds)
+{
+    consume("q");
+    wait_for_consumer(9);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+    wait_for_consumer(1);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
+    say(CHANNEL_CONSUME, AMQP_BASIC_CONSUME_OK_METHOD,
+        &(amqp_basic_consume_ok_t){.consumer_tag = amqp_text("ctask.1")}); /* at last */
+    deliver(CHANNEL_CONSUME);
+    say(CHANNEL_CONSUME, AMQP_CHANNEL_CLOSE_OK_METHOD, &(amqp_channel_close_ok_t){0});
+    say(CHANNEL_CONSUME + 1, AMQP_BASIC_DELIVER_METHOD,
+        &(amqp_basic_deliver_t){.consumer_tag = amqp_text("ctask.2"), .delivery_tag = 1});
+    deliver_body(CHANNEL_CONSUME + 1, true);
+    deliver_body(CHANNEL_CONSUME + 1, false);
+    ck_assert_uint_eq(arrivals, 1);
+    wait_for_consumer(100);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+}
+END_TEST
+
+START_TEST(a_channel_that_has_a_consumer_is_kept)
+{
+    consuming();
+    consume("q");
+    wait_for_consumer(100);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+}
+END_TEST
+
+START_TEST(an_alarm_is_no_missing_consumer)
+{
+    consume("q");
+    wait_for_consumer(5);
+    say(0, AMQP_CONNECTION_BLOCKED_METHOD,
+        &(amqp_connection_blocked_t){.reason = amqp_text("low on memory")});
+    wait_for_consumer(0);
+    wait_for_consumer(50);
+    say(0, AMQP_CONNECTION_UNBLOCKED_METHOD, &(amqp_connection_unblocked_t){0});
+    wait_for_consumer(9);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+    wait_for_consumer(1);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
+}
+END_TEST
+
+START_TEST(without_another_channel_the_consumer_is_waited_for)
+{
+    consume("q");
+    wait_for_consumer(0);
+    b->topology.last = b->topology.first;
+    wait_for_consumer(100);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -811,6 +885,10 @@ int main(void)
     tcase_add_test(t, one_that_is_not_taken_for_half_a_minute_is_closed);
     tcase_add_test(t, its_time_is_not_over_while_the_one_in_use_is_closed_for_it);
     tcase_add_test(t, one_that_breaks_or_is_in_alarm_is_given_up);
+    tcase_add_test(t, a_queue_is_consumed_over_another_channel_after_ten_seconds);
+    tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
+    tcase_add_test(t, an_alarm_is_no_missing_consumer);
+    tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);

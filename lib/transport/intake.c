@@ -1,0 +1,109 @@
+/* intake.c - the channels that consume, one a queue, and another one for a queue whose
+ * basic.consume the broker does not answer.
+ *
+ * A channel of RabbitMQ does one thing after the other. If its node believes that a queue's leader
+ * is on a node which is gone, basic.consume keeps the channel for 30 s and more, also when the
+ * queue has a new leader by then. A channel that is opened later asks the new one. */
+#include "base/clock.h"
+#include "transport/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct intake *intake_new(struct broker *b, uint16_t number)
+{
+    struct intake *in = calloc(1, sizeof *in);
+    if (!in) return NULL;
+    in->lane.number = number;
+    inbox_init(&in->deliveries, b->cfg.body_max);
+    in->deliveries.spares = &b->parcels;
+    consumers_init(&in->consumers);
+    settle_begin(&in->settle, ++b->generation);
+    list_append(&b->intakes, &in->link);
+    if (session_up(b)) session_channels(b);
+    return in;
+}
+
+/* Its queue was deleted, or is consumed over another channel. */
+static bool is_free(const struct intake *in)
+{
+    return !*in->queue && !in->lane.open && !in->lane.closing;
+}
+
+struct intake *intake_for(struct broker *b, const struct queue *q)
+{
+    struct intake *in, *free = NULL;
+    uint16_t number = CHANNEL_CONSUME;
+    list_each(in, &b->intakes, struct intake, link) {
+        if (strcmp(in->queue, q->name) == 0) return in;
+        if (is_free(in)) free = in;
+        number++;
+    }
+    if (!free) free = intake_new(b, number);
+    if (free) snprintf(free->queue, sizeof free->queue, "%s", q->name);
+    return free;
+}
+
+void intake_free(struct intake *in)
+{
+    list_remove(&in->link);
+    inbox_reset(&in->deliveries);
+    settle_done(&in->settle);
+    consumers_done(&in->consumers);
+    free(in);
+}
+
+/* ---- A consumer that does not come ----------------------------------------------------------- */
+
+/* There is a channel more, and the topology keeps one. */
+static bool has_room(const struct broker *b)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (is_free(in)) return true;
+    return b->topology.first < b->topology.last;
+}
+
+/* What a channel has brought is settled over that channel: then it has to stay. */
+static int64_t move_at(const struct intake *in)
+{
+    bool bare = in->lane.open && *in->queue && settle_count(&in->settle) == 0;
+    return bare ? consumers_deadline(&in->consumers) : CLOCK_NEVER;
+}
+
+int64_t intakes_deadline(const struct broker *b)
+{
+    int64_t at = CLOCK_NEVER;
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) at = clock_earlier(at, move_at(in));
+    return b->link.blocked ? CLOCK_NEVER : at;
+}
+
+void intakes_wait_anew(struct broker *b, int64_t now)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) consumers_wait_anew(&in->consumers, now);
+}
+
+static bool intake_move(struct broker *b, struct intake *from, int64_t now)
+{
+    struct queue *q = topology_find(&b->topology, from->queue);
+    from->queue[0] = 0;
+    struct intake *to = q ? intake_for(b, q) : NULL;
+    if (!to) return false;
+    consumers_reset(&from->consumers, false, now);
+    consumers_move(&to->consumers, &from->consumers);
+    route_stale(b, from);
+    return lane_close(b, &from->lane, now);
+}
+
+bool intakes_move(struct broker *b, int64_t now)
+{
+    if (!session_up(b) || intakes_deadline(b) > now) return true;
+    struct intake *in;
+    bool ok = true;
+    list_each(in, &b->intakes, struct intake, link)
+        if (ok && move_at(in) <= now && has_room(b)) ok = intake_move(b, in, now);
+    return ok;
+}
