@@ -41,9 +41,10 @@ void delays_post(struct broker *b, struct post *p)
 {
     const char *why = NULL;
     struct tie *t = ladder_want(&b->ladder, p->what.ensure, clock_now());
+    enum ladder_verdict said = t ? ladder_says(&b->ladder, t, &why) : LADDER_WAIT;
     list_remove(&p->link);
     if (t)
-        post_place(b, t, p, ladder_says(&b->ladder, t, &why), why);
+        post_place(b, t, p, said, why);
     else
         outbox_end(&b->out, p, CTASK_ENOMEM, bytes_text(NULL));
 }

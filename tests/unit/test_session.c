@@ -315,6 +315,23 @@ START_TEST(each_refusal_of_delays_is_told)
 }
 END_TEST
 
+START_TEST(a_message_that_is_refused_at_once_says_why_as_the_first_does)
+{
+    mute = CHANNELS;
+    publish(5);
+    agree_to_all();
+    now += 15 * CLOCK_SECOND;
+    turn();
+    for (int i = 1; i <= 2; i++) {
+        ck_assert_int_eq(outcomes, i);
+        ck_assert_int_eq(outcome.code, CTASK_EUNAVAILABLE);
+        ck_assert_ptr_nonnull(strstr(outcome.text, "does not answer for its delay queues"));
+        publish(5);
+        agree_to_all();
+    }
+}
+END_TEST
+
 /* ---- Large bodies ---------------------------------------------------------------------------- */
 
 static void consume(const char *queue)
@@ -870,6 +887,7 @@ int main(void)
     tcase_add_test(t, a_ladder_that_was_deleted_is_declared_again);
     tcase_add_test(t, an_exchange_that_stays_missing_ends_a_delayed_message);
     tcase_add_test(t, each_refusal_of_delays_is_told);
+    tcase_add_test(t, a_message_that_is_refused_at_once_says_why_as_the_first_does);
     tcase_add_test(t, one_large_body_is_spooled_at_a_time_also_on_two_channels);
     tcase_add_test(t, a_deleted_queue_has_no_channel_in_the_next_connection);
     tcase_add_test(t, after_three_nacks_for_a_destination_the_channel_is_opened_anew);
