@@ -209,7 +209,8 @@ static void walk_refuse(struct ladder *l, bool away, struct bytes why, int64_t n
     struct tie *t = l->tie;
     unsigned *refusals = t ? &t->refusals : &l->refusals;
     int64_t wait = CLOCK_SECOND << (*refusals < 5 ? *refusals : 5);
-    if (wait > 30 * CLOCK_SECOND) wait = 30 * CLOCK_SECOND;
+    int64_t most = away ? 4 * CLOCK_SECOND : 30 * CLOCK_SECOND;
+    if (wait > most) wait = most;
     ++*refusals;
     *(t ? &t->retry_at : &l->retry_at) = now + wait;
     *(t ? &t->away : &l->away) = away;

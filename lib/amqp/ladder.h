@@ -23,8 +23,9 @@
  * back, an exchange or queue that is not found, a queue that was looked at again and may be a new
  * one. Nothing says so when a lower level is deleted, or when others delete and declare a queue. So
  * whoever uses the ladder looks at it and binds again every ten seconds, without waiting for the
- * answers. Nothing is retried by itself: what was refused is asked for again by the next who needs
- * it, 1 to 30 s later. A state machine without I/O, like the rest of this room. */
+ * answers. Nothing is retried by itself. What was refused is asked for again by the next who needs
+ * it, 1 to 30 s later; what was not answered, or is on a node that is down, 1 to 4 s later. A state
+ * machine without I/O, like the rest of this room. */
 #ifndef AMQP_LADDER_H
 #define AMQP_LADDER_H
 

@@ -532,6 +532,30 @@ START_TEST(an_answer_that_does_not_come_refuses)
 }
 END_TEST
 
+/* So often in a row it is asked for, and not answered. */
+static void unanswered(const char *queue, int64_t now)
+{
+    for (int i = 0; i < 10; i++) {
+        ladder_want(&l, queue, now);
+        ck_assert_uint_gt(ask(now), 0);
+        now += 15 * CLOCK_SECOND;
+        do ladder_overdue(&l, now);
+        while (ladder_pending(&l));
+        now += 4 * CLOCK_SECOND;
+    }
+}
+
+/* It answers again as soon as the node is back. */
+START_TEST(what_did_not_answer_is_asked_for_again_after_four_seconds)
+{
+    unanswered("q", T0);
+    teardown();
+    setup();
+    known();
+    unanswered("another", T0);
+}
+END_TEST
+
 START_TEST(what_is_known_is_believed_when_a_look_has_no_answer)
 {
     struct tie *t = known();
@@ -603,6 +627,7 @@ int main(void)
     tcase_add_test(k, a_refused_queue_that_is_bound_as_a_new_one_is_ready);
     tcase_add_test(k, what_is_doubted_is_declared_again);
     tcase_add_test(k, an_answer_that_does_not_come_refuses);
+    tcase_add_test(k, what_did_not_answer_is_asked_for_again_after_four_seconds);
     tcase_add_test(k, what_is_known_is_believed_when_a_look_has_no_answer);
     tcase_add_test(k, after_a_loss_what_is_wanted_is_asked_again_and_the_rest_when_needed);
     tcase_add_test(k, answers_out_of_turn_are_refused);
