@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/table.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -131,6 +132,18 @@ static bool start_ok(struct link *l)
     return put;
 }
 
+static unsigned rabbitmq_version(struct bytes properties)
+{
+    struct field product, version;
+    unsigned first = 0;
+    if (!table_find(properties, "product", &product) || !bytes_is(product.text, "RabbitMQ"))
+        return 0;
+    if (!table_find(properties, "version", &version)) return 0;
+    for (size_t i = 0; i < version.text.n && i < 4 && isdigit(version.text.p[i]); i++)
+        first = 10 * first + (unsigned)(version.text.p[i] - '0');
+    return first;
+}
+
 static enum link_event greeted(struct link *l, struct bytes payload)
 {
     struct bytes rest, table, mechanisms;
@@ -143,6 +156,7 @@ static enum link_event greeted(struct link *l, struct bytes payload)
         link_fail(l, CTASK_EPROTO, "its greeting is malformed");
         return LINK_ENDED;
     }
+    l->rabbitmq = rabbitmq_version(table);
     if (!mechanism_offered(mechanisms, "PLAIN")) {
         link_fail(l, CTASK_EAUTH, "the broker offers no PLAIN login, the only one known here");
         return LINK_ENDED;

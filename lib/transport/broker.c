@@ -308,6 +308,11 @@ int broker_publish(struct broker *b, const struct publish *what)
     return CTASK_ENOMEM;
 }
 
+unsigned broker_rabbitmq(const struct broker *b)
+{
+    return session_up(b) ? b->link.rabbitmq : 0;
+}
+
 size_t broker_props_max(const struct broker *b)
 {
     return b->props_max;

@@ -53,6 +53,22 @@ class Quorum(unittest.TestCase):
         self.addCleanup(worker.stop)
         return worker
 
+    def test_a_worker_too_many_for_an_old_broker_is_told(self):
+        """RabbitMQ before 4.0 may lose tasks of a quorum queue with over 32 consumers."""
+        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                       arguments={"x-queue-type": "quorum"})
+        told = int(broker.ctl("version").split(".")[0]) < 4
+        others = Bus(url=broker.url)
+        self.addCleanup(others.close)
+        for consumers, warned in (31, False), (32, told):
+            while self.bus.channel.queue_declare(self.queue, passive=True)[2] < consumers:
+                others.channel.basic_consume(self.queue, on_cancel=lambda tag: None)
+            worker = self.worker("--queue-type", "quorum")
+            worker.expect("ready")
+            self.assertEqual("%d other consumers: RabbitMQ before 4.0" % consumers in worker.log(),
+                             warned)
+            worker.stop()
+
     @staticmethod
     def declared_as(queue):
         """Its x-queue-type, and its other arguments."""
