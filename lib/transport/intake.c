@@ -31,18 +31,26 @@ static bool is_free(const struct intake *in)
     return !*in->queue && !in->lane.open && !in->lane.closing;
 }
 
-struct intake *intake_for(struct broker *b, const struct queue *q)
+/* A free one. NULL when out of memory. */
+static struct intake *intake_spare(struct broker *b)
 {
-    struct intake *in, *free = NULL;
+    struct intake *in, *spare = NULL;
     uint16_t number = CHANNEL_CONSUME;
     list_each(in, &b->intakes, struct intake, link) {
-        if (strcmp(in->queue, q->name) == 0) return in;
-        if (is_free(in)) free = in;
+        if (is_free(in)) spare = in;
         number++;
     }
-    if (!free) free = intake_new(b, number);
-    if (free) snprintf(free->queue, sizeof free->queue, "%s", q->name);
-    return free;
+    return spare ? spare : intake_new(b, number);
+}
+
+struct intake *intake_for(struct broker *b, const struct queue *q)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (strcmp(in->queue, q->name) == 0) return in;
+    in = intake_spare(b);
+    if (in) snprintf(in->queue, sizeof in->queue, "%s", q->name);
+    return in;
 }
 
 void intake_free(struct intake *in)
@@ -88,10 +96,10 @@ void intakes_wait_anew(struct broker *b, int64_t now)
 
 static bool intake_move(struct broker *b, struct intake *from, int64_t now)
 {
-    struct queue *q = topology_find(&b->topology, from->queue);
-    from->queue[0] = 0;
-    struct intake *to = q ? intake_for(b, q) : NULL;
+    struct intake *to = intake_spare(b);
     if (!to) return false;
+    memcpy(to->queue, from->queue, sizeof to->queue);
+    from->queue[0] = 0;
     consumers_reset(&from->consumers, false, now);
     consumers_move(&to->consumers, &from->consumers);
     route_stale(b, from);

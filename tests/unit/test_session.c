@@ -13,6 +13,7 @@
 #include <check.h>
 #include <ctask.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -840,6 +841,48 @@ START_TEST(without_another_channel_the_consumer_is_waited_for)
 }
 END_TEST
 
+struct block {
+    struct block *next;
+};
+
+static struct block *blocks;
+
+/* All memory is in use, but for pieces that are too small for a channel. */
+static void memory_fill(struct rlimit *was)
+{
+    getrlimit(RLIMIT_AS, was);
+    setrlimit(RLIMIT_AS, &(struct rlimit){0, was->rlim_max});
+    for (struct block *k; (k = malloc(256)); blocks = k) k->next = blocks;
+}
+
+static void memory_free(const struct rlimit *was)
+{
+    setrlimit(RLIMIT_AS, was);
+    for (struct block *k; (k = blocks);) {
+        blocks = k->next;
+        free(k);
+    }
+}
+
+START_TEST(without_memory_for_another_channel_the_next_connection_has_the_consumer)
+{
+    struct rlimit was;
+    consume("q");
+    wait_for_consumer(9);
+    now += CLOCK_SECOND;
+    memory_fill(&was);
+    turn();
+    memory_free(&was);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+    close(far);
+    buf_consume(&heard, heard.len);
+    mute = consumed_on = 0;
+    connect_now();
+    agree_to_all();
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
@@ -907,6 +950,8 @@ int main(void)
     tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
     tcase_add_test(t, an_alarm_is_no_missing_consumer);
     tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
+    if (!getenv("CTASK_SANITIZED")) /* a sanitizer ends when there is no memory */
+        tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
