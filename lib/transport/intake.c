@@ -64,13 +64,14 @@ void intake_free(struct intake *in)
 
 /* ---- A consumer that does not come ----------------------------------------------------------- */
 
-/* There is a channel more, and the topology keeps one. */
+/* There is a channel more, which does not look at queues, and the topology keeps one. */
 static bool has_room(const struct broker *b)
 {
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
         if (is_free(in)) return true;
-    return b->topology.first < b->topology.last;
+    uint16_t next = b->topology.first;
+    return next < b->topology.last && !topology_owns(&b->topology, next);
 }
 
 /* What a channel has brought is settled over that channel: then it has to stay. */

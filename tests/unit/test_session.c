@@ -841,6 +841,25 @@ START_TEST(without_another_channel_the_consumer_is_waited_for)
 }
 END_TEST
 
+/* One that looks at queues may have the number that the consumer would get. */
+START_TEST(a_channel_that_asks_is_no_other_channel)
+{
+    b->link.channel_max = 5;
+    consume("q");
+    wait_for_consumer(0);
+    broker_queue(b, "slow", QUEUE_TASK);
+    turn();
+    listen_once(false);
+    now += CLOCK_SECOND;
+    broker_queue(b, "behind", QUEUE_TASK);
+    turn();
+    ck_assert(topology_owns(&b->topology, CHANNEL_CONSUME + 1));
+    wait_for_consumer(10);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+}
+END_TEST
+
 struct block {
     struct block *next;
 };
@@ -950,6 +969,7 @@ int main(void)
     tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
     tcase_add_test(t, an_alarm_is_no_missing_consumer);
     tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
+    tcase_add_test(t, a_channel_that_asks_is_no_other_channel);
     if (!getenv("CTASK_SANITIZED")) /* a sanitizer ends when there is no memory */
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
