@@ -86,7 +86,7 @@ int64_t intakes_deadline(const struct broker *b)
     int64_t at = CLOCK_NEVER;
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) at = clock_earlier(at, move_at(in));
-    return b->link.blocked ? CLOCK_NEVER : at;
+    return at == CLOCK_NEVER || b->link.blocked || !has_room(b) ? CLOCK_NEVER : at;
 }
 
 void intakes_wait_anew(struct broker *b, int64_t now)

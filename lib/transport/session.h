@@ -174,7 +174,8 @@ bool fill_out(struct broker *b, int64_t now);
 struct intake *intake_for(struct broker *b, const struct queue *q);
 /* Nothing of its channel is open. */
 void intake_free(struct intake *in);
-/* When the broker must have answered each basic.consume; CLOCK_NEVER while it is in alarm. */
+/* When a queue is to be consumed over another channel; CLOCK_NEVER while the broker is in alarm, or
+ * while there is none. */
 int64_t intakes_deadline(const struct broker *b);
 /* The broker could not answer until now, being in alarm. */
 void intakes_wait_anew(struct broker *b, int64_t now);

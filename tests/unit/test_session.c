@@ -904,6 +904,29 @@ END_TEST
 
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
+/* Not from when something else wakes it. */
+START_TEST(a_channel_is_left_when_the_last_delivery_is_settled)
+{
+    struct pollfd p;
+    int64_t wake = CLOCK_NEVER;
+    consuming();
+    now -= 100 * CLOCK_SECOND; /* so that it is over when broker_poll asks for the time */
+    say(CHANNEL_CONSUME, AMQP_BASIC_CANCEL_METHOD,
+        &(amqp_basic_cancel_t){.consumer_tag = amqp_text("ctask.1"), .nowait = 1});
+    wait_for_consumer(20);
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
+    broker_ack(b, arrived[0]->delivery);
+    turn();
+    broker_poll(b, &p, &wake);
+    ck_assert_int_le(wake, clock_now());
+    agree_to_all();
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
+    wake = CLOCK_NEVER;
+    broker_poll(b, &p, &wake);
+    ck_assert_int_gt(wake, clock_now());
+}
+END_TEST
+
 START_TEST(a_connection_that_failed_between_turns_does_not_sleep)
 {
     struct pollfd p;
@@ -972,6 +995,7 @@ int main(void)
     tcase_add_test(t, a_channel_that_asks_is_no_other_channel);
     if (!getenv("CTASK_SANITIZED")) /* a sanitizer ends when there is no memory */
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
+    tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
