@@ -175,16 +175,22 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
     return ok;
 }
 
+bool consumers_answered(const struct consumers *c)
+{
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link)
+        if (k->state == RUNNING || k->state == ENDING) return true;
+    return false;
+}
+
 int64_t consumers_deadline(const struct consumers *c)
 {
     int64_t at = CLOCK_NEVER;
     struct consumer *k;
-    list_each(k, &c->all, struct consumer, link) {
-        if (k->state == RUNNING || k->state == ENDING) return CLOCK_NEVER;
+    list_each(k, &c->all, struct consumer, link)
         if (k->state == STARTING && !k->cancelled)
             at = clock_earlier(at, k->asked_at + ANSWER_LIMIT);
-    }
-    return at;
+    return consumers_answered(c) ? CLOCK_NEVER : at;
 }
 
 void consumers_wait_anew(struct consumers *c, int64_t now)

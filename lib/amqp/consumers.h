@@ -38,8 +38,9 @@ bool consumers_pending(const struct consumers *c, int64_t now);
 int64_t consumers_wake(const struct consumers *c);
 bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64_t now);
 
-/* When the broker must have answered each basic.consume. CLOCK_NEVER if it has, or if it has ever
- * answered one on this channel. */
+/* The broker has one of them. */
+bool consumers_answered(const struct consumers *c);
+/* When it must have answered each basic.consume; CLOCK_NEVER if it has, or has one of them. */
 int64_t consumers_deadline(const struct consumers *c);
 /* The broker could not answer until now. */
 void consumers_wait_anew(struct consumers *c, int64_t now);

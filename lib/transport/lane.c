@@ -70,12 +70,22 @@ const char *lane_late(struct broker *b, struct lane *lane, const struct frame *f
                : "out of memory";
 }
 
+/* A new connection would cost it something. */
+static bool is_consuming(const struct broker *b)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (consumers_answered(&in->consumers) || settle_count(&in->settle) > 0) return true;
+    return false;
+}
+
 int64_t lanes_deadline(const struct broker *b)
 {
     int64_t at = b->publish.closing ? b->publish.close_by : CLOCK_NEVER;
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
-        if (in->lane.closing) at = clock_earlier(at, in->lane.close_by);
+        if (in->lane.closing && (*in->queue || !is_consuming(b)))
+            at = clock_earlier(at, in->lane.close_by);
     return b->link.blocked ? CLOCK_NEVER : at;
 }
 

@@ -195,7 +195,8 @@ bool lane_closed(struct broker *b, struct lane *lane, int64_t now);
 struct lane *lane_closing(struct broker *b, uint16_t channel);
 /* A frame on it: all that comes before close-ok is late, and nobody's. NULL, or what is wrong. */
 const char *lane_late(struct broker *b, struct lane *lane, const struct frame *f);
-/* When the broker must have answered each channel.close; CLOCK_NEVER while it is in alarm. */
+/* When the broker must have answered each channel.close; CLOCK_NEVER while it is in alarm. One
+ * whose queue is consumed over another channel does not count while anything is consumed. */
 int64_t lanes_deadline(const struct broker *b);
 /* The broker could not answer until now, being in alarm. */
 void lanes_wait_anew(struct broker *b, int64_t now);

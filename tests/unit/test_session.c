@@ -46,6 +46,13 @@ static struct envelope *arrived[4];
 static unsigned arrivals;
 static uint16_t mute;        /* what is asked on this channel is not answered; 0: none */
 static uint16_t consumed_on; /* the channel of the last basic.consume */
+static unsigned consumers;   /* that were told to be there */
+static int64_t consume_takes;
+static struct {
+    int64_t at; /* when the broker has done it; 0: it does none */
+    char tag[32];
+    bool close;           /* channel.close is behind it */
+} consumes[CHANNELS + 1]; /* what each channel does, while consume_takes is not 0 */
 
 /* ---- The two ends ---------------------------------------------------------------------------- */
 
@@ -60,6 +67,7 @@ static void turn(void)
         }
         ups += ev.kind == BROKER_UP;
         downs += ev.kind == BROKER_DOWN;
+        consumers += ev.kind == BROKER_CONSUMING;
         if (ev.kind == BROKER_DOWN) down = ev.error;
         if (ev.kind == BROKER_DELAYS) refusals += ev.error.code != CTASK_OK;
         if (ev.kind != BROKER_PUBLISHED) continue;
@@ -108,6 +116,9 @@ static void setup(void)
     outcomes = 0;
     looks = published = refusals = arrivals = opened = closed = ups = downs = 0;
     mute = consumed_on = 0;
+    consumers = 0;
+    consume_takes = 0;
+    memset(consumes, 0, sizeof consumes);
     connect_now();
 }
 
@@ -120,6 +131,13 @@ static void teardown(void)
     close(far);
 }
 
+static void consume_later(uint16_t channel, const amqp_basic_consume_t *consume)
+{
+    consumes[channel].at = now + consume_takes;
+    snprintf(consumes[channel].tag, sizeof consumes->tag, "%.*s",
+             BYTES_ARG(bytes_amqp(consume->consumer_tag)));
+}
+
 /* The answer to each question is its number and one more. */
 static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
 {
@@ -127,6 +145,14 @@ static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
     uint64_t zeroes[8] = {0};
     const amqp_basic_publish_t *publish = method;
     const amqp_basic_consume_t *consume = method;
+    if (consume_takes > 0 && id == AMQP_BASIC_CONSUME_METHOD) {
+        consume_later(channel, consume);
+        return;
+    }
+    if (consumes[channel].at > 0 && id == AMQP_CHANNEL_CLOSE_METHOD) {
+        consumes[channel].close = true;
+        return;
+    }
     switch (id) {
     case AMQP_CHANNEL_OPEN_METHOD:
     case AMQP_CHANNEL_CLOSE_METHOD:
@@ -841,6 +867,36 @@ START_TEST(without_another_channel_the_consumer_is_waited_for)
 }
 END_TEST
 
+START_TEST(a_broker_that_answers_no_consumer_is_left)
+{
+    consume_takes = 1000 * CLOCK_SECOND;
+    consume("q");
+    for (int i = 0; i < 70; i++, now += CLOCK_SECOND) {
+        agree_to_all();
+        ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    }
+    turn();
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+    ck_assert_ptr_nonnull(
+        strstr(broker_error(b)->text, "does not answer that a channel is to be closed"));
+}
+END_TEST
+
+/* What is consumed would be handed out again. */
+START_TEST(a_channel_that_was_left_may_stay_open_while_another_consumes)
+{
+    consume("q");
+    wait_for_consumer(10);
+    say(CHANNEL_CONSUME + 1, AMQP_BASIC_DELIVER_METHOD,
+        &(amqp_basic_deliver_t){.consumer_tag = amqp_text("ctask.2"), .delivery_tag = 1});
+    deliver_body(CHANNEL_CONSUME + 1, true);
+    deliver_body(CHANNEL_CONSUME + 1, false);
+    ck_assert_uint_eq(arrivals, 1);
+    wait_for_consumer(100);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+}
+END_TEST
+
 /* One that looks at queues may have the number that the consumer would get. */
 START_TEST(a_channel_that_asks_is_no_other_channel)
 {
@@ -992,6 +1048,8 @@ int main(void)
     tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
     tcase_add_test(t, an_alarm_is_no_missing_consumer);
     tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
+    tcase_add_test(t, a_broker_that_answers_no_consumer_is_left);
+    tcase_add_test(t, a_channel_that_was_left_may_stay_open_while_another_consumes);
     tcase_add_test(t, a_channel_that_asks_is_no_other_channel);
     if (!getenv("CTASK_SANITIZED")) /* a sanitizer ends when there is no memory */
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
