@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (10 * CLOCK_SECOND)
+#define DOUBLINGS_MAX 2 /* of that: a broker may only be slow */
 
 struct consumer {
     struct list link;
@@ -186,10 +187,10 @@ bool consumers_answered(const struct consumers *c)
 int64_t consumers_deadline(const struct consumers *c)
 {
     int64_t at = CLOCK_NEVER;
+    int64_t limit = ANSWER_LIMIT << (c->moves < DOUBLINGS_MAX ? c->moves : DOUBLINGS_MAX);
     struct consumer *k;
     list_each(k, &c->all, struct consumer, link)
-        if (k->state == STARTING && !k->cancelled)
-            at = clock_earlier(at, k->asked_at + ANSWER_LIMIT);
+        if (k->state == STARTING && !k->cancelled) at = clock_earlier(at, k->asked_at + limit);
     return consumers_answered(c) ? CLOCK_NEVER : at;
 }
 
@@ -199,10 +200,12 @@ void consumers_wait_anew(struct consumers *c, int64_t now)
     list_each(k, &c->all, struct consumer, link) k->asked_at = now;
 }
 
-void consumers_move(struct consumers *to, struct consumers *from)
+void consumers_move(struct consumers *to, struct consumers *from, int64_t now)
 {
     struct consumer *k;
     to->serial = from->serial;
+    to->moves = from->moves + 1;
+    consumers_reset(from, false, now);
     list_each(k, &from->all, struct consumer, link) {
         list_remove(&k->link);
         list_append(&to->all, &k->link);
@@ -229,6 +232,7 @@ struct queue *consumers_started(struct consumers *c, struct bytes tag)
     struct consumer *k = consumer_find(c, tag);
     if (!k || k->state != STARTING) return NULL;
     k->state = RUNNING;
+    c->moves = 0;
     if (k->queue) k->queue->consume_refusals = 0;
     return k->queue;
 }
@@ -255,6 +259,7 @@ struct queue *consumers_reset(struct consumers *c, bool refused, int64_t now)
 {
     struct queue *culprit = NULL;
     struct consumer *k;
+    c->moves = 0;
     list_each(k, &c->all, struct consumer, link) {
         if (refused && !culprit && k->state == STARTING) culprit = k->queue;
         consumer_ended(k);

@@ -12,6 +12,7 @@
 struct consumers {
     struct list all; /* of this channel, oldest first */
     uint32_t serial;
+    unsigned moves; /* since an answer came: so often they were moved to another channel */
 };
 
 void consumers_init(struct consumers *c);
@@ -40,12 +41,13 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
 
 /* The broker has one of them. */
 bool consumers_answered(const struct consumers *c);
-/* When it must have answered each basic.consume; CLOCK_NEVER if it has, or has one of them. */
+/* When it must have answered each basic.consume: after 10 s, after 20 s and 40 s where they were
+ * moved. CLOCK_NEVER if it has, or has one of them. */
 int64_t consumers_deadline(const struct consumers *c);
 /* The broker could not answer until now. */
 void consumers_wait_anew(struct consumers *c, int64_t now);
-/* They are another channel's from now on, one without consumers. The broker has none of them. */
-void consumers_move(struct consumers *to, struct consumers *from);
+/* Their channel is gone, and they are another one's, which has no consumers. */
+void consumers_move(struct consumers *to, struct consumers *from, int64_t now);
 
 /* A reply queue is to be consumed, can be as far as is known, and the broker was not asked yet.
  * What is published before could be answered to a consumer of a connection that is gone, while the

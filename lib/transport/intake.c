@@ -101,8 +101,7 @@ static bool intake_move(struct broker *b, struct intake *from, int64_t now)
     if (!to) return false;
     memcpy(to->queue, from->queue, sizeof to->queue);
     from->queue[0] = 0;
-    consumers_reset(&from->consumers, false, now);
-    consumers_move(&to->consumers, &from->consumers);
+    consumers_move(&to->consumers, &from->consumers, now);
     route_stale(b, from);
     return lane_close(b, &from->lane, now);
 }

@@ -138,6 +138,18 @@ static void consume_later(uint16_t channel, const amqp_basic_consume_t *consume)
              BYTES_ARG(bytes_amqp(consume->consumer_tag)));
 }
 
+/* What is done by now is answered. */
+static void consume_at_last(void)
+{
+    for (uint16_t n = 1; n <= CHANNELS; n++) {
+        if (consumes[n].at == 0 || consumes[n].at > now) continue;
+        say(n, AMQP_BASIC_CONSUME_OK_METHOD,
+            &(amqp_basic_consume_ok_t){.consumer_tag = amqp_text(consumes[n].tag)});
+        if (consumes[n].close) say(n, AMQP_CHANNEL_CLOSE_OK_METHOD, &(amqp_channel_close_ok_t){0});
+        memset(&consumes[n], 0, sizeof consumes[n]);
+    }
+}
+
 /* The answer to each question is its number and one more. */
 static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
 {
@@ -867,6 +879,25 @@ START_TEST(without_another_channel_the_consumer_is_waited_for)
 }
 END_TEST
 
+/* It is asked again and again, and each time it is given up too early: not for ever. */
+START_TEST(a_broker_that_takes_longer_to_answer_has_the_consumer_in_the_end)
+{
+    for (int takes = 11; takes <= 35; takes += 8) {
+        char name[8];
+        snprintf(name, sizeof name, "q%d", takes);
+        consumers = 0;
+        consume_takes = takes * CLOCK_SECOND;
+        consume(name);
+        for (int i = 0; i < 120; i++, now += CLOCK_SECOND) {
+            consume_at_last();
+            agree_to_all();
+        }
+        ck_assert_uint_eq(consumers, 1);
+    }
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+}
+END_TEST
+
 START_TEST(a_broker_that_answers_no_consumer_is_left)
 {
     consume_takes = 1000 * CLOCK_SECOND;
@@ -1048,6 +1079,7 @@ int main(void)
     tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
     tcase_add_test(t, an_alarm_is_no_missing_consumer);
     tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
+    tcase_add_test(t, a_broker_that_takes_longer_to_answer_has_the_consumer_in_the_end);
     tcase_add_test(t, a_broker_that_answers_no_consumer_is_left);
     tcase_add_test(t, a_channel_that_was_left_may_stay_open_while_another_consumes);
     tcase_add_test(t, a_channel_that_asks_is_no_other_channel);
