@@ -330,13 +330,13 @@ static struct intake *intake_at(const struct broker *b, uint16_t channel)
 
 const char *route_frame(struct broker *b, const struct frame *f, int64_t now)
 {
-    struct lane *closing = lane_closing(b, f->channel);
-    if (closing) return lane_late(b, closing, f);
     bool publish = f->channel == CHANNEL_PUBLISH && b->publish.open;
     struct intake *in = intake_at(b, f->channel);
     bool delays = f->channel == b->delays.number && b->delays.open;
-    if (!publish && !in && !delays && !topology_owns(&b->topology, f->channel))
-        return "a frame of no channel";
+    if (!publish && !in && !delays && !topology_owns(&b->topology, f->channel)) {
+        struct lane *closing = lane_closing(b, f->channel);
+        return closing ? lane_late(b, closing, f) : "a frame of no channel";
+    }
     if (f->type != AMQP_FRAME_METHOD)
         return publish ? return_content(b, f)
                : in    ? delivery_content(b, in, f, now)
