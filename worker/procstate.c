@@ -26,7 +26,8 @@
 #define THREAD_TRIES 40 /* a thread that was joined is counted for a moment longer */
 #define THREAD_PAUSE 50000
 
-static int status_fd, timers_fd, oom_fd; /* to read them anew costs half of opening them */
+/* To read them anew costs half of opening them. */
+static int status_fd, timers_fd, oom_fd, cgroup_fd, namespaces_fd;
 
 /* ---- What system calls tell ------------------------------------------------------------------ */
 
@@ -52,19 +53,27 @@ static void read_root(void *to)
 }
 
 /* Those that a next task would run into. */
-static void read_limits(void *to)
+static bool is_common(int limit)
 {
-    static const int most[] = {RLIMIT_AS,    RLIMIT_CPU,   RLIMIT_DATA,    RLIMIT_FSIZE,
-                               RLIMIT_NPROC, RLIMIT_STACK, RLIMIT_MEMLOCK, RLIMIT_NOFILE};
-    struct rlimit *is = to;
-    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++)
-        getrlimit((__rlimit_resource_t)most[i], &is[i]);
+    return limit == RLIMIT_AS || limit == RLIMIT_CPU || limit == RLIMIT_DATA ||
+           limit == RLIMIT_FSIZE || limit == RLIMIT_NPROC || limit == RLIMIT_STACK ||
+           limit == RLIMIT_MEMLOCK || limit == RLIMIT_NOFILE;
 }
 
-static void read_all_limits(void *to)
+static void read_limits_if(bool common, struct rlimit *is)
 {
-    struct rlimit *is = to;
-    for (int i = 0; i < RLIM_NLIMITS; i++) getrlimit((__rlimit_resource_t)i, &is[i]);
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        if (is_common(i) == common) getrlimit((__rlimit_resource_t)i, &is[i]);
+}
+
+static void read_common_limits(void *to)
+{
+    read_limits_if(true, to);
+}
+
+static void read_other_limits(void *to)
+{
+    read_limits_if(false, to);
 }
 
 /* Policy, flags, nice, priority, utilization clamps; not the time slice, which the kernel sets. */
@@ -163,11 +172,9 @@ static void read_namespaces(void *to)
 {
     static const char *const names[] = {
         "cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"};
-    char *is = to, path[64];
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++, is += 32) {
-        snprintf(path, sizeof path, "/proc/self/ns/%s", names[i]);
-        if (readlink(path, is, 32) < 0) *is = 0;
-    }
+    char *is = to;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++, is += 32)
+        if (readlinkat(namespaces_fd, names[i], is, 32) < 0) *is = 0;
 }
 
 /* A controlling terminal can always be opened as /dev/tty. */
@@ -180,10 +187,7 @@ static void read_terminal(void *to)
 
 static void read_cgroup(void *to)
 {
-    int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    if (read(fd, to, PART_MAX) < 0) *(char *)to = 'x';
-    close(fd);
+    if (cgroup_fd >= 0 && pread(cgroup_fd, to, PART_MAX, 0) < 0) *(char *)to = 'x';
 }
 
 static const struct part {
@@ -192,12 +196,12 @@ static const struct part {
     bool rare; /* it seldom changes, or takes long to read */
 } parts[] = {
     {"changed the working directory", read_directory, false},
-    {"changed its resource limits", read_limits, false},
+    {"changed its resource limits", read_common_limits, false},
     {"changed its scheduling policy or nice value", read_scheduling, false},
     {"changed how signals are handled", read_handlers, false},
     {"closed or replaced its standard output or error", read_outputs, false},
     {"closed or replaced its standard input", read_input, true},
-    {"changed its resource limits", read_all_limits, true},
+    {"changed its resource limits", read_other_limits, true},
     {"changed the root directory or its mount namespace", read_root, true},
     {"changed its I/O priority or timer slack", read_priorities, true},
     {"changed its memory policy", read_mempolicy, true},
@@ -389,6 +393,8 @@ void procstate_note(void)
     status_fd = fd_lift(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
     timers_fd = fd_lift(open("/proc/self/timers", O_RDONLY | O_CLOEXEC));
     oom_fd = fd_lift(open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC));
+    cgroup_fd = fd_lift(open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC));
+    namespaces_fd = fd_lift(open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     for (int i = 1; i < NSIG; i++) {
         struct sigaction a;
         if (sigaction(i, NULL, &a) == 0 && a.sa_handler != SIG_DFL && a.sa_handler != SIG_IGN)
