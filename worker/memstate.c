@@ -32,18 +32,18 @@ static bool same_mode(void)
 
 /* ---- Environment ----------------------------------------------------------------------------- */
 
-static char **pointers, *text; /* the variables, with NULL behind the last; all of their bytes */
+static char **pointers, **copies; /* of the variables; NULL behind the last */
 
 static void environment_note(void)
 {
-    size_t count = 0, size = 0;
-    for (; environ && environ[count]; count++) size += strlen(environ[count]) + 1;
+    size_t count = 0;
+    while (environ && environ[count]) count++;
     pointers = calloc(count + 1, sizeof *pointers);
-    char *to = text = malloc(size + 1);
-    if (!pointers || !text) abort();
+    copies = calloc(count + 1, sizeof *copies);
+    if (!pointers || !copies) abort();
     for (size_t i = 0; i < count; i++) {
         pointers[i] = environ[i];
-        to = stpcpy(to, environ[i]) + 1;
+        if (!(copies[i] = strdup(environ[i]))) abort();
     }
 }
 
@@ -59,10 +59,9 @@ static bool same_pointers(void)
 static bool same_text(void)
 {
     size_t i = 0;
-    const char *at = text;
-    for (; environ && environ[i] && pointers[i]; at += strlen(at) + 1)
-        if (strcmp(environ[i++], at) != 0) return false;
-    return !pointers[i] && (!environ || !environ[i]);
+    for (; environ && environ[i] && copies[i]; i++)
+        if (strcmp(environ[i], copies[i]) != 0) return false;
+    return !copies[i] && (!environ || !environ[i]);
 }
 
 /* ---- Locale ---------------------------------------------------------------------------------- */

@@ -285,23 +285,18 @@ static const struct line_of_status {
 
 static struct {
     char text[STATUS_SIZE];
-    const char *at[LINES]; /* behind its key; NULL: this kernel does not tell */
-    size_t size[LINES];
+    /* Of each line, from the break before its key to the one behind it; size 0: this kernel does
+     * not tell. */
+    size_t at[LINES], size[LINES];
 } status;
 
-/* Behind a line break, so that each key has one in front. False if it cannot be read. */
-static bool status_read(char text[STATUS_SIZE])
+/* Behind a line break, so that each key has one in front. Returns the length; -1: unreadable. */
+static ssize_t status_read(char text[STATUS_SIZE])
 {
     ssize_t n = status_fd < 0 ? 0 : pread(status_fd, text + 1, STATUS_SIZE - 2, 0);
     text[0] = '\n';
     text[1 + (n > 0 ? n : 0)] = 0;
-    return n >= 0;
-}
-
-static const char *line_find(const char *from, const char *key)
-{
-    const char *found = strstr(from, key);
-    return found ? found + strlen(key) : NULL;
+    return n < 0 ? -1 : n + 1;
 }
 
 static void status_note(void)
@@ -309,27 +304,36 @@ static void status_note(void)
     const char *from = status.text;
     status_read(status.text);
     for (size_t i = 0; i < LINES; i++) {
-        status.at[i] = line_find(from, lines[i].key);
-        if (!status.at[i]) continue;
-        from = status.at[i];
-        status.size[i] = strcspn(from, "\n");
+        const char *line = strstr(from, lines[i].key);
+        if (!line) continue;
+        from = line + strlen(lines[i].key);
+        status.at[i] = (size_t)(line - status.text);
+        status.size[i] = (size_t)(from - line) + strcspn(from, "\n") + 1;
     }
+}
+
+/* Line i, which is behind *from, has changed. *from is moved on to it. */
+static bool line_changed(size_t i, const char *text, size_t n, const char **from)
+{
+    const char *was = status.text + status.at[i], *now = text + status.at[i];
+    /* Nearly always it is where it was. */
+    if (status.at[i] + status.size[i] > n || memcmp(now, was, status.size[i]) != 0)
+        now = strstr(*from, lines[i].key);
+    if (!now) return true;
+    *from = now;
+    if (memcmp(now, was, status.size[i]) == 0) return false;
+    size_t key = strlen(lines[i].key);
+    return !lines[i].is_sound || !lines[i].is_sound(was + key, now + key);
 }
 
 static const char *status_changed(void)
 {
     char text[STATUS_SIZE];
     const char *from = text;
-    if (!status_read(text)) return "closed files that are not its own";
-    for (size_t i = 0; i < LINES; i++) {
-        const char *was = status.at[i];
-        if (!was) continue;
-        const char *now = line_find(from, lines[i].key);
-        if (!now) return lines[i].changed;
-        from = now;
-        if (memcmp(now, was, status.size[i] + 1) == 0) continue;
-        if (!lines[i].is_sound || !lines[i].is_sound(was, now)) return lines[i].changed;
-    }
+    ssize_t n = status_read(text);
+    if (n < 0) return "closed files that are not its own";
+    for (size_t i = 0; i < LINES; i++)
+        if (status.size[i] > 0 && line_changed(i, text, (size_t)n, &from)) return lines[i].changed;
     return NULL;
 }
 
