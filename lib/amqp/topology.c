@@ -204,9 +204,13 @@ static bool questions_due(const struct topology *t, int64_t now)
     return (queue_next(t, now) || !list_empty(&t->deletes)) && asker_there(t);
 }
 
+/* Nearly always there is nothing to ask, and nothing is asked. */
 bool topology_pending(const struct topology *t, int64_t now)
 {
-    return questions_due(t, now) || topology_wake(t) <= now;
+    struct asker *a;
+    bool quiet = list_empty(&t->todo) && list_empty(&t->deletes) && list_empty(&t->refused);
+    list_each(a, &t->askers, struct asker, link) quiet = quiet && !asker_first(a);
+    return !quiet && (questions_due(t, now) || topology_wake(t) <= now);
 }
 
 /* One that answers, else a new one, else, where the broker allows few channels, a slow one. */
