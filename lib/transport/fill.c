@@ -32,12 +32,17 @@ static bool replies_awaited(const struct broker *b, int64_t now)
     return false;
 }
 
+/* Nothing is begun now. */
+static bool posts_held(const struct broker *b, int64_t now)
+{
+    return (now < b->held_until && !b->closing) || b->topology.suspects > 0 || b->link.blocked ||
+           renewal_holds(b, now) || replies_awaited(b, now);
+}
+
 static bool posts_due(const struct broker *b, int64_t now)
 {
-    bool held =
-        (now < b->held_until && !b->closing) || b->topology.suspects > 0 || renewal_holds(b, now);
-    return lane_usable(&b->publish, now) && outbox_pending(&b->out) &&
-           (b->out.begun || (!held && !b->link.blocked && !replies_awaited(b, now)));
+    return outbox_pending(&b->out) && lane_usable(&b->publish, now) &&
+           (b->out.begun || !posts_held(b, now));
 }
 
 static bool consumers_write(struct broker *b, struct intake *in, int64_t now)
