@@ -286,7 +286,7 @@ static const struct line_of_status {
 static struct {
     char text[STATUS_SIZE];
     /* Of each line, from the break before its key to the one behind it; size 0: this kernel does
-     * not tell. */
+     * not tell, or there are so many groups that it is cut short. */
     size_t at[LINES], size[LINES];
 } status;
 
@@ -307,6 +307,7 @@ static void status_note(void)
         const char *line = strstr(from, lines[i].key);
         if (!line) continue;
         from = line + strlen(lines[i].key);
+        if (!strchr(from, '\n')) break;
         status.at[i] = (size_t)(line - status.text);
         status.size[i] = (size_t)(from - line) + strcspn(from, "\n") + 1;
     }
@@ -321,7 +322,7 @@ static bool line_changed(size_t i, const char *text, size_t n, const char **from
         now = strstr(*from, lines[i].key);
     if (!now) return true;
     *from = now;
-    if (memcmp(now, was, status.size[i]) == 0) return false;
+    if (strncmp(now, was, status.size[i]) == 0) return false;
     size_t key = strlen(lines[i].key);
     return !lines[i].is_sound || !lines[i].is_sound(was + key, now + key);
 }
