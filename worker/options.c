@@ -174,6 +174,7 @@ static size_t split(struct argp_state *state, const char *name, const char *text
 static void broker(struct argp_state *state, struct options *o, char *text)
 {
     struct ctask_error e;
+    if (!*text) argp_error(state, "the URL after -b is empty");
     urls_free(o->urls);
     o->urls = urls_new(text, &e);
     explicit_bzero(text, strlen(text)); /* argv is public: ps shows it */

@@ -79,6 +79,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT: state->child_inputs[0] = call->options; return 0;
     case 'k': add_keyword(call, arg, state); return 0;
     case ARGP_KEY_ARG:
+        if (!call->task && !*arg) argp_error(state, "the task's name is empty");
         if (!call->task)
             call->task = arg;
         else
@@ -100,7 +101,8 @@ static void show_retry(struct ctask_client *c, bool person, struct ctask_error *
     if (!ctask_retried(c, &why) || strcmp(why.text, shown->text) == 0) return;
     *shown = why;
     if (person || is_unknown(&why))
-        say("%s; it is tried again", failure_text(&why, text, sizeof text));
+        say("%s; it is tried again%s", failure_text(&why, text, sizeof text),
+            is_unknown(&why) ? " for some three minutes" : "");
 }
 
 /* Progress that the task reports, and a hint when nobody seems to be there, for a person only. */

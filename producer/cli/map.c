@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WORTH_TELLING 0.1 /* seconds of run time: less says nothing about a speed-up */
+
 static const char doc[] =
     "Run TASK once for each line of standard input and print the results as JSON, one a line.\v"
     "A line is the call's argument, read as by `ctask call'; a line that is a JSON list is the "
@@ -233,7 +235,7 @@ static void map_summary(const struct map *m)
     struct ctask_map_stat stat = ctask_map_stat(m->calls);
     char failed[40] = "", speedup[80] = "";
     if (stat.failed) snprintf(failed, sizeof failed, ", %zu failed", stat.failed);
-    if (stat.serial > 0 && stat.wall > 0)
+    if (stat.serial >= WORTH_TELLING && stat.wall > 0)
         snprintf(speedup, sizeof speedup, "; run time %.2f s, speed-up %.2f", stat.serial,
                  stat.serial / stat.wall);
     fprintf(stderr, "%zu %s%s in %.2f s%s\n", stat.done,
@@ -320,6 +322,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'q': o->quiet = true; return 0;
     case ARGP_KEY_ARG:
         if (o->task) argp_error(state, "\"%s\" is too much; arguments come from stdin", arg);
+        if (!*arg) argp_error(state, "the task's name is empty");
         o->task = arg;
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "name the task to call"); return 0;

@@ -57,6 +57,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     struct options *o = state->input;
     switch (key) {
     case 'b':
+        if (!*arg) argp_error(state, "the URL after -b is empty");
         free(o->url);
         o->url = options_take_url(arg);
         return 0;

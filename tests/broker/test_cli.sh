@@ -120,6 +120,10 @@ wrong_usage_is_2_and_reaches_no_broker() {
     run 2 ctask && says 'call'
     run 2 ctask cal is_prime && says 'there is no command "cal"'
     run 2 ctask call && says 'name the task'
+    run 2 ctask call '' && says "the task's name is empty"
+    run 2 ctask map '' && says "the task's name is empty"
+    run 2 ctask call -b '' is_prime 97 && says 'the URL after -b is empty'
+    run 2 ctask-worker -A primes -b '' && says 'the URL after -b is empty'
     run 2 ctask call --wrong is_prime && says 'wrong'
     run 2 ctask call is_prime '[1' && says 'begins like JSON'
     run 2 ctask call is_prime 99999999999999999999 && says '64 bits'
