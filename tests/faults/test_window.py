@@ -139,6 +139,35 @@ class Window(BrokerTest):
         self.assertEqual(worker.stop(), 0)
         self.bus.delete(later)
 
+    def test_a_queue_with_two_consumers_gets_none_beside_them_when_another_is_narrowed(self):
+        """Tasks for later fill the first consumer of one queue, so that it gets a second one. Then
+        tasks are found to be long. Only when the other queue is narrowed is it known that something
+        is missing, which both queues then share."""
+        later = unique() + ".#"  # so they wait in the worker
+        queues = later, self.queue
+        for queue in queues:
+            self.bus.channel.queue_declare(queue, durable=True, auto_delete=False,
+                                           arguments={"x-queue-type": "quorum"})
+        worker = self.worker("-c", "4", queue="%s,%s" % queues)
+
+        def consumers():
+            """The numbers of each queue's."""
+            listed = ctl("list_consumers", "queue_name", "consumer_tag")
+            return [sorted(map(int, re.findall(r"^%s\s+ctask\.(\d+)$" % re.escape(queue), listed,
+                                               re.M))) for queue in queues]
+        eta = (datetime.datetime.utcnow() + datetime.timedelta(hours=1)).isoformat()
+        for _ in range(11):  # the first consumer holds 8, the second one 4
+            self.bus.send(later, headers={"eta": eta})
+        until("all are here", lambda: self.bus.depth(later) == 0)
+        until("a second consumer", lambda: consumers() == [[1, 2], [1]])
+        self.bus.result(self.bus.send(self.queue, "demo.sleep", [2 * LONG]))
+        until("each queue has a new one", lambda: worker.process.poll() is not None or
+              all(new in numbers for new, numbers in zip((3, 2), consumers())))
+        # Listed again, since the cancel follows the new consumer after some 20 ms.
+        self.assertEqual(consumers(), [[1, 3], [2]])
+        self.assertEqual(worker.stop(), 0)
+        self.bus.delete(later)
+
     def held(self, worker):
         """The most tasks that it had at a time, running or for a child."""
         now = most = 0
