@@ -206,6 +206,26 @@ class Idle(BrokerTest):
         self.assertEqual({r["result"] for r in self.bus.results(*ids).values()}, {True})
         self.assertEqual(worker.stop(), 0)
 
+    def test_as_long_as_nothing_comes_each_further_time_is_later(self):
+        """It may be as it should be: another one is the single active consumer for good."""
+        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                                       arguments={"x-single-active-consumer": True})
+        other = Bus()
+        other.channel.basic_qos(0, 1, False)
+        other.channel.basic_consume(self.queue, callback=lambda message: None)
+        for _ in range(2):
+            self.bus.send(self.queue)
+        worker = self.worker("-c", "1")
+        times = [time.monotonic()]
+        for count in 1, 2:
+            worker.expect("holds 1 messages and none comes", count)
+            times.append(time.monotonic())
+        first, second = (after - before for before, after in zip(times, times[1:]))
+        print("after %.1f s, then after %.1f s" % (first, second))
+        self.assertGreater(second, first + 10)  # 15 s, then 30 s
+        self.assertEqual(worker.stop(), 0)
+        other.close()
+
     def test_with_a_task_here_it_is_not(self):
         """That would run once more. Its consumer was cancelled, so that another one had what waited."""
         self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
