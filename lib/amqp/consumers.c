@@ -8,6 +8,7 @@
 
 #define ANSWER_LIMIT (10 * CLOCK_SECOND)
 #define DOUBLINGS_MAX 2 /* of that: a broker may only be slow */
+#define ANSWER_USUAL CLOCK_SECOND
 
 struct consumer {
     struct list link;
@@ -192,6 +193,13 @@ int64_t consumers_deadline(const struct consumers *c)
     list_each(k, &c->all, struct consumer, link)
         if (k->state == STARTING && !k->cancelled) at = clock_earlier(at, k->asked_at + limit);
     return consumers_answered(c) ? CLOCK_NEVER : at;
+}
+
+void consumers_hurry(struct consumers *c, int64_t now)
+{
+    struct consumer *k;
+    list_each(k, &c->all, struct consumer, link)
+        if (now - k->asked_at > ANSWER_USUAL) k->asked_at = now - (ANSWER_LIMIT << DOUBLINGS_MAX);
 }
 
 void consumers_wait_anew(struct consumers *c, int64_t now)

@@ -44,6 +44,9 @@ bool consumers_answered(const struct consumers *c);
 /* When it must have answered each basic.consume: after 10 s, after 20 s and 40 s where they were
  * moved. CLOCK_NEVER if it has, or has one of them. */
 int64_t consumers_deadline(const struct consumers *c);
+/* The broker has answered another channel's, asked for later perhaps: what has waited for over a
+ * second need not wait longer. */
+void consumers_hurry(struct consumers *c, int64_t now);
 /* The broker could not answer until now. */
 void consumers_wait_anew(struct consumers *c, int64_t now);
 /* Their channel is gone, and they are another one's, which has no consumers. */

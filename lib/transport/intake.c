@@ -95,6 +95,12 @@ void intakes_wait_anew(struct broker *b, int64_t now)
     list_each(in, &b->intakes, struct intake, link) consumers_wait_anew(&in->consumers, now);
 }
 
+void intakes_hurry(struct broker *b, int64_t now)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link) consumers_hurry(&in->consumers, now);
+}
+
 static bool intake_move(struct broker *b, struct intake *from, int64_t now)
 {
     struct intake *to = intake_spare(b);

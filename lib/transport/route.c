@@ -274,6 +274,7 @@ static const char *consume_method(struct broker *b, struct intake *in, amqp_meth
     case AMQP_BASIC_CONSUME_OK_METHOD:
         q = consumers_started(&in->consumers, bytes_amqp(started->consumer_tag));
         if (q) news_add(b, BROKER_CONSUMING, q);
+        intakes_hurry(b, now);
         return NULL;
     case AMQP_BASIC_CANCEL_METHOD:
         consumer_ended(b, in, bytes_amqp(cancel->consumer_tag));

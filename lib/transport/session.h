@@ -177,6 +177,8 @@ void intake_free(struct intake *in);
 /* When a queue is to be consumed over another channel; CLOCK_NEVER while the broker is in alarm, or
  * while there is none. */
 int64_t intakes_deadline(const struct broker *b);
+/* The broker has answered one. */
+void intakes_hurry(struct broker *b, int64_t now);
 /* The broker could not answer until now, being in alarm. */
 void intakes_wait_anew(struct broker *b, int64_t now);
 /* Queues whose basic.consume is not answered are consumed over other channels, if there are any.

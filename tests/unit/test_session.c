@@ -843,6 +843,21 @@ START_TEST(a_queue_is_consumed_over_another_channel_after_ten_seconds)
 }
 END_TEST
 
+/* The node is back: an answer for another queue shows it. */
+START_TEST(nor_is_a_queue_waited_for_longer_than_one_asked_for_later)
+{
+    consume("q");
+    wait_for_consumer(1);
+    consume("p");
+    agree_to_all();
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
+    wait_for_consumer(1);
+    consume("o");
+    agree_to_all();
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 3);
+}
+END_TEST
+
 START_TEST(a_channel_that_has_a_consumer_is_kept)
 {
     consuming();
@@ -1076,6 +1091,7 @@ int main(void)
     tcase_add_test(t, its_time_is_not_over_while_the_one_in_use_is_closed_for_it);
     tcase_add_test(t, one_that_breaks_or_is_in_alarm_is_given_up);
     tcase_add_test(t, a_queue_is_consumed_over_another_channel_after_ten_seconds);
+    tcase_add_test(t, nor_is_a_queue_waited_for_longer_than_one_asked_for_later);
     tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
     tcase_add_test(t, an_alarm_is_no_missing_consumer);
     tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
