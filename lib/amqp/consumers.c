@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (10 * CLOCK_SECOND)
-#define DOUBLINGS_MAX 2 /* of that: a broker may only be slow */
-#define ANSWER_USUAL CLOCK_SECOND
+#define DOUBLINGS_MAX 2           /* of ANSWER_LIMIT: the broker may only be slow */
+#define ANSWER_USUAL CLOCK_SECOND /* what a broker without trouble takes at most */
 
 struct consumer {
     struct list link;
@@ -16,9 +16,10 @@ struct consumer {
     uint32_t window;     /* its number among the queue's */
     unsigned prefetch;
     enum { WANTED, STARTING, RUNNING, ENDING } state;
-    bool cancelled;   /* by its owner; */
-    int64_t end_at;   /* the broker is told then */
-    int64_t asked_at; /* when it was STARTING */
+    bool cancelled;      /* by its owner; */
+    int64_t end_at;      /* the broker is told then */
+    int64_t waits_since; /* STARTING: for consume-ok */
+    bool hurried;        /* STARTING: its time is over, see consumers_hurry */
     char tag[24];
 };
 
@@ -144,7 +145,8 @@ static bool start(struct consumers *c, struct consumer *k, struct buf *out, uint
 {
     const struct queue *q = k->queue;
     k->state = STARTING;
-    k->asked_at = now;
+    k->waits_since = now;
+    k->hurried = false;
     snprintf(k->tag, sizeof k->tag, "ctask.%" PRIu32, ++c->serial);
     amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)k->prefetch};
     /* A consumer of a connection that we know to be gone, and the broker does not yet, must not get
@@ -177,7 +179,7 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
     return ok;
 }
 
-bool consumers_answered(const struct consumers *c)
+bool consumers_running(const struct consumers *c)
 {
     struct consumer *k;
     list_each(k, &c->all, struct consumer, link)
@@ -185,27 +187,36 @@ bool consumers_answered(const struct consumers *c)
     return false;
 }
 
+static int64_t answer_due(const struct consumers *c, const struct consumer *k)
+{
+    unsigned doublings = c->moves < DOUBLINGS_MAX ? c->moves : DOUBLINGS_MAX;
+    return k->waits_since + (k->hurried ? 0 : ANSWER_LIMIT << doublings);
+}
+
 int64_t consumers_deadline(const struct consumers *c)
 {
     int64_t at = CLOCK_NEVER;
-    int64_t limit = ANSWER_LIMIT << (c->moves < DOUBLINGS_MAX ? c->moves : DOUBLINGS_MAX);
     struct consumer *k;
+    if (consumers_running(c)) return CLOCK_NEVER;
     list_each(k, &c->all, struct consumer, link)
-        if (k->state == STARTING && !k->cancelled) at = clock_earlier(at, k->asked_at + limit);
-    return consumers_answered(c) ? CLOCK_NEVER : at;
+        if (k->state == STARTING && !k->cancelled) at = clock_earlier(at, answer_due(c, k));
+    return at;
 }
 
 void consumers_hurry(struct consumers *c, int64_t now)
 {
     struct consumer *k;
     list_each(k, &c->all, struct consumer, link)
-        if (now - k->asked_at > ANSWER_USUAL) k->asked_at = now - (ANSWER_LIMIT << DOUBLINGS_MAX);
+        if (k->state == STARTING && now - k->waits_since > ANSWER_USUAL) k->hurried = true;
 }
 
 void consumers_wait_anew(struct consumers *c, int64_t now)
 {
     struct consumer *k;
-    list_each(k, &c->all, struct consumer, link) k->asked_at = now;
+    list_each(k, &c->all, struct consumer, link) {
+        k->waits_since = now;
+        k->hurried = false;
+    }
 }
 
 void consumers_move(struct consumers *to, struct consumers *from, int64_t now)

@@ -1,9 +1,10 @@
 /* consumers.h - who consumes what on one channel.
  *
  * A queue may have several consumers, each with a prefetch of its own, which is fixed at
- * basic.consume (https://www.rabbitmq.com/docs/consumer-prefetch). To receive more, a further
- * consumer is opened and none is cancelled: at basic.cancel RabbitMQ takes back what is on its way
- * from a quorum queue, and delivers it again as redelivered. */
+ * basic.consume (https://www.rabbitmq.com/docs/consumer-prefetch). To receive more, the owner opens
+ * a further consumer. A cancel may wait until what is on its way has come, see consumers_hold_acks:
+ * at basic.cancel RabbitMQ takes back what is on its way from a quorum queue, and delivers it again
+ * as redelivered. */
 #ifndef AMQP_CONSUMERS_H
 #define AMQP_CONSUMERS_H
 
@@ -12,7 +13,7 @@
 struct consumers {
     struct list all; /* of this channel, oldest first */
     uint32_t serial;
-    unsigned moves; /* since an answer came: so often they were moved to another channel */
+    unsigned moves; /* to another channel, since the last consume-ok */
 };
 
 void consumers_init(struct consumers *c);
@@ -37,19 +38,21 @@ bool consumers_take_tasks(const struct consumers *c);
 /* There is something to ask now; when next. */
 bool consumers_pending(const struct consumers *c, int64_t now);
 int64_t consumers_wake(const struct consumers *c);
+/* Asks it. False when memory is short. */
 bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64_t now);
 
-/* The broker has one of them. */
-bool consumers_answered(const struct consumers *c);
-/* When it must have answered each basic.consume: after 10 s, after 20 s and 40 s where they were
- * moved. CLOCK_NEVER if it has, or has one of them. */
+/* The broker has at least one of them: consume-ok has come, and the end has not. */
+bool consumers_running(const struct consumers *c);
+/* When the first of them has waited too long for consume-ok: 10 s, 20 s after one move, 40 s after
+ * more. CLOCK_NEVER if none waits, or if one is running: then the channel is not given up. */
 int64_t consumers_deadline(const struct consumers *c);
-/* The broker has answered another channel's, asked for later perhaps: what has waited for over a
- * second need not wait longer. */
+/* The broker answered a basic.consume on another channel, so it is well: a consumer that has waited
+ * for over a second has waited too long. */
 void consumers_hurry(struct consumers *c, int64_t now);
-/* The broker could not answer until now. */
+/* The broker could not answer until now, being in alarm: the time to wait begins again. */
 void consumers_wait_anew(struct consumers *c, int64_t now);
-/* Their channel is gone, and they are another one's, which has no consumers. */
+/* The channel of `from` is given up: its consumers are to be started over that of `to`, which has
+ * none. */
 void consumers_move(struct consumers *to, struct consumers *from, int64_t now);
 
 /* A reply queue is to be consumed, can be as far as is known, and the broker was not asked yet.

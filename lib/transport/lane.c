@@ -70,12 +70,12 @@ const char *lane_late(struct broker *b, struct lane *lane, const struct frame *f
                : "out of memory";
 }
 
-/* A new connection would cost it something. */
+/* To end the connection would have deliveries handed out again. */
 static bool is_consuming(const struct broker *b)
 {
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
-        if (consumers_answered(&in->consumers) || settle_count(&in->settle) > 0) return true;
+        if (consumers_running(&in->consumers) || settle_count(&in->settle) > 0) return true;
     return false;
 }
 
