@@ -204,7 +204,7 @@ static bool questions_due(const struct topology *t, int64_t now)
     return (queue_next(t, now) || !list_empty(&t->deletes)) && asker_there(t);
 }
 
-/* Nearly always there is nothing to ask, and nothing is asked. */
+/* Called at each turn. Nearly always nothing is to be asked and no answer is awaited: `quiet`. */
 bool topology_pending(const struct topology *t, int64_t now)
 {
     struct asker *a;

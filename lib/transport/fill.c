@@ -32,7 +32,7 @@ static bool replies_awaited(const struct broker *b, int64_t now)
     return false;
 }
 
-/* Nothing is begun now. */
+/* No further message is begun; one that is partly written is finished. */
 static bool posts_held(const struct broker *b, int64_t now)
 {
     return (now < b->held_until && !b->closing) || b->topology.suspects > 0 || b->link.blocked ||

@@ -1,9 +1,9 @@
-/* intake.c - the channels that consume, one a queue, and another one for a queue whose
- * basic.consume the broker does not answer.
+/* intake.c - the channels that consume, one a queue. A queue whose basic.consume the broker does
+ * not answer is moved to another channel.
  *
  * A channel of RabbitMQ does one thing after the other. If its node believes that a queue's leader
- * is on a node which is gone, basic.consume keeps the channel for 30 s and more, also when the
- * queue has a new leader by then. A channel that is opened later asks the new one. */
+ * is on a node which is gone, basic.consume blocks the channel for 30 s and more, even if the queue
+ * gets a new leader meanwhile. A channel that is opened later asks the new leader. */
 #include "base/clock.h"
 #include "transport/session.h"
 
@@ -25,22 +25,22 @@ static struct intake *intake_new(struct broker *b, uint16_t number)
     return in;
 }
 
-/* Its queue was deleted, or is consumed over another channel. */
-static bool is_free(const struct intake *in)
+/* Its queue was deleted, or moved to another channel, and its own channel is closed. */
+static bool is_unused(const struct intake *in)
 {
     return !*in->queue && !in->lane.open && !in->lane.closing;
 }
 
-/* A free one. NULL when out of memory. */
-static struct intake *intake_spare(struct broker *b)
+/* An unused one, or a new one with the next channel number. NULL when out of memory. */
+static struct intake *intake_without_queue(struct broker *b)
 {
-    struct intake *in, *spare = NULL;
-    uint16_t number = CHANNEL_CONSUME;
+    struct intake *in, *unused = NULL;
+    uint16_t next = CHANNEL_CONSUME;
     list_each(in, &b->intakes, struct intake, link) {
-        if (is_free(in)) spare = in;
-        number++;
+        if (is_unused(in)) unused = in;
+        next++;
     }
-    return spare ? spare : intake_new(b, number);
+    return unused ? unused : intake_new(b, next);
 }
 
 struct intake *intake_for(struct broker *b, const struct queue *q)
@@ -48,7 +48,7 @@ struct intake *intake_for(struct broker *b, const struct queue *q)
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
         if (strcmp(in->queue, q->name) == 0) return in;
-    in = intake_spare(b);
+    in = intake_without_queue(b);
     if (in) snprintf(in->queue, sizeof in->queue, "%s", q->name);
     return in;
 }
@@ -64,21 +64,22 @@ void intake_free(struct intake *in)
 
 /* ---- A consumer that does not come ----------------------------------------------------------- */
 
-/* There is a channel more, which does not look at queues, and the topology keeps one. */
-static bool has_room(const struct broker *b)
+/* An intake is unused, or the next channel number can be had: the topology does not look at queues
+ * over it, and keeps another one. */
+static bool another_channel_left(const struct broker *b)
 {
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
-        if (is_free(in)) return true;
+        if (is_unused(in)) return true;
     uint16_t next = b->topology.first;
     return next < b->topology.last && !topology_owns(&b->topology, next);
 }
 
-/* What a channel has brought is settled over that channel: then it has to stay. */
+/* A channel with unsettled deliveries stays: they can be settled over no other one. */
 static int64_t move_at(const struct intake *in)
 {
-    bool bare = in->lane.open && *in->queue && settle_count(&in->settle) == 0;
-    return bare ? consumers_deadline(&in->consumers) : CLOCK_NEVER;
+    bool movable = in->lane.open && *in->queue && settle_count(&in->settle) == 0;
+    return movable ? consumers_deadline(&in->consumers) : CLOCK_NEVER;
 }
 
 int64_t intakes_deadline(const struct broker *b)
@@ -86,7 +87,8 @@ int64_t intakes_deadline(const struct broker *b)
     int64_t at = CLOCK_NEVER;
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) at = clock_earlier(at, move_at(in));
-    return at == CLOCK_NEVER || b->link.blocked || !has_room(b) ? CLOCK_NEVER : at;
+    if (at == CLOCK_NEVER || b->link.blocked) return CLOCK_NEVER;
+    return another_channel_left(b) ? at : CLOCK_NEVER;
 }
 
 void intakes_wait_anew(struct broker *b, int64_t now)
@@ -101,9 +103,10 @@ void intakes_hurry(struct broker *b, int64_t now)
     list_each(in, &b->intakes, struct intake, link) consumers_hurry(&in->consumers, now);
 }
 
+/* False when out of memory; then nothing has moved, or the close could not be written. */
 static bool intake_move(struct broker *b, struct intake *from, int64_t now)
 {
-    struct intake *to = intake_spare(b);
+    struct intake *to = intake_without_queue(b);
     if (!to) return false;
     memcpy(to->queue, from->queue, sizeof to->queue);
     from->queue[0] = 0;
@@ -118,6 +121,6 @@ bool intakes_move(struct broker *b, int64_t now)
     struct intake *in;
     bool ok = true;
     list_each(in, &b->intakes, struct intake, link)
-        if (ok && move_at(in) <= now && has_room(b)) ok = intake_move(b, in, now);
+        if (ok && move_at(in) <= now && another_channel_left(b)) ok = intake_move(b, in, now);
     return ok;
 }

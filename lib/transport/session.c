@@ -359,7 +359,8 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
     at = to_come(at, topology_wake(&b->topology), now);
     at = to_come(at, b->publish.retry_at, now);
     at = to_come(at, lanes_deadline(b), now);
-    at = clock_earlier(at, intakes_deadline(b)); /* what it waited for may have just left */
+    /* This may be in the past: an unsettled delivery has held the move back. */
+    at = clock_earlier(at, intakes_deadline(b));
     at = to_come(at, renewal_wake(b), now);
     at = to_come(at, b->held_until, now);
     at = clock_earlier(at, home_wake(b, now));

@@ -1,8 +1,8 @@
 /* session.h - inside of broker.h: one connection after the other, and the rooms of lib/amqp that
  * live on it. broker.c is what the owner calls, dial.c decides where to connect and when, home.c
  * goes back to the first URL, session.c reads and writes, fill.c says what is written, lane.c opens
- * and closes channels, intake.c has those that consume, route.c brings each frame to its room,
- * delays.c sees to messages that wait in the broker. */
+ * and closes channels, intake.c says which channel consumes which queue, route.c brings each frame
+ * to its room, delays.c sees to messages that wait in the broker. */
 #ifndef TRANSPORT_SESSION_H
 #define TRANSPORT_SESSION_H
 
@@ -36,8 +36,8 @@ struct renewal {
     int64_t confirms_by; /* under way: how long confirms are awaited; 0: it is not */
 };
 
-/* A queue that is consumed, and the channel that does it. "": the place is free when the channel is
- * closed. */
+/* A queue that is consumed, and the channel that does it. queue "": it was deleted, or another
+ * intake has it; when the channel is closed too, another queue may take the intake over. */
 struct intake {
     struct list link;
     struct lane lane;
@@ -170,18 +170,19 @@ bool fill_due(const struct broker *b, int64_t now);
 /* Puts it into the link's buffer. False when it could not be put together. */
 bool fill_out(struct broker *b, int64_t now);
 
-/* intake.c: for q; made when it is first consumed, or a free one. NULL when out of memory. */
+/* intake.c: the intake of q; if it has none, an unused or a new one becomes q's. NULL when out of
+ * memory. */
 struct intake *intake_for(struct broker *b, const struct queue *q);
-/* Nothing of its channel is open. */
+/* Takes it out of the list and frees it. Its channel must not be open. */
 void intake_free(struct intake *in);
-/* When a queue is to be consumed over another channel; CLOCK_NEVER while the broker is in alarm, or
- * while there is none. */
+/* When the next queue is to be moved to another channel, since the broker has not answered its
+ * basic.consume. CLOCK_NEVER while the broker is in alarm, or while no channel is left. */
 int64_t intakes_deadline(const struct broker *b);
-/* The broker has answered one. */
+/* The broker answered a basic.consume: queues that have waited for over a second are moved next. */
 void intakes_hurry(struct broker *b, int64_t now);
 /* The broker could not answer until now, being in alarm. */
 void intakes_wait_anew(struct broker *b, int64_t now);
-/* Queues whose basic.consume is not answered are consumed over other channels, if there are any.
+/* Moves the queues whose time is over, as far as channels are left; fill.c then consumes them.
  * False when out of memory. */
 bool intakes_move(struct broker *b, int64_t now);
 
@@ -197,8 +198,8 @@ bool lane_closed(struct broker *b, struct lane *lane, int64_t now);
 struct lane *lane_closing(struct broker *b, uint16_t channel);
 /* A frame on it: all that comes before close-ok is late, and nobody's. NULL, or what is wrong. */
 const char *lane_late(struct broker *b, struct lane *lane, const struct frame *f);
-/* When the broker must have answered each channel.close; CLOCK_NEVER while it is in alarm. One
- * whose queue is consumed over another channel does not count while anything is consumed. */
+/* When the broker must have answered each channel.close; CLOCK_NEVER while it is in alarm. The
+ * close of an intake without a queue has no limit while other channels consume. */
 int64_t lanes_deadline(const struct broker *b);
 /* The broker could not answer until now, being in alarm. */
 void lanes_wait_anew(struct broker *b, int64_t now);
