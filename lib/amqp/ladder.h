@@ -23,9 +23,9 @@
  * back, an exchange or queue that is not found, a queue that was looked at again and may be a new
  * one. Nothing says so when a lower level is deleted, or when others delete and declare a queue. So
  * whoever uses the ladder looks at it and binds again every ten seconds, without waiting for the
- * answers. Nothing is retried by itself. What was refused is asked for again by the next who needs
- * it, 1 to 30 s later; what was not answered, or is on a node that is down, 1 to 4 s later. A state
- * machine without I/O, like the rest of this room. */
+ * answers. Nothing is retried by itself: after a refusal it is the next ladder_want that asks
+ * again, not before 1 to 30 s are over, or 1 to 4 s if the broker did not answer or a node was
+ * down. A state machine without I/O, like the rest of this room. */
 #ifndef AMQP_LADDER_H
 #define AMQP_LADDER_H
 
@@ -95,8 +95,7 @@ void ladder_done(struct ladder *l);
 /* The tie of that queue, which is bound now if it is not known to be, and the ladder looked at.
  * NULL when out of memory. */
 struct tie *ladder_want(struct ladder *l, const char *queue, int64_t now);
-/* Where a message for t stands. LADDER_NO, LADDER_AWAY: *why, valid until the
- * next call. */
+/* Where a message for t stands. LADDER_NO, LADDER_AWAY: *why, valid until the next call. */
 enum ladder_verdict ladder_says(const struct ladder *l, const struct tie *t, const char **why);
 /* A message for t found no way: all is declared again when next needed. */
 void ladder_doubt(struct ladder *l, struct tie *t);
