@@ -55,13 +55,12 @@ static void warn_of_strangers(const struct source *s)
                  s->name, s->others, s->dead);
 }
 
-#define SAFE_CONSUMERS 32
+#define SAFE_CONSUMERS 32 /* of a quorum queue before RabbitMQ 4.0: docs/faults.md, H72 */
 
-/* See docs/faults.md, H72. */
-static void warn_of_many(const struct worker *w, const struct source *s, unsigned others)
+static void warn_of_many_consumers(const struct worker *w, const struct source *s, unsigned others)
 {
-    unsigned version = broker_rabbitmq(w->in);
-    if (w->options->queue_type != QUEUE_QUORUM || version == 0 || version >= 4) return;
+    unsigned major = broker_rabbitmq_major(w->in);
+    if (w->options->queue_type != QUEUE_QUORUM || major == 0 || major >= 4) return;
     if (others >= SAFE_CONSUMERS)
         log_warn("queue %s has %u other consumers: RabbitMQ before 4.0 may lose tasks of a quorum "
                  "queue with more than %d when a node of its cluster is lost; have fewer workers "
@@ -96,7 +95,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         if (!dead) delay_bind(w, s);
         bool first = s->others < 0 || s->dead_created < 0;
         if (dead && s->dead_created < 0) s->dead_created = ev->created;
-        if (!dead && s->others < 0) warn_of_many(w, s, ev->consumers);
+        if (!dead && s->others < 0) warn_of_many_consumers(w, s, ev->consumers);
         if (!dead && s->others < 0) s->others = (int)ev->consumers;
         if (!dead) s->shared = ev->consumers > 0;
         if (!dead) s->empty = ev->messages == 0;

@@ -132,16 +132,17 @@ static bool start_ok(struct link *l)
     return put;
 }
 
-static unsigned rabbitmq_version(struct bytes properties)
+/* As link.rabbitmq_major. */
+static unsigned rabbitmq_major(struct bytes properties)
 {
     struct field product, version;
-    unsigned first = 0;
+    unsigned major = 0;
     if (!table_find(properties, "product", &product) || !bytes_is(product.text, "RabbitMQ"))
         return 0;
     if (!table_find(properties, "version", &version)) return 0;
     for (size_t i = 0; i < version.text.n && i < 4 && isdigit(version.text.p[i]); i++)
-        first = 10 * first + (unsigned)(version.text.p[i] - '0');
-    return first;
+        major = 10 * major + (unsigned)(version.text.p[i] - '0');
+    return major;
 }
 
 static enum link_event greeted(struct link *l, struct bytes payload)
@@ -156,7 +157,7 @@ static enum link_event greeted(struct link *l, struct bytes payload)
         link_fail(l, CTASK_EPROTO, "its greeting is malformed");
         return LINK_ENDED;
     }
-    l->rabbitmq = rabbitmq_version(table);
+    l->rabbitmq_major = rabbitmq_major(table);
     if (!mechanism_offered(mechanisms, "PLAIN")) {
         link_fail(l, CTASK_EAUTH, "the broker offers no PLAIN login, the only one known here");
         return LINK_ENDED;

@@ -30,7 +30,7 @@ struct link {
     size_t frame_max;   /* what we may send */
     size_t frame_limit; /* what we take */
     uint16_t channel_max;
-    unsigned rabbitmq; /* the first number of its version; 0: another broker, or not known yet */
+    unsigned rabbitmq_major; /* 3 for 3.10; 0: another broker, or not known yet */
     amqp_pool_t pool;
     size_t taken; /* the frame given last, still at the front of `in` */
     bool blocked;

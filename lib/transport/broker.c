@@ -308,9 +308,9 @@ int broker_publish(struct broker *b, const struct publish *what)
     return CTASK_ENOMEM;
 }
 
-unsigned broker_rabbitmq(const struct broker *b)
+unsigned broker_rabbitmq_major(const struct broker *b)
 {
-    return session_up(b) ? b->link.rabbitmq : 0;
+    return session_up(b) ? b->link.rabbitmq_major : 0;
 }
 
 size_t broker_props_max(const struct broker *b)

@@ -163,8 +163,8 @@ void broker_spool_keep(struct broker *b, int64_t until);
 int broker_publish(struct broker *b, const struct publish *p);
 /* How many bytes of properties fit one frame of this broker, or of the last one. */
 size_t broker_props_max(const struct broker *b);
-/* The first number of the version of RabbitMQ, as in 3.10; 0 for another broker, or while down. */
-unsigned broker_rabbitmq(const struct broker *b);
+/* The major version of RabbitMQ, 3 for 3.10; 0 for another broker, or while down. */
+unsigned broker_rabbitmq_major(const struct broker *b);
 /* Takes all messages with this cookie back: no outcome will come. Whether they were delivered is
  * unknown. */
 void broker_recall(struct broker *b, void *cookie);
