@@ -26,7 +26,7 @@
 #define THREAD_TRIES 40 /* a thread that was joined is counted for a moment longer */
 #define THREAD_PAUSE 50000
 
-/* To read them anew costs half of opening them. */
+/* Files of /proc/self, kept open: to read one again takes half the time of opening it. */
 static int status_fd, timers_fd, oom_fd, cgroup_fd, namespaces_fd;
 
 /* ---- What system calls tell ------------------------------------------------------------------ */
@@ -52,7 +52,7 @@ static void read_root(void *to)
     is[2] = s.stx_mnt_id;
 }
 
-/* Those that a next task would run into. */
+/* The next task would run into these: they are looked at often, the others rarely. */
 static bool is_common(int limit)
 {
     return limit == RLIMIT_AS || limit == RLIMIT_CPU || limit == RLIMIT_DATA ||
@@ -285,12 +285,12 @@ static const struct line_of_status {
 
 static struct {
     char text[STATUS_SIZE];
-    /* Of each line, from the break before its key to the one behind it; size 0: this kernel does
-     * not tell, or there are so many groups that it is cut short. */
+    /* Where each line is, from the line break before its key to its own. size 0: this kernel has no
+     * such line, or it does not fit the text, as behind over a thousand groups. */
     size_t at[LINES], size[LINES];
 } status;
 
-/* Behind a line break, so that each key has one in front. Returns the length; -1: unreadable. */
+/* With a line break in front, as each key has one. Returns the length; -1: unreadable. */
 static ssize_t status_read(char text[STATUS_SIZE])
 {
     ssize_t n = status_fd < 0 ? 0 : pread(status_fd, text + 1, STATUS_SIZE - 2, 0);
@@ -313,11 +313,11 @@ static void status_note(void)
     }
 }
 
-/* Line i, which is behind *from, has changed. *from is moved on to it. */
+/* Line i differs, and not in a sound way. It is sought from *from on, which is then moved to it. */
 static bool line_changed(size_t i, const char *text, size_t n, const char **from)
 {
     const char *was = status.text + status.at[i], *now = text + status.at[i];
-    /* Nearly always it is where it was. */
+    /* Nearly always the line is where it was and says the same: then nothing is sought. */
     if (status.at[i] + status.size[i] > n || memcmp(now, was, status.size[i]) != 0)
         now = strstr(*from, lines[i].key);
     if (!now) return true;

@@ -7,10 +7,11 @@
  * has none waiting, and while all children do nothing is held beyond what runs.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only. To hold
- * more, a further consumer is opened; where there are WINDOWS_MAX, the smallest is cancelled
- * first. Otherwise one is cancelled only when much too much is held: on a quorum queue what is on
- * its way to a cancelled consumer comes again as redelivered, and its task would be told that it
- * may have been started before.
+ * more, a further consumer is opened; where there are WINDOWS_MAX, it takes the place of the
+ * smallest. Otherwise one is cancelled only when much too much is held: on a quorum queue what is
+ * on its way to a cancelled consumer comes again as redelivered, and its task would be told that it
+ * may have been started before. So broker_cancel waits 20 ms and twice the round trip for what is
+ * on its way, and for so long the broker has one consumer more.
  *
  * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
  * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.

@@ -69,8 +69,9 @@ struct window {
     unsigned later; /* and how many of them wait for their time or are on their way out */
 };
 
-/* Consumers of one queue at once. RabbitMQ before 4.0 loses messages of a quorum queue with more
- * than 32 consumers, of all workers together, when a node is lost (docs/faults.md, H72). */
+/* Consumers of one queue, beside one that is being cancelled. RabbitMQ before 4.0 loses messages of
+ * a quorum queue with more than 32 consumers, of all workers together, when a node is lost
+ * (docs/faults.md, H72). */
 #define WINDOWS_MAX 2
 
 /* A queue that is consumed. */

@@ -1,4 +1,4 @@
-/* test_procstate.c - a process with more groups than fit what is read of /proc/self/status. What
+/* test_procstate.c - /proc/self/status whose lines move, or do not fit what is read of it. What
  * tasks change is in faults/test_hygiene.py. */
 #include "worker/procstate.c"
 
