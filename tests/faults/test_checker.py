@@ -140,7 +140,7 @@ class Story:
                 event.update(more)
 
     def node_lost(self, at=DOWN):
-        """The run is one on a cluster: where the broker was down it stood still, and it lost a node."""
+        """The run is on a cluster. Instead of the broker's end, a node is lost and the cluster stands still."""
         self.event(PORT, "standstill", begin=DOWN, end=PORT)
         self.change("broker-down", {"what": "node-down", "at": at})
         self.change("broker-port", {"what": "node-up", "at": at + PORT - DOWN})
@@ -285,11 +285,11 @@ class Checker(unittest.TestCase):
         self.assert_caught(story, "unexplained_failures")
 
     def judged_on_a_cluster(self, story, code, sent=(DOWN - 1, DOWN), later=40):
-        """That node_lost() story, when handles of these tasks failed so."""
+        """The keys of a node_lost() story. The tasks sent in these seconds fail with code, `later` s after."""
         story.failed(story.sent_between(*sent), ledger.FAILURE, code, later)
         return self.verdict(story, cluster=True)[1]
 
-    def test_a_queue_that_is_not_available_is_one_of_a_cluster(self):
+    def test_eunavailable_is_explained_on_a_cluster_only(self):
         story = self.story()
         story.failed(story.sent_between(DOWN - 1, DOWN), ledger.FAILURE, -19)
         self.assert_caught(story, "unexplained_failures")
@@ -297,7 +297,7 @@ class Checker(unittest.TestCase):
         story.node_lost()
         self.assertEqual(self.judged_on_a_cluster(story, -19), [])
 
-    def test_and_all_sends_of_that_time_may_meet_it(self):
+    def test_each_send_while_a_node_is_gone_may_end_with_eunavailable(self):
         for since, keys in (DOWN - 2, []), (FAULTY, ["too_many_failures"]):
             with self.subTest(since=since):
                 story = self.story()
@@ -306,7 +306,7 @@ class Checker(unittest.TestCase):
                 story.change("standstill", {"begin": since})
                 self.assertEqual(self.judged_on_a_cluster(story, -19, (since, PORT + 4)), keys)
 
-    def test_a_lost_reply_where_the_node_was_gone_for_a_minute(self):
+    def test_elost_is_explained_where_the_node_was_gone_for_a_minute(self):
         for gone, later, keys in (61, 62, []), (59, 62, ["unexplained_failures"]), \
                 (61, 58, ["unexplained_failures"]):
             with self.subTest(gone=gone, later=later):
@@ -329,8 +329,8 @@ class Checker(unittest.TestCase):
         self.assert_caught(story, "too_many_failures")
 
     def test_nor_more_than_a_quorum_queue_refused_without_a_leader(self):
-        """75 of this producer's, those of six seconds, beside 256 under way. One broker has no others to
-        choose a leader from."""
+        """256 may be under way. In a cluster 75 more may be refused, which are this producer's of six
+        seconds, until the queue has a new leader. A single broker chooses no leader."""
         for cluster, most in (False, 256), (True, 256 + 75):
             for count, keys in (most, []), (most + 1, ["too_many_failures"]):
                 with self.subTest(cluster=cluster, count=count):
@@ -606,7 +606,7 @@ class Checker(unittest.TestCase):
         self.assertEqual(self.verdict(story, tasks=1250), (1, ["machine"]))
 
     def test_reply_queues_of_producers_that_moved_away_from_a_lost_node(self):
-        """One is of the producer that was killed. Who loses the only broker moves nowhere."""
+        """One is left by the killed producer. In a cluster another producer may leave one by moving."""
         for cluster, count, keys in (False, 1, []), (False, 2, ["replies"]), \
                 (True, 2, []), (True, 3, ["replies"]):
             with self.subTest(cluster=cluster, count=count):

@@ -139,7 +139,7 @@ class Window(BrokerTest):
         self.assertEqual(worker.stop(), 0)
         self.bus.delete(later)
 
-    def test_a_queue_with_two_consumers_gets_none_beside_them_when_another_is_narrowed(self):
+    def test_a_queue_with_two_consumers_keeps_two_when_another_is_narrowed(self):
         """Tasks for later fill the first consumer of one queue, so that it gets a second one. Then
         tasks are found to be long. Only when the other queue is narrowed is it known that something
         is missing, which both queues then share."""
@@ -151,7 +151,7 @@ class Window(BrokerTest):
         worker = self.worker("-c", "4", queue="%s,%s" % queues)
 
         def consumers():
-            """The numbers of each queue's."""
+            """For each queue the numbers of its consumers."""
             listed = ctl("list_consumers", "queue_name", "consumer_tag")
             return [sorted(map(int, re.findall(r"^%s\s+ctask\.(\d+)$" % re.escape(queue), listed,
                                                re.M))) for queue in queues]
@@ -206,8 +206,8 @@ class Idle(BrokerTest):
         self.assertEqual({r["result"] for r in self.bus.results(*ids).values()}, {True})
         self.assertEqual(worker.stop(), 0)
 
-    def test_as_long_as_nothing_comes_each_further_time_is_later(self):
-        """It may be as it should be: another one is the single active consumer for good."""
+    def test_while_nothing_comes_each_further_channel_is_opened_later(self):
+        """Nothing may be wrong: here the single active consumer is somebody else's, for good."""
         self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
                                        arguments={"x-single-active-consumer": True})
         other = Bus()

@@ -532,7 +532,7 @@ START_TEST(an_answer_that_does_not_come_refuses)
 }
 END_TEST
 
-/* So often in a row it is asked for, and not answered. */
+/* Ten times in a row it is asked for again 4 s after the broker's time was up. */
 static void unanswered(const char *queue, int64_t now)
 {
     for (int i = 0; i < 10; i++) {
@@ -545,7 +545,7 @@ static void unanswered(const char *queue, int64_t now)
     }
 }
 
-/* It answers again as soon as the node is back. */
+/* Both the ladder and, where that is known, a queue's binding. */
 START_TEST(what_did_not_answer_is_asked_for_again_after_four_seconds)
 {
     unanswered("q", T0);

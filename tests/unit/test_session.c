@@ -44,15 +44,15 @@ static unsigned ups, downs;
 static struct ctask_error down; /* the last one */
 static struct envelope *arrived[4];
 static unsigned arrivals;
-static uint16_t mute;        /* what is asked on this channel is not answered; 0: none */
-static uint16_t consumed_on; /* the channel of the last basic.consume */
-static unsigned consumers;   /* that were told to be there */
-static int64_t consume_takes;
+static uint16_t mute;         /* what is asked on this channel is not answered; 0: none */
+static uint16_t consumed_on;  /* the channel of the last basic.consume */
+static unsigned consumers;    /* BROKER_CONSUMING so far */
+static int64_t consume_takes; /* the broker's time for a basic.consume; 0: it answers at once */
 static struct {
-    int64_t at; /* when the broker has done it; 0: it does none */
+    int64_t at; /* when consume-ok is due; 0: no basic.consume is under way */
     char tag[32];
-    bool close;           /* channel.close is behind it */
-} consumes[CHANNELS + 1]; /* what each channel does, while consume_takes is not 0 */
+    bool close;           /* channel.close follows it, and is answered after it */
+} consumes[CHANNELS + 1]; /* by channel: the basic.consume that blocks it */
 
 /* ---- The two ends ---------------------------------------------------------------------------- */
 
@@ -138,7 +138,7 @@ static void consume_later(uint16_t channel, const amqp_basic_consume_t *consume)
              BYTES_ARG(bytes_amqp(consume->consumer_tag)));
 }
 
-/* What is done by now is answered. */
+/* Answers each basic.consume whose time is over, and the channel.close behind it. */
 static void consume_at_last(void)
 {
     for (uint16_t n = 1; n <= CHANNELS; n++) {
@@ -812,7 +812,7 @@ END_TEST
 
 /* ---- A consumer that does not come ----------------------------------------------------------- */
 
-/* The broker answers all but basic.consume, and so much time passes. */
+/* The broker answers nothing on the first consuming channel, and so much time passes. */
 static void wait_for_consumer(int64_t seconds)
 {
     mute = CHANNEL_CONSUME;
@@ -843,8 +843,8 @@ START_TEST(a_queue_is_consumed_over_another_channel_after_ten_seconds)
 }
 END_TEST
 
-/* The node is back: an answer for another queue shows it. */
-START_TEST(nor_is_a_queue_waited_for_longer_than_one_asked_for_later)
+/* By a second or more: the answer shows that the node is back. */
+START_TEST(an_answer_for_one_queue_ends_the_wait_for_those_asked_before)
 {
     consume("q");
     wait_for_consumer(1);
@@ -867,7 +867,7 @@ START_TEST(a_channel_that_has_a_consumer_is_kept)
 }
 END_TEST
 
-START_TEST(an_alarm_is_no_missing_consumer)
+START_TEST(a_consumer_has_ten_seconds_again_after_an_alarm)
 {
     consume("q");
     wait_for_consumer(5);
@@ -894,7 +894,7 @@ START_TEST(without_another_channel_the_consumer_is_waited_for)
 }
 END_TEST
 
-/* It is asked again and again, and each time it is given up too early: not for ever. */
+/* Were each channel given up after ten seconds, none would ever have the consumer. */
 START_TEST(a_broker_that_takes_longer_to_answer_has_the_consumer_in_the_end)
 {
     for (int takes = 11; takes <= 35; takes += 8) {
@@ -928,7 +928,7 @@ START_TEST(a_broker_that_answers_no_consumer_is_left)
 }
 END_TEST
 
-/* What is consumed would be handed out again. */
+/* To end the connection for it would have what is consumed handed out again. */
 START_TEST(a_channel_that_was_left_may_stay_open_while_another_consumes)
 {
     consume("q");
@@ -943,8 +943,8 @@ START_TEST(a_channel_that_was_left_may_stay_open_while_another_consumes)
 }
 END_TEST
 
-/* One that looks at queues may have the number that the consumer would get. */
-START_TEST(a_channel_that_asks_is_no_other_channel)
+/* It has the number that the consumer would get, since the broker allows few channels. */
+START_TEST(a_channel_that_looks_at_queues_is_not_moved_to)
 {
     b->link.channel_max = 5;
     consume("q");
@@ -968,7 +968,7 @@ struct block {
 
 static struct block *blocks;
 
-/* All memory is in use, but for pieces that are too small for a channel. */
+/* Leaves only pieces of memory that are too small for a struct intake. */
 static void memory_fill(struct rlimit *was)
 {
     getrlimit(RLIMIT_AS, was);
@@ -1006,7 +1006,7 @@ END_TEST
 
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
-/* Not from when something else wakes it. */
+/* At once: broker_poll says so, and the owner does not sleep until something else comes. */
 START_TEST(a_channel_is_left_when_the_last_delivery_is_settled)
 {
     struct pollfd p;
@@ -1091,14 +1091,14 @@ int main(void)
     tcase_add_test(t, its_time_is_not_over_while_the_one_in_use_is_closed_for_it);
     tcase_add_test(t, one_that_breaks_or_is_in_alarm_is_given_up);
     tcase_add_test(t, a_queue_is_consumed_over_another_channel_after_ten_seconds);
-    tcase_add_test(t, nor_is_a_queue_waited_for_longer_than_one_asked_for_later);
+    tcase_add_test(t, an_answer_for_one_queue_ends_the_wait_for_those_asked_before);
     tcase_add_test(t, a_channel_that_has_a_consumer_is_kept);
-    tcase_add_test(t, an_alarm_is_no_missing_consumer);
+    tcase_add_test(t, a_consumer_has_ten_seconds_again_after_an_alarm);
     tcase_add_test(t, without_another_channel_the_consumer_is_waited_for);
     tcase_add_test(t, a_broker_that_takes_longer_to_answer_has_the_consumer_in_the_end);
     tcase_add_test(t, a_broker_that_answers_no_consumer_is_left);
     tcase_add_test(t, a_channel_that_was_left_may_stay_open_while_another_consumes);
-    tcase_add_test(t, a_channel_that_asks_is_no_other_channel);
+    tcase_add_test(t, a_channel_that_looks_at_queues_is_not_moved_to);
     if (!getenv("CTASK_SANITIZED")) /* a sanitizer ends when there is no memory */
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
