@@ -21,7 +21,7 @@ Loss = collections.namedtuple("Loss", "what who begin end")
 
 FOR_EVER = float("inf")
 SECOND_LOOK = 25.0  # a worker that stood still may lose its connection this long after
-TCP_AGAIN = 15.0  # after a cut of 40 s TCP sends again so much later: 51 s after it began, or before
+TCP_AGAIN = 15.0  # TCP waits ever longer: after a cut of 40 s it sends again within so many more
 SLACK = 0.2  # between a fault and its line in the log, on a machine that is busy
 
 
@@ -152,7 +152,7 @@ class Evidence:
         return next((e["at"] for e in self.all("broker-port") if e["at"] >= at), FOR_EVER)
 
     def node_back(self, down):
-        """When the node was up and spoke to the others again, and the broker no longer stood still."""
+        """When the node was up and spoke to the others, and no standstill that began before was left."""
         up = next((e["at"] for e in self.all("node-up") if e["at"] >= down["at"]), FOR_EVER)
         return max([up + TCP_AGAIN * (down["how"] == "cut")] +
                    [e["end"] for e in self.all("standstill")

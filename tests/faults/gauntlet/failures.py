@@ -12,7 +12,7 @@ ETASK = -9
 ECONN, EBLOCKED, ENACK, EAGAIN, EUNCONFIRMED = -3, -5, -8, -14, -18
 EUNAVAILABLE, ELOST = -19, -20
 REFUSED = (ECONN, EBLOCKED)
-UNAVAILABLE = (EUNAVAILABLE, ELOST)  # of each send for as long as the node is gone
+UNAVAILABLE = (EUNAVAILABLE, ELOST)  # each send may end so while the node is gone
 REPLY_WAIT = 60.0    # seconds for which a client waits for a reply queue whose node is gone
 UNSENT = (ECONN, EBLOCKED, ENACK, EUNCONFIRMED)
 REFUSED_EACH = 10.0  # a second: who was refused waits before it tries again
@@ -64,7 +64,7 @@ class Failures(Judge):
              x.begin - KEPT_WITHIN <= sent.at <= x.end + BACK_WITHIN), None)
 
     def reply_lost(self, sent, fate):
-        """The node of the reply queue, or the broker, was gone for as long as a client waits."""
+        """The first loss that lasted for as long as a client waits for its reply queue."""
         return self.e.run["cluster"] and next(
             (x for x in self.e.losses["all", None] if x.end - x.begin >= REPLY_WAIT and
              x.begin + REPLY_WAIT <= fate.at and sent.at <= x.end), None)

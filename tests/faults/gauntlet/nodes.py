@@ -78,10 +78,10 @@ class ClusterBroker(Cluster):
         return sum(node.connections() for node in self.nodes.values())
 
     def is_whole(self):
-        """All nodes see each other, queues can be declared, which waits for a node that is cut off, and
-        each quorum queue has all of its members: those of one that was declared while a node was down
-        are two. A lease's queue whose deletion the loss of a node has interrupted stays on 3.10 as a
-        name without a leader."""
+        """All nodes see each other, each of them can declare a queue, and each quorum queue has all of its
+        members online. While a node is cut off no declaration is answered. A quorum queue that was
+        declared while a node was down has two members. A lease's queue whose deletion the loss of a node
+        has interrupted stays on 3.10 as a name without a leader."""
         try:
             return all(map(declares, self.nodes.values())) and "true" == self.evaluate(
                 "length(rabbit_nodes:all_running()) =:= 3 andalso lists:all(fun(Q) -> "
