@@ -264,10 +264,7 @@ void broker_reopen(struct broker *b, const char *queue)
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) {
         if (strcmp(in->queue, queue) != 0 || !session_up(b) || !in->lane.open) continue;
-        consumers_reset(&in->consumers, false, clock_now());
-        route_stale(b, in);
-        if (!lane_close(b, &in->lane, clock_now()))
-            link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+        if (!intake_reopen(b, in, clock_now())) link_fail(&b->link, CTASK_ENOMEM, "out of memory");
     }
 }
 

@@ -115,6 +115,15 @@ static bool intake_move(struct broker *b, struct intake *from, int64_t now)
     return lane_close(b, &from->lane, now);
 }
 
+/* Where there is no other channel, close-ok is waited for. */
+bool intake_reopen(struct broker *b, struct intake *in, int64_t now)
+{
+    if (another_channel_left(b)) return intake_move(b, in, now);
+    consumers_reset(&in->consumers, false, now);
+    route_stale(b, in);
+    return lane_close(b, &in->lane, now);
+}
+
 bool intakes_move(struct broker *b, int64_t now)
 {
     if (!session_up(b) || intakes_deadline(b) > now) return true;

@@ -185,6 +185,8 @@ void intakes_wait_anew(struct broker *b, int64_t now);
 /* Moves the queues whose time is over, as far as channels are left; fill.c then consumes them.
  * False when out of memory. */
 bool intakes_move(struct broker *b, int64_t now);
+/* Its channel is closed, and its queue consumed over another one. False when out of memory. */
+bool intake_reopen(struct broker *b, struct intake *in, int64_t now);
 
 /* lane.c: nothing keeps it from being used now. */
 bool lane_usable(const struct lane *lane, int64_t now);

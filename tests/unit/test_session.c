@@ -1004,6 +1004,17 @@ START_TEST(without_memory_for_another_channel_the_next_connection_has_the_consum
 }
 END_TEST
 
+START_TEST(a_queue_that_is_reopened_waits_for_no_close_ok)
+{
+    consume("q");
+    agree_to_all();
+    mute = CHANNEL_CONSUME;
+    broker_reopen(b, "q");
+    agree_to_all();
+    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 /* At once: broker_poll says so, and the owner does not sleep until something else comes. */
@@ -1102,6 +1113,7 @@ int main(void)
     if (!getenv("CTASK_SANITIZED")) /* a sanitizer ends when there is no memory */
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
+    tcase_add_test(t, a_queue_that_is_reopened_waits_for_no_close_ok);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
