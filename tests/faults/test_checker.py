@@ -315,8 +315,8 @@ class Checker(unittest.TestCase):
                 story.change("standstill", {"end": DOWN + gone})
                 self.assertEqual(self.judged_on_a_cluster(story, -20, later=later), keys)
 
-    def test_after_a_cut_the_nodes_do_not_speak_at_once(self):
-        for how, keys in ("cut", []), ("kill", ["unexplained_failures"]):
+    def test_after_a_cut_or_a_freeze_the_fault_goes_on_for_a_while(self):
+        for how, keys in ("cut", []), ("freeze", []), ("kill", ["unexplained_failures"]):
             with self.subTest(how):
                 story = self.story()
                 story.node_lost()

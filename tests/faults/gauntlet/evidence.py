@@ -21,7 +21,10 @@ Loss = collections.namedtuple("Loss", "what who begin end")
 
 FOR_EVER = float("inf")
 SECOND_LOOK = 25.0  # a worker that stood still may lose its connection this long after
-TCP_AGAIN = 15.0  # TCP waits ever longer: after a cut of 40 s it sends again within so many more
+# How long a node's fault goes on when the node is up. TCP waits ever longer: after a cut of 40 s it sends
+# again within 15. A node that stood still takes itself for the leader of its queues at first, and
+# confirms nothing.
+GOES_ON = {"cut": 15.0, "freeze": 5.0}
 SLACK = 0.2  # between a fault and its line in the log, on a machine that is busy
 
 
@@ -154,7 +157,7 @@ class Evidence:
     def node_back(self, down):
         """When the node was up and spoke to the others, and no standstill that began before was left."""
         up = next((e["at"] for e in self.all("node-up") if e["at"] >= down["at"]), FOR_EVER)
-        return max([up + TCP_AGAIN * (down["how"] == "cut")] +
+        return max([up + GOES_ON.get(down["how"], 0.0)] +
                    [e["end"] for e in self.all("standstill")
                     if e["begin"] <= up and e["end"] >= down["at"]])
 

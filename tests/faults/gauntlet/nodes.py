@@ -94,6 +94,15 @@ class ClusterBroker(Cluster):
         except RuntimeError:
             return False
 
+    def lead(self, *queues):
+        """Each of them gets its leader on another node: with a node a leader is lost, and the probe tells
+        how long the broker takes for a new one."""
+        for queue, node in zip(queues, self.nodes.values()):
+            with contextlib.suppress(RuntimeError):
+                self.evaluate('{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
+                              "rabbit_quorum_queue:transfer_leadership(Q, 'ctask%d@%s'), ok"
+                              % (queue, node.port, node.address))
+
 
 class Probe:
     """Sends a message to a quorum queue of its own and takes it out again, without ctask, from
@@ -163,6 +172,7 @@ class NodeFaults(Faults):
                     return
                 getattr(self, kind.replace("-", "_"))(draw)
                 self.run.until("the cluster is whole after " + kind, self.broker.is_whole)
+                self.broker.lead(*(probe.queue for probe in self.probes))
 
     @contextlib.contextmanager
     def noted(self, kind, node):
