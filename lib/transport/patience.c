@@ -2,12 +2,17 @@
  * message under way is watched: when it stays unconfirmed for too long, the connection is made
  * again and what is unconfirmed is published again, marked.
  *
+ * In a cluster a node that stands still holds up channels of the others: each waits for the leader
+ * of some queue to answer, and what was published behind that waits too. A new channel finds the
+ * new leader, so with several URLs the first wait is shorter.
+ *
  * Not counted: time in which the broker said that it takes no messages, and a message that has not
  * left whole. A broker that is only slow gets twice the time at each attempt. */
 #include "base/clock.h"
 #include "transport/session.h"
 
 #define PATIENCE (30 * CLOCK_SECOND)
+#define PATIENCE_IN_CLUSTER (10 * CLOCK_SECOND) /* longer than the choice of a leader takes */
 #define DOUBLINGS_MAX 5
 #define LAST_CALL CLOCK_SECOND
 
@@ -28,7 +33,7 @@ void patience_await(struct broker *b, int64_t now)
     if (p->awaited != seq || !counts) p->until = CLOCK_NEVER;
     p->awaited = seq;
     if (!counts || p->until != CLOCK_NEVER) return;
-    p->until = now + (PATIENCE << p->strikes);
+    p->until = now + ((b->url_count > 1 ? PATIENCE_IN_CLUSTER : PATIENCE) << p->strikes);
     p->last_call = false;
 }
 

@@ -312,6 +312,12 @@ static const char *answer_missed(struct broker *b, int64_t now)
                                     : NULL;
 }
 
+/* The node is alive: only a channel of this connection stands still. */
+static bool heartbeats_come(const struct broker *b, int64_t now)
+{
+    return now - b->link.heard_at < b->link.heartbeat * CLOCK_SECOND;
+}
+
 static void connected_turn(struct broker *b, int64_t now)
 {
     bool alive = session_read(b, now);
@@ -324,7 +330,7 @@ static void connected_turn(struct broker *b, int64_t now)
     const char *missed = alive ? answer_missed(b, now) : NULL;
     if (missed) {
         link_fail(&b->link, CTASK_ECONN, missed);
-        b->silent = true;
+        b->silent = !heartbeats_come(b, now) || b->patience.strikes > 1;
         alive = false;
     }
     if (alive && (b->closing || b->leaving) && now >= b->deadline) {

@@ -97,7 +97,7 @@ struct broker {
     enum phase phase;
     bool resolving, closing;
     bool leaving;               /* the connection is being closed, for that of `home` */
-    bool silent;                /* it was given up because it answered nothing */
+    bool silent;                /* it was given up because its node answered nothing */
     int64_t retry_at, deadline; /* deadline: of the look-up, the handshake, or of closing */
     int64_t up_at;
     unsigned good;           /* the address that answered last */

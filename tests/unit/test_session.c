@@ -1015,6 +1015,50 @@ START_TEST(a_queue_that_is_reopened_waits_for_no_close_ok)
 }
 END_TEST
 
+/* ---- A confirm that does not come ------------------------------------------------------------ */
+
+/* One message is published, and not confirmed for so long; the node is alive, or it stands still.
+ */
+static void unconfirmed_in_a_cluster(int64_t seconds, bool alive)
+{
+    static const uint8_t heartbeat[] = {8, 0, 0, 0, 0, 0, 0, 0xCE};
+    const struct url both[] = {url, url};
+    close(far);
+    broker_free(b);
+    b = broker_new(&(struct broker_config){.url = both, .url_count = 2, .heartbeat = 10});
+    ck_assert_ptr_nonnull(b);
+    connect_now();
+    publish(0);
+    agree_to_all();
+    ck_assert_uint_eq(published, 1);
+    for (int64_t i = 0; i < seconds && broker_state(b) == BROKER_IS_UP; i++) {
+        if (alive) ck_assert_int_eq(send(far, heartbeat, sizeof heartbeat, 0), sizeof heartbeat);
+        now += CLOCK_SECOND;
+        turn();
+    }
+}
+
+START_TEST(in_a_cluster_a_confirm_has_ten_seconds)
+{
+    unconfirmed_in_a_cluster(10, true);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_UP);
+    buf_consume(&heard, heard.len);
+    published = 0;
+    unconfirmed_in_a_cluster(11, true);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+    ck_assert_ptr_nonnull(strstr(down.text, "a confirm does not come"));
+    ck_assert_uint_eq(b->at, 0); /* the node is alive: a new channel may do */
+}
+END_TEST
+
+START_TEST(a_node_that_stands_still_meanwhile_is_left)
+{
+    unconfirmed_in_a_cluster(11, false);
+    ck_assert_int_eq(broker_state(b), BROKER_IS_DOWN);
+    ck_assert_uint_eq(b->at, 1);
+}
+END_TEST
+
 /* ---- Wake ------------------------------------------------------------------------------------ */
 
 /* At once: broker_poll says so, and the owner does not sleep until something else comes. */
@@ -1114,6 +1158,8 @@ int main(void)
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
     tcase_add_test(t, a_queue_that_is_reopened_waits_for_no_close_ok);
+    tcase_add_test(t, in_a_cluster_a_confirm_has_ten_seconds);
+    tcase_add_test(t, a_node_that_stands_still_meanwhile_is_left);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
     tcase_add_test(t, the_first_failed_attempt_is_told_and_those_like_it_are_not);
     suite_add_tcase(s, t);
