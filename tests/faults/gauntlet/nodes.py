@@ -224,8 +224,9 @@ class NodeFaults(Faults):
         """The leaders of all quorum queues move on by one node."""
         with self.noted("leader", 0):
             self.broker.evaluate(
-                "[begin {_, L} = amqqueue:get_pid(Q), Others = amqqueue:get_nodes(Q) -- [L], "
-                "rabbit_quorum_queue:transfer_leadership(Q, hd(Others)) end || "
+                "[begin {_, L} = amqqueue:get_pid(Q), "
+                "[{members, All}] = rabbit_quorum_queue:info(Q, [members]), "
+                "rabbit_quorum_queue:transfer_leadership(Q, hd(All -- [L])) end || "
                 "Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok")
 
     def disk(self, draw):
