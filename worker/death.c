@@ -5,7 +5,6 @@
  * was: they run again one by one. Nothing here ends a process. */
 #include "task/run.h"
 #include "wire/starmap.h"
-#include "worker/hygiene.h"
 #include "worker/proc.h"
 #include "worker/report.h"
 #include "worker/worker.h"
@@ -119,19 +118,14 @@ static void bury(struct worker *w, const struct child *k, struct request *r, int
     b->death.output = bytes_text(output_tail(&k->output, b->output));
 }
 
-/* The process is not checked after each short task: an earlier one may be to blame. */
-static const char *suspects(const struct child *k, char *out, size_t size)
+/* The process is not looked at after each short task: an earlier one may be to blame. */
+static const char *suspects(const struct child *k)
 {
-    unsigned before = k->done < HYGIENE_UNSEEN_MAX ? k->done : HYGIENE_UNSEEN_MAX - 1;
-    *out = 0;
-    if (before > 0 && death_is_own(k))
-        snprintf(out, size, ", perhaps by what one of the %u tasks before it left", before);
-    return out;
+    return k->done > 0 && death_is_own(k) ? ", perhaps by what a short task before it left" : "";
 }
 
 void death_conclude(struct worker *w, const struct child *k, struct request *r)
 {
-    char words[128];
     struct message m = message_peek(r->m->props);
     int64_t attempts = m.attempt + 1, crashes = m.crashes + death_is_own(k);
     bool early = r->task && r->task->ack == CTASK_ACK_EARLY, now = w->drain >= DRAIN_NOW;
@@ -146,7 +140,7 @@ void death_conclude(struct worker *w, const struct child *k, struct request *r)
         if (now) bury_here(w, r); /* there will be no child for it */
     } else {
         log_warn(TASK_FMT ": its process is gone %" PRId64 " times%s; it runs again", TASK_ARG(r),
-                 attempts, suspects(k, words, sizeof words));
+                 attempts, suspects(k));
         finish_again(w, r, &(struct copy){.attempt = attempts, .crashes = crashes});
     }
 }

@@ -9,9 +9,10 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#define SHORT (2 * CLOCK_MS) /* from one's end to the next's: it is not looked after */
-#define FIRST_RUNS 4         /* of a task, each followed by a look: most changes are made at once */
-#define UNSEEN_RARE_MAX 256  /* tasks before what seldom changes is looked at */
+#define SHORT (2 * CLOCK_MS)       /* from one task's end to the next one's: no look of its own */
+#define UNSEEN_MAX (10 * CLOCK_MS) /* of short tasks, from one look to the next */
+#define UNSEEN_RARE_MAX (100 * CLOCK_MS) /* the same for what seldom changes */
+#define FIRST_RUNS 4 /* of a task, each followed by a look: most changes are made at once */
 #define KNOWN 256
 #define ORPHANS_MAX 1000 /* whose exits are taken over at a time */
 
@@ -61,18 +62,20 @@ static bool tell(const char *misdeed, unsigned before, char *why, size_t size)
 bool hygiene_is_kept(const struct ctask_task *t, char *why, size_t size)
 {
     static unsigned unseen, unseen_rare; /* tasks that ran since the last look */
-    static int64_t ended;
+    static int64_t ended, looked, looked_rare;
     int64_t now = clock_now(), took = now - ended;
     ended = now;
     unseen++;
     unseen_rare++;
     bool first = is_new(t);
-    if (!first && unseen < HYGIENE_UNSEEN_MAX && took < SHORT)
+    if (!first && took < SHORT && now - looked < UNSEEN_MAX)
         return tell(memstate_changed(false), 0, why, size);
     bool kept = tell(look(), unseen - 1, why, size);
     unseen = 0;
-    if (!kept || (!first && unseen_rare < UNSEEN_RARE_MAX)) return kept;
+    looked = now;
+    if (!kept || (!first && now - looked_rare < UNSEEN_RARE_MAX)) return kept;
     kept = tell(procstate_changed_rare(), unseen_rare - 1, why, size);
     unseen_rare = 0;
+    looked_rare = now;
     return kept;
 }

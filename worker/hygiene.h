@@ -4,8 +4,8 @@
  *
  * What costs no system call (memstate.h) is looked at after each task. The rest (procstate.h) costs
  * 11 us, too much for each of many short tasks. It is looked at after the first runs of each task
- * in this process, after a task that ends 2 ms or more after the one before it, and else after 32
- * tasks. What seldom changes is looked at after the first runs, and after 256 tasks. */
+ * in this process, after a task that ends 2 ms or more after the one before it, and else every
+ * 10 ms. What seldom changes is looked at after the first runs, and else every 100 ms. */
 #ifndef WORKER_HYGIENE_H
 #define WORKER_HYGIENE_H
 
@@ -19,6 +19,5 @@ void hygiene_note(void);
 /* After t (NULL: no task) has run. False if the process is not as it was before its first task: why
  * says what was changed, and by which of the last tasks. */
 bool hygiene_is_kept(const struct ctask_task *t, char *why, size_t size);
-#define HYGIENE_UNSEEN_MAX 32 /* the next task may find what so many less one have changed */
 
 #endif
