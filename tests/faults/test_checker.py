@@ -449,6 +449,41 @@ class Checker(unittest.TestCase):
                     story.run_again(task, at, flagged=0)
                 self.assertEqual(self.verdict(story)[1], list(keys))
 
+    def test_and_then_each_of_them_runs_again(self):
+        for asked, keys in (2, ()), (1, ("unflagged", "unexplained")):
+            with self.subTest(asked):
+                story = self.story()
+                task = story.sent_between(DOWN - 4, DOWN)[0]
+                story.other_kind(task, kind=ledger.RETRIED, lane=ledger.COUNTDOWN, wait=3500)
+                start = next(r for r in story.tasks if r.id == task and r.what == ledger.START)
+                story.drop(task, ledger.START, ledger.END)
+                story.answer(task, PORT + 9)
+                first = [start._replace(at=PORT + at, pid=9001) for at in (4, 5)][:asked]
+                last = [start._replace(at=PORT + at, pid=9001, attempt=1) for at in (7, 8)]
+                for run, what in [(r, ledger.RETRY) for r in first] + [(r, ledger.END) for r in last]:
+                    story.tasks += [run, run._replace(at=run.at + 0.1, what=what, wait=0)]
+                self.assertEqual(self.verdict(story)[1], list(keys))
+
+    def test_what_is_to_wait_may_be_on_its_way_to_the_delay_queues_for_30_s_on_a_cluster(self):
+        """A worker settles a task that asks to run again when the delay queues have it."""
+        for lost, cluster, keys in (DOWN, False, ["unexplained"]), (DOWN, True, []), \
+                                   (DOWN + 15, True, ["unexplained"]):
+            with self.subTest(lost=lost, cluster=cluster):
+                story = self.story()
+                task = next(t for t in story.sent_between(DOWN - 18, DOWN) if t % 2 == 0)  # not killed
+                story.other_kind(task, kind=ledger.RETRIED)
+                story.tasks = [r._replace(what=ledger.RETRY, wait=4000)
+                               if r.id == task and r.what == ledger.END else r for r in story.tasks]
+                if cluster:
+                    story.node_lost(at=lost)
+                story.run_again(task, lost + 6)
+                story.tasks[-1] = story.tasks[-1]._replace(what=ledger.RETRY, wait=4000)
+                end = record(id=task, at=lost + 11, pid=9001, group=1000, attempt=1, flagged=1,
+                             what=ledger.START, kind=ledger.RETRIED)
+                story.tasks += [end, end._replace(at=end.at + 0.1, what=ledger.END)]
+                story.answer(task, lost + 12, flagged=1)
+                self.assertEqual(self.verdict(story, cluster=cluster)[1], keys)
+
     # ---- Retries, countdowns, tasks that send tasks
 
     def retried(self, delay, attempt=1):

@@ -63,10 +63,13 @@ class Repeats(Judge):
 
     def doubled(self, again):
         """A broker that goes down while a message passes from one of its delay queues to the next may
-        have it in both afterwards. It marks neither."""
-        return any(wait >= IN_BROKER and loss.begin <= again.at and loss.end >= sent
-                   for sent, _, _, wait in self.e.sources_of(again)
-                   for loss in self.e.losses["all", None])
+        have it in both afterwards. It marks neither. Each of the two that asks to run again does so."""
+        if any(wait >= IN_BROKER and loss.begin <= again.at and loss.end >= sent
+               for sent, _, _, wait in self.e.sources_of(again)
+               for loss in self.e.losses["all", None]):
+            return True
+        before = self.e.repeated.get(run_of(again.id, again.attempt - 1), ()) if again.attempt else ()
+        return any(not s.flagged and self.doubled(s) for s in before[1:])
 
     def company_lost(self, starts, i):
         """An item of a map travels with others, of which another worker may run the first ones. When
