@@ -17,14 +17,34 @@
 #define OFFERS 160 /* bytes for the names of this worker's tasks */
 
 struct offers {
+    struct bytes wanted;
+    const struct ctask_task *nearest; /* it may be what was meant: named first */
+    size_t alike;
     char text[OFFERS + 8];
     size_t used;
 };
 
-static void offer_add(void *ctx, const struct ctask_app *app, const struct ctask_task *t)
+/* How many bytes two names share at their front and at their end. */
+static size_t likeness(struct bytes a, struct bytes b)
+{
+    size_t least = a.n < b.n ? a.n : b.n, front = 0, end = 0;
+    while (front < least && a.p[front] == b.p[front]) front++;
+    while (end < least - front && a.p[a.n - 1 - end] == b.p[b.n - 1 - end]) end++;
+    return front + end;
+}
+
+static void offer_compare(void *ctx, const struct ctask_app *app, const struct ctask_task *t)
 {
     struct offers *o = ctx;
     (void)app;
+    size_t alike = likeness(o->wanted, bytes_text(t->name));
+    if (alike <= o->alike || alike <= o->wanted.n / 2) return;
+    o->nearest = t;
+    o->alike = alike;
+}
+
+static void offer_print(struct offers *o, const struct ctask_task *t)
+{
     const char *comma = o->used ? ", " : "";
     size_t n = strlen(comma) + strlen(t->name);
     if (o->used >= OFFERS) return;
@@ -33,14 +53,23 @@ static void offer_add(void *ctx, const struct ctask_app *app, const struct ctask
     o->used = fits ? o->used + n : OFFERS;
 }
 
+static void offer_add(void *ctx, const struct ctask_app *app, const struct ctask_task *t)
+{
+    struct offers *o = ctx;
+    (void)app;
+    if (t != o->nearest) offer_print(o, t);
+}
+
 static void fault_of(struct worker *w, const struct request *r, const struct message *m,
                      struct fault *why)
 {
-    struct offers offers = {.text = "nothing"};
+    struct offers offers = {.wanted = starmap_itemized(m) ? m->item_task : m->task,
+                            .text = "nothing"};
+    registry_each(&w->registry, offer_compare, &offers);
+    if (offers.nearest) offer_print(&offers, offers.nearest);
     registry_each(&w->registry, offer_add, &offers);
     fault_set(why, "NotRegistered", "no worker of queue %s knows task %.*s (a worker offers: %s)",
-              r->source->name, BYTES_ARG(starmap_itemized(m) ? m->item_task : m->task),
-              offers.text);
+              r->source->name, BYTES_ARG(offers.wanted), offers.text);
 }
 
 void unknown_accept(struct worker *w, struct request *r, const struct message *m)

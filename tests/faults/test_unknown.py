@@ -125,6 +125,12 @@ class Unknown(BrokerTest):
                          "NotRegistered")
         self.assertNotIn("passed on 1", worker.log())
 
+    def test_the_name_that_may_be_meant_comes_first(self):
+        self.worker("--fail-unknown", app="primes,demo")
+        for name, meant in ("is_prim", "is_prime"), ("isprime", "is_prime"), ("add", "demo.add"):
+            text = self.bus.result(self.bus.send(self.queue, name))["result"]["exc_message"][0]
+            self.assertIn("(a worker offers: %s, " % meant, text)
+
 
 if __name__ == "__main__":
     main()
