@@ -298,14 +298,22 @@ static void stale(struct worker *w, const char *queue, const struct ctask_error 
     lost(w, consumer_source(w, queue));
 }
 
+static const char *advice(int code)
+{
+    switch (code) {
+    case CTASK_EAUTH:
+    case CTASK_EINVAL: return "; the broker URL is that of -b or CTASK_BROKER_URL";
+    case CTASK_ECONN: return "; name a running broker with -b or CTASK_BROKER_URL";
+    default: return "";
+    }
+}
+
 static void down(struct worker *w, const struct ctask_error *why)
 {
     for (size_t i = 0; i < w->source_count; i++) lost(w, &w->sources[i]);
     if (w->drain >= DRAIN_BYE) return;
     if (!w->announced && !w->was_up) {
-        bool url = why->code == CTASK_EAUTH || why->code == CTASK_EINVAL;
-        fprintf(stderr, "ctask-worker: %s%s\n", why->text,
-                url ? "; the broker URL is that of -b or CTASK_BROKER_URL" : "");
+        fprintf(stderr, "ctask-worker: %s%s\n", why->text, advice(why->code));
         w->exit_status = why->code == CTASK_EAUTH    ? EXIT_REFUSED
                          : why->code == CTASK_EINVAL ? EXIT_USAGE
                                                      : EXIT_NO_BROKER;

@@ -101,15 +101,24 @@ static bool places(struct buf *dirs)
     return own_dir(dirs) && buf_u8(dirs, '\0');
 }
 
-static int not_found(const char *name, const char *dirs, struct ctask_error *e)
+static int not_found(const char *name, const struct ctask_app *const *linked, const char *dirs,
+                     struct ctask_error *e)
 {
-    return error_set(e, CTASK_EINVAL,
-                     "there is no app \"%s\": give its file with a slash, as ./%s.so, or name its "
-                     "directory in CTASK_PATH; looked for %s.so and lib%s.so in %s",
-                     name, name, name, name, dirs);
+    char known[128] = "";
+    size_t used = 0;
+    for (size_t i = 0; linked && linked[i] && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s",
+                                 i ? ", " : " (built in: ", linked[i]->name);
+    return error_set(
+        e, CTASK_EINVAL,
+        "there is no app \"%s\"%s%s: give its file with a slash, as ./%s.so, or name its "
+        "directory in CTASK_PATH; looked for %s.so and lib%s.so in %s",
+        name, known, used ? ")" : "", name, name, name, dirs);
 }
 
-static int search(const char *name, const struct ctask_app **out, struct ctask_error *e)
+/* linked: named if it is not found. */
+static int search(const char *name, const struct ctask_app *const *linked,
+                  const struct ctask_app **out, struct ctask_error *e)
 {
     struct buf dirs = {0};
     int rc = CTASK_EAGAIN;
@@ -128,7 +137,7 @@ static int search(const char *name, const struct ctask_app **out, struct ctask_e
         }
         at += n + (at[n] == ':');
     }
-    if (rc == CTASK_EAGAIN) rc = not_found(name, (const char *)buf_head(&dirs), e);
+    if (rc == CTASK_EAGAIN) rc = not_found(name, linked, (const char *)buf_head(&dirs), e);
 done:
     buf_done(&dirs);
     return rc;
@@ -143,13 +152,13 @@ int loader_find(const char *name, const struct ctask_app *const *linked,
                          "\"%s\" is no app name: those are made of letters, digits and _; a file "
                          "is given with a slash, as ./primes.so",
                          name);
-    for (; linked && *linked; linked++) {
-        int rc = app_check(*linked, "an app that is linked in", e);
+    for (size_t i = 0; linked && linked[i]; i++) {
+        int rc = app_check(linked[i], "an app that is linked in", e);
         if (rc != CTASK_OK) return rc;
-        if (strcmp((*linked)->name, name) == 0) {
-            *out = *linked;
+        if (strcmp(linked[i]->name, name) == 0) {
+            *out = linked[i];
             return CTASK_OK;
         }
     }
-    return search(name, out, e);
+    return search(name, linked, out, e);
 }

@@ -168,6 +168,7 @@ START_TEST(an_unknown_app_is_told_where_it_was_looked_for)
     refuses("plain", "give its file with a slash, as ./plain.so");
     refuses("plain", "plain.so and libplain.so in /nonexistent/a:/nonexistent/b:/");
     refuses("plain", "/../lib/ctask");
+    refuses("plain", "there is no app \"plain\" (built in: linked_in): ");
 }
 END_TEST
 
