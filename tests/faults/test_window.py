@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from bench import FaultProxy  # noqa: E402
+from bench import Clock, FaultProxy  # noqa: E402
 from harness import URL, BrokerTest, Bus, ctl, main, unique, until  # noqa: E402
 
 TASKS = 500
@@ -190,14 +190,23 @@ class Window(BrokerTest):
 
 
 class Idle(BrokerTest):
-    def test_a_queue_that_is_not_empty_and_gives_nothing_is_consumed_over_a_new_channel(self):
-        """Here since another one is its single active consumer. The worker cannot know that: a queue
-        whose leader stood still may look the same."""
+    def sac(self):
+        """The queue gives all it has to one consumer, until that one is gone."""
         self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
                                        arguments={"x-single-active-consumer": True})
+
+    def consumer(self):
+        """One that takes a message and keeps it."""
         other = Bus()
         other.channel.basic_qos(0, 1, False)
         other.channel.basic_consume(self.queue, callback=lambda message: None)
+        return other
+
+    def test_a_queue_that_is_not_empty_and_gives_nothing_is_consumed_over_a_new_channel(self):
+        """Here since another one is its single active consumer. The worker cannot know that: a queue
+        whose leader stood still may look the same."""
+        self.sac()
+        other = self.consumer()
         worker = self.worker("-c", "1")
         ids = [self.bus.send(self.queue) for _ in range(3)]
         worker.expect("queue %s holds 2 messages and none comes: it is consumed over a new channel" %
@@ -206,34 +215,42 @@ class Idle(BrokerTest):
         self.assertEqual({r["result"] for r in self.bus.results(*ids).values()}, {True})
         self.assertEqual(worker.stop(), 0)
 
-    def test_while_nothing_comes_each_further_channel_is_opened_later(self):
+    def test_while_nothing_comes_each_further_channel_is_opened_later_until_a_delivery(self):
         """Nothing may be wrong: here the single active consumer is somebody else's, for good."""
-        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
-                                       arguments={"x-single-active-consumer": True})
-        other = Bus()
-        other.channel.basic_qos(0, 1, False)
-        other.channel.basic_consume(self.queue, callback=lambda message: None)
-        for _ in range(2):
-            self.bus.send(self.queue)
-        worker = self.worker("-c", "1")
-        times = [time.monotonic()]
-        for count in 1, 2:
-            worker.expect("holds 1 messages and none comes", count)
-            times.append(time.monotonic())
-        first, second = (after - before for before, after in zip(times, times[1:]))
-        print("after %.1f s, then after %.1f s" % (first, second))
-        self.assertGreater(second, first + 10)  # 15 s, then 30 s
-        self.assertEqual(worker.stop(), 0)
-        other.close()
+        self.sac()
+        with Clock() as clock, FaultProxy(URL, "?heartbeat=0") as proxy:
+            other = self.consumer()
+            worker = self.worker("-c", "1", url=proxy.url, env=clock.env)
+            ids = [self.bus.send(self.queue) for _ in range(2)]
+            seconds = [self.until_none_comes(worker, clock, count) for count in (1, 2, 3)]
+            successor = self.consumer()  # of the worker, which is the next one itself
+            other.close()
+            self.bus.results(*ids)
+            proxy("reset", proxy.named(" in$"))
+            for _ in range(2):
+                self.bus.send(self.queue)
+            seconds.append(self.until_none_comes(worker, clock, 4))
+            print("after %s s" % seconds)
+            self.assertGreater(seconds[1], seconds[0] + 10)  # 15 s, 30 s, 60 s, 15 s
+            self.assertGreater(seconds[2], seconds[1] + 20)
+            self.assertLess(seconds[3], seconds[1])
+            self.assertEqual(worker.stop(), 0)
+            successor.close()
+
+    def until_none_comes(self, worker, clock, count):
+        """How many seconds pass until the worker has said so that often."""
+        seconds = 0
+        while worker.log().count("holds 1 messages and none comes") < count:
+            time.sleep(0.05)
+            clock.move(1, worker.pid)
+            seconds += 1
+        return seconds
 
     def test_with_a_task_here_it_is_not(self):
         """That would run once more. Its consumer was cancelled, so that another one had what waited."""
-        self.bus.channel.queue_declare(self.queue, durable=True, auto_delete=False,
-                                       arguments={"x-single-active-consumer": True})
+        self.sac()
         worker = self.worker("-c", "2", "-l", "trace")
-        other = Bus()
-        other.channel.basic_qos(0, 1, False)
-        other.channel.basic_consume(self.queue, callback=lambda message: None)
+        other = self.consumer()
         for seconds in 600, 3, 600:
             self.bus.send(self.queue, "demo.sleep", [seconds])
         worker.expect("running -> settling")
