@@ -9,6 +9,7 @@
 #include "wire/embed.h"
 
 #define RETRIES_DEFAULT 3
+#define STEPS_TOLD (DONE_MESSAGES_MAX / 2) /* of a chain */
 
 static struct outcome outcome_of(const struct ctask_call *t, const char *state)
 {
@@ -97,11 +98,16 @@ static bool value_add(struct buf *posted, struct ctask_call *t)
     return false;
 }
 
+/* The later steps of its chain fail with it: no worker will ever answer for them. */
 static bool fault_add(struct buf *posted, const struct ctask_call *t)
 {
     struct outcome o = outcome_of(t, STATE_FAILURE);
+    struct message step;
     o.fault = t->fault;
-    return after_result(posted, &t->m, &o);
+    bool ok = after_result(posted, &t->m, &o);
+    for (size_t i = 0; ok && i < STEPS_TOLD && embed_step(t->body.embed, i, &step); i++)
+        ok = after_result(posted, &step, &o);
+    return ok;
 }
 
 static bool retry_add(struct buf *posted, const struct ctask_call *t)

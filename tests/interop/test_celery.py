@@ -118,6 +118,8 @@ class PythonProducer(BrokerTest):
         add = pyapp.app.signature("demo.add", queue=self.queue)
         result = (add.clone((1, 2)) | add.clone((4,))).apply_async()
         with self.assertRaises(NotImplementedError):
+            result.get(timeout=30)
+        with self.assertRaises(NotImplementedError):
             result.parent.get(timeout=30)
         self.assertEqual(self.bus.take(self.queue + ".dead").headers["x-ctask-dead-type"],
                          "NotImplementedError")

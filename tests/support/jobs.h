@@ -8,6 +8,7 @@
 #include <check.h>
 
 #define REPLY_TO "ctask.reply.here"
+#define STEP_ID "id-2" /* of a later step of the job's chain */
 
 /* The job, as job_set made it; it may be changed before run_job. */
 extern struct job job;
@@ -17,10 +18,10 @@ extern struct job job;
 /* What the last job came to. */
 struct heard {
     struct done done;
-    size_t results, copies, parts;
-    struct reply reply;              /* the last result */
-    struct posted copy;              /* the last copy; valid until the next job, like: */
-    struct posted part[PARTS_HEARD]; /* items that go on */
+    size_t results, copies, parts, steps; /* steps: results of STEP_ID */
+    struct reply reply;                   /* the last result */
+    struct posted copy;                   /* the last copy; valid until the next job, like: */
+    struct posted part[PARTS_HEARD];      /* items that go on */
 };
 extern struct heard heard;
 

@@ -340,6 +340,44 @@ START_TEST(what_would_have_to_follow_keeps_a_task_from_running)
 }
 END_TEST
 
+/* Those that can be told: with an id and a reply address that are some. */
+START_TEST(the_later_steps_of_a_chain_fail_too)
+{
+    char body[1024], longer[301];
+    memset(longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = 0;
+    const char *to = "\"reply_to\": \"" REPLY_TO "\"";
+    snprintf(body, sizeof body,
+             "[[1, 2], {}, {\"chain\": [{\"options\": {\"task_id\": \"" STEP_ID "\", %s}}, "
+             "{\"task\": \"x\"}, 1, {\"options\": {\"task_id\": \"" STEP_ID
+             "\", \"reply_to\": \"q\"}}, {\"options\": {\"task_id\": 7, %s}}, "
+             "{\"options\": {\"task_id\": \"%s\", %s}}, "
+             "{\"options\": {\"task_id\": \"" STEP_ID "\", %s}}]}]",
+             to, to, longer, to, to);
+    job_for("demo.add", body);
+    run_job();
+    fails(DONE_DEAD, "NotImplementedError", "it was not run");
+    ck_assert_uint_eq(heard.steps, 2);
+}
+END_TEST
+
+START_TEST(of_a_chain_without_end_some_steps_are_told)
+{
+    struct buf body = {0};
+    buf_text(&body, "[[1, 2], {}, {\"chain\": [0");
+    for (int i = 0; i < 2000; i++)
+        buf_text(&body,
+                 ", {\"options\": {\"task_id\": \"" STEP_ID "\", \"reply_to\": \"" REPLY_TO "\"}}");
+    buf_text(&body, "]}]");
+    buf_append(&body, "", 1);
+    job_for("demo.add", (const char *)buf_bytes(&body).p);
+    run_job();
+    fails(DONE_DEAD, "NotImplementedError", "it was not run");
+    ck_assert_uint_gt(heard.steps, 100);
+    buf_done(&body);
+}
+END_TEST
+
 START_TEST(error_callbacks_matter_only_after_a_failure)
 {
     const char *embed = "{\"errbacks\": [{\"task\": \"x\"}], \"chain\": null}";
@@ -379,6 +417,8 @@ int main(void)
     tcase_add_test(t, heads_that_are_none_are_kept_and_told_if_they_name_an_asker);
     tcase_add_test(t, an_unknown_task_is_told_and_kept);
     tcase_add_test(t, what_would_have_to_follow_keeps_a_task_from_running);
+    tcase_add_test(t, the_later_steps_of_a_chain_fail_too);
+    tcase_add_test(t, of_a_chain_without_end_some_steps_are_told);
     tcase_add_test(t, error_callbacks_matter_only_after_a_failure);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
