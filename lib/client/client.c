@@ -149,6 +149,23 @@ void client_unref(struct ctask_client *c)
     free(c);
 }
 
+/* A thread that were cancelled here would take the lock along, or its place among the waiters. */
+static _Thread_local struct {
+    unsigned depth;
+    int before; /* what pthread_setcancelstate is to set again */
+} uncancelled;
+
+void uncancelled_begin(void)
+{
+    if (uncancelled.depth++ == 0)
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &uncancelled.before);
+}
+
+void uncancelled_end(void)
+{
+    if (--uncancelled.depth == 0) pthread_setcancelstate(uncancelled.before, NULL);
+}
+
 bool client_forked(const struct ctask_client *c)
 {
     return c->pid != 0 && c->pid != process_id();
@@ -158,6 +175,7 @@ int client_hold(struct ctask_client *c)
 {
     /* Before the lock: another thread of the parent may have held it when this child was made. */
     if (client_forked(c)) return raise_error(CTASK_EFORKED, "%s", ctask_strerror(CTASK_EFORKED));
+    uncancelled_begin();
     client_ref(c);
     pthread_mutex_lock(&c->lock);
     return CTASK_OK;
@@ -176,6 +194,7 @@ void client_leave(struct ctask_client *c)
 {
     pthread_mutex_unlock(&c->lock);
     client_unref(c);
+    uncancelled_end();
 }
 
 void ctask_set_publish_timeout(struct ctask_client *c, double seconds)

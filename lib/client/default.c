@@ -70,6 +70,7 @@ static void hooks_add(void)
 struct ctask_client *ctask_default(void)
 {
     struct ctask_error why;
+    uncancelled_begin();
     pthread_mutex_lock(&slot.lock);
     struct ctask_client *c = slot.set;
     if (!c) {
@@ -78,6 +79,7 @@ struct ctask_client *ctask_default(void)
         c = slot.own ? slot.own : nobody_because(&why);
     }
     pthread_mutex_unlock(&slot.lock);
+    uncancelled_end();
     return c;
 }
 

@@ -165,6 +165,10 @@ struct ctask_client *client_new(const char *url, struct ctask_error *e);
 int client_hold(struct ctask_client *c);
 int client_enter(struct ctask_client *c);
 void client_leave(struct ctask_client *c);
+/* Between them the calling thread is not cancelled; they nest. From client_hold to client_leave it
+ * is so. */
+void uncancelled_begin(void);
+void uncancelled_end(void);
 bool client_forked(const struct ctask_client *c);
 void client_ref(struct ctask_client *c);
 void client_unref(struct ctask_client *c);

@@ -1,5 +1,6 @@
 /* test_client_threads.c - one client shared by threads: sends and results in any order, waits that
  * hand over to each other, a close in the middle. Made to be run under the thread sanitizer too. */
+#include "base/clock.h"
 #include "support/fixture.h"
 
 #include <pthread.h>
@@ -294,6 +295,36 @@ START_TEST(a_close_ends_the_waits_of_other_threads)
 }
 END_TEST
 
+static void *wait_a_second(void *ctx)
+{
+    begun++;
+    must(result_wait(ctx, 1) == CTASK_ETIMEDOUT);
+    pthread_testcancel();
+    return (void *)"it was not cancelled";
+}
+
+START_TEST(a_thread_that_is_cancelled_while_it_drives_leaves_the_driving_to_others)
+{
+    pthread_t t;
+    void *end;
+    AsyncResult *dropped = ctask_delay(client, "drop");
+    ck_assert_int_eq(ctask_flush(client, WAIT), 0);
+    begun = 0;
+    ck_assert_int_eq(pthread_create(&t, NULL, wait_a_second, dropped), 0);
+    while (begun < 1) usleep(100);
+    usleep(20000);
+    pthread_cancel(t);
+    pthread_join(t, &end);
+    ck_assert_msg(end == PTHREAD_CANCELED, "%s", (char *)end);
+    AsyncResult *r = ctask_delay(client, "echo", 1);
+    int64_t start = clock_now();
+    ck_assert_int_eq(result_wait(r, WAIT), CTASK_OK);
+    ck_assert_int_lt(clock_now() - start, WAIT * CLOCK_SECOND / 2); /* not only at its end */
+    result_forget(r);
+    result_forget(dropped);
+}
+END_TEST
+
 static void *send_until_closed(void *ctx)
 {
     (void)ctx;
@@ -333,6 +364,7 @@ int main(void)
     tcase_add_test(tests,
                    what_is_waited_for_leaves_although_it_is_corked_and_another_thread_drives);
     tcase_add_test(tests, a_close_ends_the_waits_of_other_threads);
+    tcase_add_test(tests, a_thread_that_is_cancelled_while_it_drives_leaves_the_driving_to_others);
     tcase_add_test(tests, the_default_client_is_made_once_for_all_threads);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
