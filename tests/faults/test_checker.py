@@ -389,18 +389,37 @@ class Checker(unittest.TestCase):
                        for r in story.tasks]
         self.assert_caught(story, "unflagged")
 
+    def late_first_start(self, task, story):
+        """It runs marked, and then as if for the first time."""
+        first = next(r for r in story.tasks if r.id == task and r.what == ledger.START)
+        story.tasks = [r._replace(flagged=1) if r.id == task else r for r in story.tasks]
+        story.answer(task, first.at + 1, flagged=1)
+        story.run_again(task, first.at + 0.02, flagged=0)
+        return first.at
+
     def test_a_first_start_that_comes_late_behind_its_marked_copy(self):
         """The producer was cut off as it sent, so it sent again; or a worker stood still."""
         for who in dict(who="producer", number=0), dict(who="worker", pid=1000, number=0):
             with self.subTest(**who):
                 story = self.story()
-                first = next(r for r in story.tasks if r.group == REBORN and r.what == ledger.START)
-                story.tasks = [r._replace(flagged=1) if r.id == first.id else r
-                               for r in story.tasks]
-                story.answer(first.id, first.at + 1, flagged=1)
-                story.event(first.at - 0.02, "cut", fd=7, **who)
-                story.run_again(first.id, first.at + 0.02, flagged=0)
+                task = next(r.id for r in story.tasks if r.group == REBORN and r.what == ledger.START)
+                at = self.late_first_start(task, story)
+                story.event(at - 0.02, "cut", fd=7, **who)
                 self.assertEqual(self.verdict(story), (0, []))
+
+    def test_the_rest_of_a_maps_message_may_come_late_when_its_worker_was_lost(self):
+        """The worker had sent the rest on, and the whole message came again."""
+        for lane, keys in (ledger.MAP, []), (ledger.PLAIN, ["unflagged"]):
+            with self.subTest(lane):
+                story = self.story()
+                task = story.sent_between(KILL - 0.5, KILL)[0]
+                story.other_kind(task, lane=lane)
+                story.tasks = [r._replace(at=KILL + 0.5, group=1000, pid=2009)
+                               if r.id == task and r.what == ledger.START else
+                               r._replace(at=KILL + 0.51, group=1000, pid=2009) if r.id == task else r
+                               for r in story.tasks]
+                self.late_first_start(task, story)
+                self.assertEqual([k for k in self.verdict(story)[1] if k != "unexplained"], keys)
 
     def test_a_caller_that_is_not_told_of_a_second_start(self):
         story = self.story()

@@ -97,8 +97,10 @@ class Repeats(Judge):
 
     def overtaken(self, starts, i):
         """The first one came late, behind a copy that is marked: the message was sent twice, or its
-        worker stood still, or did not notice yet that another one had it."""
-        return self.sent_twice(starts[i]) or self.taken_away(starts, i)
+        worker stood still, or did not notice yet that another one had it. Or a worker sent the rest of
+        a map's message on, unmarked, and was lost, so that the whole message came again."""
+        return self.sent_twice(starts[i]) or self.taken_away(starts, i) or \
+            self.company_lost(starts, i)
 
     # ---- What is said of it
 
