@@ -118,6 +118,13 @@ bool pool_listen(struct pool *p)
     return any;
 }
 
+/* A task has overwritten the number of jobs that k has begun. All that k is given would look begun,
+ * and if it never is, nobody would notice. */
+static bool is_ahead(const struct child *k)
+{
+    return line_begun(&k->ends.line) - k->done > k->held;
+}
+
 /* What k's bell says, and what is on its line. */
 static size_t child_turn(struct worker *w, struct child *k, bool rung, size_t limit)
 {
@@ -130,6 +137,8 @@ static size_t child_turn(struct worker *w, struct child *k, bool rung, size_t li
         pool_lose(w, k, "wrote junk to its line to the worker");
     else if (rc <= 0 && !line_has(&k->ends.line))
         child_happen(w, k, EVENT_HANGUP, bytes_of(NULL, 0));
+    if (k->state < CHILD_RETIRING && is_ahead(k))
+        pool_lose(w, k, "has begun more than it was given");
     return limit;
 }
 

@@ -62,6 +62,15 @@ static ctask_outcome flood(struct ctask_call *t)
     for (;;) say(t, &frames, getppid());
 }
 
+/* Begins more than it is given, and then no other. */
+static ctask_outcome ahead(struct ctask_call *t)
+{
+    for (int i = 0; i < 1000; i++)
+        if (!line_begin(t->line)) break;
+    line_halt(t->line);
+    return task_return_null(t);
+}
+
 /* Leaves another process, of a group of its own, that ends this one and goes on to speak for it,
  * and that comes before everybody else where it may: the line is full again before it is read. What
  * it says takes the worker long, and no broker to take it. */
@@ -89,4 +98,5 @@ static ctask_outcome refill(struct ctask_call *t)
 
 CTASK_APP(forger, {TASK_CALL_AS("forger.done", done), .params = "cost, lives"},
           {TASK_CALL_AS("forger.flood", flood), .params = "of"},
+          {TASK_CALL_AS("forger.ahead", ahead), .params = ""},
           {TASK_CALL_AS("forger.refill", refill), .params = ""});

@@ -36,6 +36,14 @@ class Silent(LiarTest):
         self.assertNotIn("time limit", worker.log())
         self.assertEqual(worker.stop(), 0)
 
+    def test_one_that_has_begun_more_than_it_was_given_keeps_no_task(self):
+        worker = self.worker("-c", "1")
+        self.bus.send(self.queue, "forger.ahead", [], reply_to=False)
+        worker.expect("has begun more than it was given: it is killed")
+        innocent = self.bus.result(self.bus.send(self.queue, "demo.flagged", []))
+        self.assertEqual((innocent["status"], innocent["result"]), ("SUCCESS", False))
+        self.assertEqual(worker.stop(), 0)
+
     def test_the_time_of_a_task_begins_when_its_child_begins_it(self):
         worker = self.worker("-c", "1", "-l", "trace")
         child, = worker.children()
