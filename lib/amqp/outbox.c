@@ -205,14 +205,25 @@ bool outbox_recall(struct outbox *o, void *cookie)
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
+/* What is written next, or NULL. */
+static struct post *post_next(const struct outbox *o)
+{
+    struct post *p;
+    if (list_empty(&o->ready)) return NULL;
+    if (o->begun || !o->suspects_wait) return list_first(&o->ready, struct post, link);
+    list_each(p, &o->ready, struct post, link)
+        if (!p->suspect) return p;
+    return NULL;
+}
+
 /* A suspect goes alone, so that a refusal can only mean it. */
 bool outbox_pending(const struct outbox *o)
 {
-    if (list_empty(&o->ready)) return false;
+    const struct post *p = post_next(o);
+    if (!p) return false;
     if (o->begun || list_empty(&o->sent)) return true;
     if (o->flying >= o->flying_max) return false;
-    return !list_first(&o->ready, struct post, link)->suspect &&
-           !list_last(&o->sent, struct post, link)->suspect;
+    return !p->suspect && !list_last(&o->sent, struct post, link)->suspect;
 }
 
 static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16_t channel)
@@ -222,6 +233,8 @@ static bool post_begin(struct outbox *o, struct post *p, struct buf *out, uint16
     o->flying++;
     o->begun = true;
     o->next = 0;
+    list_remove(&p->link);
+    list_prepend(&o->ready, &p->link);
     return frame_publish(out, channel, bytes_text(post_exchange(p, entry)),
                          bytes_text(post_key(p, room))) &&
            frame_header(out, channel, post_body_size(p), p->what.props);
@@ -232,7 +245,7 @@ bool outbox_write(struct outbox *o, struct buf *out, uint16_t channel, size_t fr
 {
     size_t most = frame_max - FRAME_OVERHEAD;
     while (out->len < limit && outbox_pending(o)) {
-        struct post *p = list_first(&o->ready, struct post, link);
+        struct post *p = post_next(o);
         if (p->what.props.n + 16 > most) { /* a broker with small frames */
             outbox_end(o, p, CTASK_ETOOBIG, bytes_text("its properties do not fit one frame"));
             continue;

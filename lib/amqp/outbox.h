@@ -25,6 +25,7 @@ struct outbox {
     size_t count, bytes, recalled;
     size_t flying;        /* that have a number: sent, or begun */
     size_t flying_max;    /* while so many have, no other is begun; its owner may change it */
+    bool suspects_wait;   /* suspects are not sent for now; set by the owner */
     uint64_t seq;         /* of the last one on this channel */
     struct post **by_seq; /* those sent, at seq % SEQS; a later one may have taken the place of one
                              that waits for long. NULL: no memory for it */

@@ -179,15 +179,16 @@ size_t topology_asked(const struct topology *t, int64_t now)
     return n;
 }
 
-/* The queue to ask about next, or NULL. While there are suspects only one question is under way at
- * a time, and queues that are none come first. */
+/* The queue to ask about next, or NULL. While there are suspects that do not wait only one question
+ * is under way at a time, and queues that are none come first. */
 static struct queue *queue_next(const struct topology *t, int64_t now)
 {
     struct queue *q;
-    if (list_empty(&t->todo) || (t->suspects > 0 && topology_asked(t, now) > 0)) return NULL;
+    bool alone = t->suspects > 0 && !t->suspects_wait;
+    if (list_empty(&t->todo) || (alone && topology_asked(t, now) > 0)) return NULL;
     list_each(q, &t->todo, struct queue, link)
         if (!q->suspect) return q;
-    return list_first(&t->todo, struct queue, link);
+    return t->suspects_wait ? NULL : list_first(&t->todo, struct queue, link);
 }
 
 /* False while each of the channels waits for its close-ok. */

@@ -63,6 +63,7 @@ struct topology {
     struct list askers;
     struct list deletes; /* questions to be put: queues to delete */
     unsigned suspects;
+    bool suspects_wait;   /* they are not asked about for now; set by the owner */
     uint16_t first, last; /* channels that its askers may use */
 };
 
@@ -104,8 +105,8 @@ void topology_wait_anew(struct topology *t, int64_t now);
 size_t topology_asked(const struct topology *t, int64_t now);
 /* The broker closed the connection for something that it was sent; topology_reset follows. Each
  * queue that was asked about is a suspect and asked about alone; nothing else should be sent while
- * there are suspects. alone: nothing else was under way. One that was alone CLOSES_MAX times is
- * REFUSED for good, and returned. */
+ * there are suspects that do not wait. alone: nothing else was under way. One that was alone
+ * CLOSES_MAX times is REFUSED for good, and returned. */
 struct queue *topology_blamed(struct topology *t, bool alone, struct bytes why, int64_t now);
 /* The connection is gone: everything is to be looked at again. */
 void topology_reset(struct topology *t);

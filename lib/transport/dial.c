@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define SETTLED_AFTER CLOCK_SECOND /* up that long: the next failure counts as the first */
 #define NEXT_AFTER (100 * CLOCK_MS)
 #define LOOK_UP_LIMIT (10 * CLOCK_SECOND)
 

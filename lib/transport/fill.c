@@ -32,10 +32,16 @@ static bool replies_awaited(const struct broker *b, int64_t now)
     return false;
 }
 
+/* One of these queues is to be asked about alone. */
+static bool is_suspicious(const struct broker *b)
+{
+    return b->topology.suspects > 0 && !b->topology.suspects_wait;
+}
+
 /* No further message is begun; one that is partly written is finished. */
 static bool posts_held(const struct broker *b, int64_t now)
 {
-    return (now < b->held_until && !b->closing) || b->topology.suspects > 0 || b->link.blocked ||
+    return (now < b->held_until && !b->closing) || is_suspicious(b) || b->link.blocked ||
            renewal_holds(b, now) || replies_awaited(b, now);
 }
 
@@ -73,8 +79,7 @@ static bool intakes_write(struct broker *b, int64_t now)
 /* In alarm the broker reads nothing from a connection that publishes: it could not answer. */
 static bool looks_due(const struct broker *b, int64_t now)
 {
-    bool room =
-        b->topology.suspects == 0 || b->out.flying == 0; /* a suspect is asked about alone */
+    bool room = !is_suspicious(b) || b->out.flying == 0;
     return room && !b->link.blocked && topology_pending(&b->topology, now);
 }
 

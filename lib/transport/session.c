@@ -51,6 +51,14 @@ static void session_blamed(struct broker *b, struct bytes why, int64_t now)
     outbox_blamed(&b->out, b->link.sent, !asked, why);
 }
 
+/* A suspect may end this connection too. It waits until the connection is old enough that the next
+ * one follows without a long back-off. Meanwhile everything else is sent. */
+static void suspects_turn(struct broker *b, int64_t now)
+{
+    bool wait = session_up(b) && !b->closing && now < b->up_at + SETTLED_AFTER;
+    b->out.suspects_wait = b->topology.suspects_wait = wait;
+}
+
 /* No channel is open yet: those of queues that were deleted are not needed any more. */
 static void intakes_pack(struct broker *b)
 {
@@ -70,6 +78,7 @@ static void session_opened(struct broker *b, int64_t now)
     intakes_pack(b);
     if (!session_channels(b)) return;
     b->up_at = now;
+    suspects_turn(b, now);
     b->props_max = b->link.frame_max - PROPS_ROOM;
     b->out.flying_max = FLIGHT + (size_t)(b->stream.rtt / FLIGHT_EACH);
     if (b->cfg.window == 0) b->out.window = b->out.flying_max; /* all that is accepted leaves */
@@ -341,6 +350,7 @@ static void connected_turn(struct broker *b, int64_t now)
         link_fail(&b->link, CTASK_ENOMEM, "out of memory");
         alive = false;
     }
+    suspects_turn(b, now);
     if (!alive || !session_write(b, now)) link_broke(b, now);
 }
 
@@ -369,6 +379,7 @@ static int64_t connected_wake(const struct broker *b, int64_t now)
     at = clock_earlier(at, intakes_deadline(b));
     at = to_come(at, renewal_wake(b), now);
     at = to_come(at, b->held_until, now);
+    at = to_come(at, b->up_at + SETTLED_AFTER, now); /* suspects */
     at = clock_earlier(at, home_wake(b, now));
     at = to_come(at, ladder_wake(&b->ladder), now);
     at = to_come(at, b->delays.retry_at, now);

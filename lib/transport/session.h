@@ -225,6 +225,7 @@ void delays_reset(struct broker *b);
 /* Does what is due while there is no connection. */
 void dial_turn(struct broker *b, int64_t now);
 void dial_poll(const struct broker *b, struct pollfd *p, int64_t *wake);
+#define SETTLED_AFTER CLOCK_SECOND /* up that long: the next failure counts as the first */
 /* Decides what follows the end of an attempt or of a connection. True if it is to be told, and why
  * in *why; false while there are URLs left to try. */
 bool dial_again(struct broker *b, struct ctask_error *why, bool was_up, int64_t now);

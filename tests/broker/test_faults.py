@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from harness import CTL, Bus, BrokerTest, ctl, main, skip, stands, unique, until, url_for  # noqa: E402
@@ -169,6 +170,19 @@ class Faults(BrokerTest):
         kept = self.bus.take(self.queue + ".dead")
         self.assertEqual(kept.headers["x-ctask-dead-type"], "DeliveryError")
         self.assertEqual(kept.headers["task"], "demo.add")
+
+    def test_several_of_them_do_not_add_up(self):
+        """Each costs three connections."""
+        worker = self.worker("-c", "2")
+        for i in range(4):
+            self.bus.send(self.queue, "demo.send", [self.POISON + str(i), "demo.add", 2, 3])
+        longest = 0
+        while not self.settled():
+            sent = time.monotonic()
+            self.answered(worker, 1)
+            longest = max(longest, time.monotonic() - sent)
+        self.assertGreaterEqual(self.lost(worker), 12)
+        self.assertLess(longest, 6)
 
     def test_strangers_on_the_queue_are_warned_of(self):
         self.bus.declare(self.queue)

@@ -420,6 +420,28 @@ START_TEST(one_for_which_the_connection_is_closed_is_found_and_ends_after_three_
 }
 END_TEST
 
+START_TEST(while_suspects_wait_the_others_go)
+{
+    put(to("bad", 0));
+    write_all();
+    blamed(true);
+    o.suspects_wait = true;
+    ck_assert(!outbox_pending(&o));
+    for (int i = 1; i < 3; i++) put(to("good", i));
+    write_all();
+    for (int i = 1; i < 3; i++) sees("good", false);
+    ck_assert_uint_eq(out.len, 0);
+    ck_assert(!outbox_pending(&o));
+    outbox_confirm(&o, 2, true, true);
+    for (int i = 1; i < 3; i++) ended(i, CTASK_OK);
+    o.suspects_wait = false;
+    write_all();
+    sees("bad", true);
+    outbox_confirm(&o, 3, false, true);
+    ended(0, CTASK_OK);
+}
+END_TEST
+
 START_TEST(while_something_else_is_under_way_none_is_the_culprit)
 {
     put(to("q", 0));
@@ -757,6 +779,7 @@ int main(void)
     tcase_add_test(t, a_refused_one_among_others_is_found_by_sending_one_at_a_time);
     tcase_add_test(t, one_for_which_the_connection_is_closed_is_found_and_ends_after_three_times);
     tcase_add_test(t, while_something_else_is_under_way_none_is_the_culprit);
+    tcase_add_test(t, while_suspects_wait_the_others_go);
     tcase_add_test(t, one_that_is_partly_written_may_be_the_culprit);
     tcase_add_test(t, a_recalled_one_that_is_the_culprit_is_gone);
     tcase_add_test(t, a_large_body_leaves_in_frames_as_the_buffer_drains);

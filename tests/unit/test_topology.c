@@ -196,6 +196,23 @@ START_TEST(one_for_which_the_connection_is_closed_is_asked_about_alone_and_three
 }
 END_TEST
 
+START_TEST(while_suspects_wait_the_others_are_asked_about)
+{
+    topology_add(&t, "bad", QUEUE_TASK);
+    ask(T0);
+    blamed(true);
+    t.suspects_wait = true;
+    ck_assert(!topology_pending(&t, T0));
+    topology_add(&t, "a", QUEUE_TASK);
+    topology_add(&t, "b", QUEUE_TASK);
+    ck_assert_str_eq(ask(T0), "look a(0); look b(0); ");
+    t.suspects_wait = false;
+    ck_assert_str_eq(ask(T0), "");
+    for (int i = 0; i < 2; i++) there(0);
+    ck_assert_str_eq(ask(T0), "look bad(0); ");
+}
+END_TEST
+
 START_TEST(a_suspect_that_is_not_answered_for_holds_up_no_other)
 {
     topology_add(&t, "slow", QUEUE_TASK);
@@ -943,6 +960,7 @@ int main(void)
     tcase_add_test(k, one_that_another_has_declared_meanwhile_is_used_as_it_is);
     tcase_add_test(k, arguments_that_no_queue_can_have_refuse_it);
     tcase_add_test(k, one_for_which_the_connection_is_closed_is_asked_about_alone_and_three_times);
+    tcase_add_test(k, while_suspects_wait_the_others_are_asked_about);
     tcase_add_test(k, a_suspect_that_is_not_answered_for_holds_up_no_other);
     tcase_add_test(k, a_queue_of_somebody_else_is_looked_at_and_never_declared);
     tcase_add_test(k, dead_and_reply_queues_have_no_exchange_of_their_own);
