@@ -61,11 +61,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* Whoever starts us with a closed descriptor gets no socket in its place. */
+/* Whoever starts us with a closed descriptor gets no socket in its place, and is told that results
+ * cannot be written. */
 static void keep_standard_descriptors(void)
 {
     int fd;
-    do fd = open("/dev/null", O_RDWR);
+    do fd = open("/dev/null", O_RDONLY);
     while (fd >= 0 && fd <= STDERR_FILENO);
     close(fd);
 }

@@ -100,6 +100,7 @@ no_wait_prints_the_id_once_the_broker_has_the_task() {
 output_that_cannot_be_written_is_74_and_says_why() {
     run 74 sh -c 'ctask call is_prime 97 >/dev/full' && says 'No space left'
     run 74 sh -c 'yes 97 | ctask map -q is_prime >/dev/full' && one_line && says 'No space left'
+    run 74 sh -c 'ctask call is_prime 97 >&-' && says 'Bad file descriptor'
 }
 
 no_broker_is_69() {
