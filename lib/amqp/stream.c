@@ -1,7 +1,9 @@
 /* stream.c - see stream.h. */
 #include "amqp/stream.h"
+
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -122,7 +124,8 @@ static int address_start(struct stream *s, int64_t now)
 {
     for (; s->left > 0; s->left--, s->at = (s->at + 1) % s->addrs.count) {
         const struct sockaddr *sa = (const struct sockaddr *)&s->addrs.at[s->at].sa;
-        s->fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        s->fd =
+            fd_above_standard(socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (s->fd >= 0) socket_prepare(s->fd);
         if (s->fd >= 0 && connect(s->fd, sa, s->addrs.at[s->at].len) == 0) return 1;
         if (s->fd >= 0 && errno == EINPROGRESS) {

@@ -27,6 +27,16 @@ int fd_lift(int fd)
     return up;
 }
 
+int fd_above_standard(int fd)
+{
+    if (fd < 0 || fd > STDERR_FILENO) return fd;
+    int up = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return up;
+}
+
 int fd_nonblock(int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);

@@ -12,6 +12,9 @@ int fd_nonblock(int fd, bool on);
 /* Moves fd to 100 or above, which loops over descriptors seldom reach; lower if there is no room.
  * Returns the new descriptor; -1 with errno, also for a bad fd. */
 int fd_lift(int fd);
+/* Moves fd away from 0, 1 and 2: a program that has closed these may still read and write them.
+ * Returns the new descriptor; -1 with errno and fd closed, also for fd -1. */
+int fd_above_standard(int fd);
 /* Writes all of n bytes to a blocking descriptor without SIGPIPE. 0 or -1 with errno. */
 int fd_write_all(int fd, const void *p, size_t n);
 /* Reads exactly n bytes from a blocking one. 1; 0 at a clean end before the first byte; -1 with

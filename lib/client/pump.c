@@ -14,6 +14,7 @@
  * Under load a driver lets a pause pass between two reads, since the broker writes a few messages
  * at a time: what comes meanwhile would have been many wake-ups, and the broker pays its share of
  * each. */
+#include "base/fd.h"
 #include "client/inside.h"
 
 #include <fcntl.h>
@@ -76,7 +77,7 @@ static bool socket_watch(struct ctask_client *c, const struct pollfd *p)
         return true;
     if (p->fd < 0) return true;
     bool known = c->watched_fd >= 0;
-    if (!known) c->watched_fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
+    if (!known) c->watched_fd = fcntl(p->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (c->watched_fd < 0) return false;
     struct epoll_event e = {.events = (p->events & POLLIN ? EPOLLIN : 0u) |
                                       (p->events & POLLOUT ? EPOLLOUT : 0u)};
@@ -111,8 +112,8 @@ bool pump_init(struct ctask_client *c)
 {
     struct epoll_event e = {.events = EPOLLIN};
     c->alarm = CLOCK_NEVER;
-    c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    c->epoll_fd = fd_above_standard(epoll_create1(EPOLL_CLOEXEC));
+    c->timer_fd = fd_above_standard(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     return c->epoll_fd >= 0 && c->timer_fd >= 0 &&
            epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->timer_fd, &e) == 0;
 }

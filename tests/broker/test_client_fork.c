@@ -2,6 +2,7 @@
  * made anew, and neither disturbs the parent's connection. Children report by their exit status. */
 #include "support/fixture.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -170,6 +171,24 @@ START_TEST(what_the_parent_corked_is_not_sent_by_the_child)
 }
 END_TEST
 
+START_TEST(where_a_program_has_closed_its_standard_descriptors_there_is_no_connection)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int n = 0;
+        alarm(20);
+        for (int fd = 0; fd <= STDERR_FILENO; fd++) close(fd);
+        AsyncResult *r = task_delay("echo", 5);
+        must(result_get(r, WAIT, &n) == CTASK_OK && n == 5);
+        for (int fd = 0; fd <= STDERR_FILENO; fd++) must(fcntl(fd, F_GETFD) < 0);
+        result_forget(r);
+        ctask_close(ctask_default());
+        _exit(0);
+    }
+    ck_assert_int_eq(child_status(pid), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client: fork");
@@ -181,6 +200,8 @@ int main(void)
     tcase_add_test(tests, the_default_client_is_opened_anew_in_the_child);
     tcase_add_test(tests, a_default_that_was_set_is_given_up_in_the_child);
     tcase_add_test(tests, what_the_parent_corked_is_not_sent_by_the_child);
+    tcase_add_test(tests,
+                   where_a_program_has_closed_its_standard_descriptors_there_is_no_connection);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }
