@@ -135,10 +135,18 @@ static void rlimits(struct argp_state *state, struct rlimits *l, const char *tex
     if (!rlimits_parse(l, text, why, sizeof why)) argp_error(state, "--rlimit %s", why);
 }
 
+/* A child has some 3 MiB before its first task. Under such a limit each task would be a crash. */
+#define MEMORY_MIN (UINT64_C(4) << 20)
+
 static void memory(struct argp_state *state, struct options *o, const char *text)
 {
     if (!size_parse(text, &o->memory_max) || o->memory_max == 0)
         argp_error(state, "--max-memory-per-child takes a size as 256M, not \"%s\"", text);
+    if (o->memory_max < MEMORY_MIN)
+        argp_error(state,
+                   "--max-memory-per-child takes at least 4M, which a child needs for itself; a "
+                   "number alone means bytes, not KiB as Celery's, so not \"%s\"",
+                   text);
     snprintf(o->memory_offence, sizeof o->memory_offence,
              "took more memory than --max-memory-per-child=%s", text);
 }

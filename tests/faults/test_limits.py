@@ -186,6 +186,7 @@ class Rlimits(BrokerTest):
                 ("--rlimit", "as=17179869184G", "sizes as 256M"),
                 ("--max-memory-per-child", "0", "takes a size"),
                 ("--max-memory-per-child", "lots", "takes a size"),
+                ("--max-memory-per-child", "200000", "a number alone means bytes, not KiB"),
                 ("--time-limit", "-1", "takes seconds"), ("--time-limit", "inf", "takes seconds"),
                 ("--soft-time-limit", "5m", "takes seconds")):
             run = subprocess.run([os.path.join(BIN, "ctask-worker"), "-A", "demo", option, value],
