@@ -170,6 +170,10 @@ bool message_read(struct bytes props, struct message *m, struct fault *f)
         *f = odd;
         return false;
     }
+    if (m->task.n == 0 && m->id.n == 0)
+        return fault_set(f, "InvalidTaskError",
+                         "the headers 'task' and 'id' are missing, as in messages of Celery's "
+                         "protocol 1: set task_protocol = 2 where they are sent");
     if (m->task.n == 0) return fault_set(f, "InvalidTaskError", "the header 'task' is missing");
     if (m->id.n == 0) return fault_set(f, "InvalidTaskError", "the header 'id' is missing");
     return true;

@@ -175,7 +175,9 @@ class Heads(Content):
         task_id = str(uuid.uuid4())
         body = json.dumps({"task": "is_prime", "id": task_id, "args": [97], "kwargs": {}})
         task = self.bus.send(self.queue, body=body, drop=("task", "id", "lang"))
-        self.assertEqual(self.bus.result(task)["result"]["exc_type"], "InvalidTaskError")
+        failure = self.bus.result(task)["result"]
+        self.assertEqual(failure["exc_type"], "InvalidTaskError")
+        self.assertIn("set task_protocol = 2", failure["exc_message"][0])
         self.kept(body, "InvalidTaskError")
         self.assert_alive()
 
