@@ -20,9 +20,13 @@ static bool is_unread(const struct worker *w, const struct child *k)
     return k->state == CHILD_BUSY && w->now - k->since >= JOBS_UNREAD && !jobs_begun(k);
 }
 
+/* The thread that runs the task has ended, and others live: the task will never end. */
+static const char headless[] = "has no main thread any more";
+
 static const char *trouble_of(struct worker *w, struct child *k)
 {
     char state = proc_state(k->pid);
+    if (state == 'Z') return headless;
     if (state != 'T' && state != 't')
         k->stopped = 0;
     else if (k->stopped == 0)
@@ -44,7 +48,10 @@ static void look(struct worker *w, struct child *k)
     else if (was && !k->trouble)
         log_info("child pid=%d goes on again", (int)k->pid);
     /* Not at the first look: perhaps all of us were frozen, and it is about to read. */
-    if (was && is_unread(w, k)) pool_lose(w, k, "takes no jobs");
+    if (was && is_unread(w, k))
+        pool_lose(w, k, "takes no jobs");
+    else if (was == headless && k->trouble == headless) /* the others were not about to end */
+        pool_lose(w, k, "ended its main thread");
 }
 
 /* ---- No child at all ------------------------------------------------------------------------- */

@@ -156,6 +156,19 @@ static void by_kill(void)
     kill(getpid(), SIGKILL);
 }
 
+static void *stay(void *ctx)
+{
+    for (;;) pause();
+    return ctx;
+}
+
+static void by_leaving_a_thread(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, stay, NULL);
+    pthread_exit(NULL);
+}
+
 static const struct {
     const char *name;
     void (*die)(void);
@@ -172,6 +185,7 @@ static const struct {
     {"junk", by_junk},
     {"kill", by_kill},
     {"forge", by_forgery},
+    {"main-thread", by_leaving_a_thread},
     {"trace", by_trace},
     {"traced-thread", by_traced_thread},
     {"traced-threads", by_many_traced_threads},

@@ -84,6 +84,13 @@ class Poison(CrashTest):
         self.assertEqual(headers["x-ctask-dead-type"], "WorkerLostError")
         self.assertEqual(headers["x-ctask-dead-reason"], text)
 
+    def test_one_that_ends_its_main_thread_alone(self):
+        worker = self.worker("-c", "1")
+        text = self.assert_lost(self.die("main-thread"))
+        self.assertIn("ended its main thread, after 3 attempts", text)
+        self.assertEqual(self.starts(), {"main-thread": 3})
+        self.assertEqual(worker.stop(), 0)
+
     def test_one_that_is_acknowledged_early_runs_once(self):
         worker = self.worker("-c", "1")
         self.assertIn("1 attempt,", self.assert_lost(self.die("segv", task="poison.die_early")))
