@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Log lines about dead letters. */
+#define KEPT_LINES 100
+#define KEPT_TIME (60 * CLOCK_SECOND)
 #define TRIES_MAX 6 /* of a message that the broker refuses: half a minute */
 /* Under way for one task before it is not read from any more. */
 #define FULL 1000
@@ -174,6 +177,26 @@ static void post_copy(struct worker *w, struct request *r, const struct copy *ho
     buf_done(&props);
 }
 
+/* Anybody can send any number of them, or lead those in the dead queue back to where they came
+ * from. Each of them has the reason in its headers. */
+static void tell_kept(struct worker *w, const struct request *r, const struct fault *why,
+                      const char *run)
+{
+    char rest[THROTTLE_OTHERS];
+    if (w->kept_lines == 0 || w->now - w->kept_since >= KEPT_TIME) {
+        w->kept_since = w->now;
+        w->kept_lines = 0;
+    }
+    if (w->kept_lines == KEPT_LINES) {
+        w->kept_left_out++;
+        return;
+    }
+    w->kept_lines++;
+    log_warn(TASK_FMT " is kept in %s: %s: %s%s%s", TASK_ARG(r), r->source->dead, why->type,
+             why->text, run, throttle_others(w->kept_left_out, rest));
+    w->kept_left_out = 0;
+}
+
 /* Keeps a message, the delivery itself or one that follows from it, in <queue>.dead. run: how it
  * ran, for the log. */
 static void keep_dead(struct worker *w, struct request *r, const struct fault *why,
@@ -182,8 +205,7 @@ static void keep_dead(struct worker *w, struct request *r, const struct fault *w
     struct buf props = {0};
     struct publish p = *message;
     w->counters.buried++;
-    log_warn(TASK_FMT " is kept in %s: %s: %s%s", TASK_ARG(r), r->source->dead, why->type,
-             why->text, run);
+    tell_kept(w, r, why, run);
     struct copy how = {.dead = why,
                        .dead_by = w->node,
                        .dead_queue = r->source->name,

@@ -120,6 +120,9 @@ struct worker {
     size_t refused_bytes; /* of these */
     struct throttle refusals; /* log lines about them, by destination; */
     struct throttle burials;  /* about tasks that do not run, by reason and name */
+    /* Log lines about dead letters since then, and how many were left out. */
+    int64_t kept_since;
+    unsigned kept_lines, kept_left_out;
     struct list leases;
     int64_t lease_at; /* no delivery needs a lease, or is to go back for its age, before */
     double task_cost; /* what a task costs its child, in seconds: the mean of the last ones, */

@@ -95,6 +95,13 @@ class BadInput(ContentTest):
             self.assertEqual(self.bus.result(task)["status"], "SUCCESS", headers)
         self.assert_alive()
 
+    def test_many_of_them_do_not_fill_the_log(self):
+        tasks = [self.bus.send(self.queue, headers={"eta": "tomorrow"}) for _ in range(150)]
+        self.bus.results(*tasks)
+        self.assert_alive()
+        self.assertEqual(self.bus.depth(self.dead), 150)
+        self.assertEqual(self.one.log().count(" is kept in "), 100)
+
     def test_600_headers(self):
         self.bus.send(self.queue, headers={"h%d" % i: i for i in range(600)})
         self.kept()
