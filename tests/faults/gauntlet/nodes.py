@@ -78,21 +78,29 @@ class ClusterBroker(Cluster):
         return sum(node.connections() for node in self.nodes.values())
 
     def is_whole(self):
-        """All nodes see each other, each of them can declare a queue, and each quorum queue has all of its
-        members online. While a node is cut off no declaration is answered. A quorum queue that was
-        declared while a node was down has two members. A lease's queue whose deletion the loss of a node
-        has interrupted stays on 3.10 as a name without a leader."""
+        return self.not_whole() == ""
+
+    def not_whole(self):
+        """What keeps the cluster from being whole, or "". All nodes have to see each other, each of them
+        to declare a queue, and each quorum queue to have all of its members online. While a node is cut
+        off no declaration is answered. A quorum queue that was declared while a node was down has two
+        members. A lease's queue whose deletion the loss of a node has interrupted stays on 3.10 as a
+        name without a leader."""
+        mute = [node.number for node in self.nodes.values() if not declares(node)]
+        if mute:
+            return "nodes %s declare no queue" % mute
         try:
-            return all(map(declares, self.nodes.values())) and "true" == self.evaluate(
-                "length(rabbit_nodes:all_running()) =:= 3 andalso lists:all(fun(Q) -> "
-                "case amqqueue:get_type(Q) of rabbit_quorum_queue -> "
-                "[{online, N}, {members, M}, {leader, L}] = "
-                "rabbit_quorum_queue:info(Q, [online, members, leader]), "
-                "length(N) =:= length(M) orelse (L =:= '' andalso "
-                "re:run(element(4, amqqueue:get_name(Q)), <<\"^ctask[.]lease[.]\">>) =/= nomatch); "
-                "_ -> true end end, rabbit_amqqueue:list())")
-        except RuntimeError:
-            return False
+            said = self.evaluate(
+                "case length(rabbit_nodes:all_running()) of 3 -> "
+                "[{element(4, amqqueue:get_name(Q)), I} || Q <- rabbit_amqqueue:list(), "
+                "amqqueue:get_type(Q) =:= rabbit_quorum_queue, "
+                "I <- [rabbit_quorum_queue:info(Q, [online, members, leader])], "
+                "[{online, N}, {members, M}, {leader, L}] <- [I], length(N) =/= length(M), "
+                "L =/= '' orelse re:run(element(4, amqqueue:get_name(Q)), <<\"^ctask[.]lease[.]\">>) "
+                "=:= nomatch]; N -> {N, nodes} end")
+        except RuntimeError as e:
+            return str(e)
+        return "" if said == "[]" else said
 
     def lead(self, *queues):
         """Each of them gets its leader on another node: with a node a leader is lost, and the probe tells
@@ -171,8 +179,12 @@ class NodeFaults(Faults):
                 if self.over.is_set():
                     return
                 getattr(self, kind.replace("-", "_"))(draw)
-                self.run.until("the cluster is whole after " + kind, self.broker.is_whole)
+                self.await_whole("after " + kind)
                 self.broker.lead(*(probe.queue for probe in self.probes))
+
+    def await_whole(self, when):
+        if not self.run.until("the cluster is whole " + when, self.broker.is_whole):
+            self.log.note("not-whole", text=self.broker.not_whole())
 
     @contextlib.contextmanager
     def noted(self, kind, node):
@@ -218,7 +230,7 @@ class NodeFaults(Faults):
                 worker.send_signal(signal.SIGTERM, "worker-roll")
                 node.stop()
                 node.start()
-            self.run.until("the cluster is whole while it rolls", self.broker.is_whole)
+            self.await_whole("while it rolls")
 
     def leader(self, draw):
         """The leaders of all quorum queues move on by one node."""
