@@ -52,9 +52,11 @@ static void undelivered_tell(struct worker *w, uint32_t messages)
 {
     bool doubled = messages > 0 && messages / 2 >= w->undelivered;
     if (doubled)
-        log_warn("queue %s holds %u tasks that came due after their queue had been deleted: look "
-                 "at them, and purge it or run them with a worker of queue %s (-Q)",
-                 QUEUE_UNDELIVERED, messages, QUEUE_UNDELIVERED);
+        log_warn(
+            "queue %s holds %u tasks that came due and found no queue: it had been deleted, or "
+            "has a routing key that is not its name; look at them, and purge it or run them "
+            "with a worker of queue %s (-Q)",
+            QUEUE_UNDELIVERED, messages, QUEUE_UNDELIVERED);
     if (doubled || messages < w->undelivered) w->undelivered = messages;
 }
 

@@ -399,6 +399,20 @@ class Gone(DelayTest):
         self.worker(queue=UNDELIVERED)
         self.assertEqual(caller.communicate()[0], "1\n")
 
+    def test_one_whose_routing_key_is_not_its_name_is_kept_and_said(self):
+        """As a Celery app may have it: its producers delay under the key, which no worker knows."""
+        worker = self.worker()
+        self.bus.result(self.bus.send(self.queue, headers={"eta": in_seconds(4)}))  # all is declared
+        key = unique("key")
+        second = "0." * 27 + "1." + key
+        self.bus.send(second, exchange=LEVELS[27])
+        until("it is kept", lambda: self.bus.depth(UNDELIVERED) == 1)
+        self.bus.send(self.queue, headers={"eta": in_seconds(4)})
+        worker.expect("WARN.* queue %s holds 1 task.* not its name" % UNDELIVERED)
+        self.bus.channel.queue_bind(self.queue, DELIVERY, "#." + key)
+        bound = self.bus.send(second, exchange=LEVELS[27])
+        self.assertEqual(self.bus.result(bound)["status"], "SUCCESS")
+
     def bind_as_celery(self, queue):
         channel = self.bus.channel
         channel.exchange_declare(queue, "topic", durable=True, auto_delete=False)
