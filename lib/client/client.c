@@ -152,7 +152,8 @@ void client_unref(struct ctask_client *c)
 /* A thread that were cancelled here would take the lock along, or its place among the waiters. */
 static _Thread_local struct {
     unsigned depth;
-    int before; /* what pthread_setcancelstate is to set again */
+    int before;                        /* what pthread_setcancelstate is to set again */
+    const struct ctask_client *inside; /* a signal handler is not to call it again */
 } uncancelled;
 
 void uncancelled_begin(void)
@@ -163,7 +164,9 @@ void uncancelled_begin(void)
 
 void uncancelled_end(void)
 {
-    if (--uncancelled.depth == 0) pthread_setcancelstate(uncancelled.before, NULL);
+    if (--uncancelled.depth > 0) return;
+    uncancelled.inside = NULL;
+    pthread_setcancelstate(uncancelled.before, NULL);
 }
 
 bool client_forked(const struct ctask_client *c)
@@ -175,7 +178,10 @@ int client_hold(struct ctask_client *c)
 {
     /* Before the lock: another thread of the parent may have held it when this child was made. */
     if (client_forked(c)) return raise_error(CTASK_EFORKED, "%s", ctask_strerror(CTASK_EFORKED));
+    if (uncancelled.inside == c)
+        return raise_error(CTASK_EINVAL, "a signal handler calls the client that it interrupted");
     uncancelled_begin();
+    if (uncancelled.depth == 1) uncancelled.inside = c;
     client_ref(c);
     pthread_mutex_lock(&c->lock);
     return CTASK_OK;
@@ -367,6 +373,7 @@ static size_t goodbye(struct ctask_client *c)
 
 size_t client_end(struct ctask_client *c)
 {
+    if (uncancelled.inside == c) return c->unconfirmed_count + c->lost_count;
     if (client_enter(c) != CTASK_OK) return 0;
     c->closing = true;
     error_set(&c->broken, CTASK_ECLOSED, "%s", ctask_strerror(CTASK_ECLOSED));
@@ -391,6 +398,7 @@ void ctask_close(struct ctask_client *c)
 {
     if (!c || c->pid == 0) return;
     if (c->in_task && c->x->task_id) return; /* its worker's, for the tasks to come */
+    if (uncancelled.inside == c) return;     /* the interrupted call needs it */
     default_forget(c);
     if (client_forked(c)) {
         client_abandon(c);

@@ -19,6 +19,8 @@
  *     its calls runs. What the broker refused becomes known at the next call; ctask_flush and
  *     result_get are the points of certainty.
  *   - pthread_cancel ends a thread after the call that it is in, not inside of it.
+ *   - A signal handler calls nothing here: the client that it interrupted answers CTASK_EINVAL, and
+ *     ctask_close leaves it open. If it calls exit, that client is not flushed.
  *   - A named client is not usable after fork (CTASK_EFORKED); ctask_default() opens anew.
  *   - Host names are resolved in the calling thread by getaddrinfo, which has no deadline of its
  *     own; numbers and "localhost" need no resolver.

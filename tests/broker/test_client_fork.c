@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -189,6 +191,28 @@ START_TEST(where_a_program_has_closed_its_standard_descriptors_there_is_no_conne
 }
 END_TEST
 
+static void leave(int number)
+{
+    (void)number;
+    if (ctask_flush(NULL, -1) != CTASK_EINVAL) _exit(1);
+    exit(3);
+}
+
+/* Not what a handler should do, but what many do. */
+START_TEST(a_signal_handler_may_end_the_program_while_it_waits)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGALRM, leave);
+        alarm(1);
+        AsyncResult *r = task_delay("drop");
+        must(result_wait(r, WAIT) == CTASK_OK);
+        _exit(0);
+    }
+    ck_assert_int_eq(child_status(pid), 3);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client: fork");
@@ -202,6 +226,7 @@ int main(void)
     tcase_add_test(tests, what_the_parent_corked_is_not_sent_by_the_child);
     tcase_add_test(tests,
                    where_a_program_has_closed_its_standard_descriptors_there_is_no_connection);
+    tcase_add_test(tests, a_signal_handler_may_end_the_program_while_it_waits);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);
 }
