@@ -588,6 +588,18 @@ class Checker(unittest.TestCase):
         story.dead.append(record(id=1 << 39, at=200.0, what=ledger.DEAD, type="NotRegistered"))
         self.assertEqual(self.verdict(story), (0, []))
 
+    def test_dead_letters_of_such_may_go_with_their_queue(self):
+        """As many as there were deletions, once they had come to their end."""
+        for count, at, keys in (1, 330.0, []), (2, 330.0, ["lost"]), (1, 310.0, ["lost"]):
+            with self.subTest(count=count, at=at):
+                story = self.story()
+                story.event(at, "dead-queue", took=0.1, count=1)
+                for i in range(count):
+                    for what in ledger.SEND, ledger.ACCEPTED:
+                        story.strangers.append(record(id=(1 << 39) + (i << 16), at=130.0, what=what,
+                                                      kind=ledger.UNKNOWN, no_result=1))
+                self.assertEqual(self.verdict(story)[1], keys)
+
     def test_tasks_for_a_queue_that_is_gone(self):
         for kept, keys in (40, ()), (39, ("undelivered",)):
             story = self.story()

@@ -5,6 +5,7 @@ import ledger
 
 POISON_RUNS = 3  # its own crashes; those of its worker come on top
 ETASK = -9
+ROUNDS = 190.0       # seconds that a task takes which no worker knows
 SWEPT_WITHIN = 10.0  # seconds: a dead letter may be refused a few times
 # What a handle of such a task ends with; all others with success.
 FAILURES = {ledger.SEGV: "WorkerLostError", ledger.ABORT: "WorkerLostError",
@@ -89,8 +90,10 @@ class Promise(Judge):
                     "poison was given up after %d starts" % min(runs, default=0))
 
     def swept(self):
-        """A message that reaches its queue as that is deleted is confirmed by RabbitMQ, and gone: one
-        for each deletion at most, of a task that had come to its end just before."""
+        """RabbitMQ confirms what is on its way to a queue that is being deleted, and that is gone: for
+        each deletion one at most of a task that had come to its end just before. When those end that no
+        worker knows, by the thousand, one deletion may take several: of them as many as there were
+        deletions after their ten rounds."""
         e, swept = self.e, set()
         missing = {task: e.repeated[task][-1].at for task in e.accepted
                    if e.sends[task].kind in ledger.POISON and task not in e.dead and
@@ -101,7 +104,10 @@ class Promise(Judge):
                 if at <= end and begin <= at + SWEPT_WITHIN and task not in swept:
                     swept.add(task)
                     break
-        return swept
+        unknown = sorted((e.sends[task].at, task) for task in e.accepted
+                         if e.sends[task].kind == ledger.UNKNOWN and task not in e.dead)
+        later = [x for x in e.all("dead-queue") if unknown and x["at"] > unknown[0][0] + ROUNDS]
+        return swept | {task for _, task in unknown[:len(later)]}
 
     def undelivered(self):
         """What was delayed for a queue that is gone is kept."""
