@@ -127,7 +127,7 @@ static void tell_refused(struct worker *w, const struct publish *p, const struct
 static void tell_full(struct worker *w)
 {
     unsigned more;
-    if (w->count[REQUEST_REFUSED] < WAITING_MAX && w->refused_bytes < REFUSED_BYTES_MAX) return;
+    if (w->count[REQUEST_REFUSED] < REFUSED_MAX && w->refused_bytes < REFUSED_BYTES_MAX) return;
     if (throttle_pass(&w->refusals, "full", w->now, &more))
         log_error("%zu tasks wait for messages that the broker does not take (%zu KiB): no more "
                   "tasks are taken until it does",

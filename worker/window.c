@@ -15,7 +15,8 @@
  *
  * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
  * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.
- * They keep no child busy and must not starve the pool; WAITING_MAX and SKIPPED_MAX bound them.
+ * They keep no child busy and must not starve the pool; WAITING_MAX, SKIPPED_MAX and REFUSED_MAX
+ * bound them.
  *
  * What is not getting its turn for a second goes back, so that others run it; for fifteen seconds
  * if its queue holds more for them; while nobody else consumes its queue it stays. */
@@ -136,12 +137,12 @@ static unsigned held(const struct worker *w)
 static bool later_full(const struct worker *w)
 {
     const size_t *n = w->count;
-    size_t later = n[REQUEST_WAITING] + n[REQUEST_SKIPPED] + n[REQUEST_MOVING] + n[REQUEST_REFUSED];
+    size_t later = n[REQUEST_WAITING] + n[REQUEST_SKIPPED] + n[REQUEST_MOVING];
     /* A skipped body has to come again, so few of them are taken. While the spool is free, one that
      * was given back is on its way. */
     bool spooling = broker_spool_free_at(w->in) == CLOCK_NEVER;
-    return later >= WAITING_MAX || (spooling && n[REQUEST_SKIPPED] >= SKIPPED_MAX) ||
-           w->refused_bytes >= REFUSED_BYTES_MAX;
+    return later >= WAITING_MAX || n[REQUEST_REFUSED] >= REFUSED_MAX ||
+           (spooling && n[REQUEST_SKIPPED] >= SKIPPED_MAX) || w->refused_bytes >= REFUSED_BYTES_MAX;
 }
 
 /* ---- What should be held --------------------------------------------------------------------- */

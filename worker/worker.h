@@ -272,6 +272,9 @@ bool death_is_own(const struct child *k);
 const char *death_words(const struct child *k, char *out, size_t size);
 
 /* repost.c */
+/* Tasks that wait for messages which the broker does not take, and what these messages occupy. Past
+ * either no task is taken: one reply queue that refuses must not get there soon. */
+#define REFUSED_MAX 10000
 #define REFUSED_BYTES_MAX ((size_t)64 << 20)
 /* The broker did not take the message of this outcome: it is copied and sent again after a while.
  * False: it is a result and given up. */

@@ -304,8 +304,8 @@ class Refused(Operations):
     def test_what_is_refused_has_a_ceiling_and_none_is_lost(self):
         self.full(self.dead)
         worker = self.worker("-c", "2", "--prefetch=10")
-        sent = self.send_bad(1100)
-        worker.expect("ERROR .*1000 tasks wait .* no more tasks are taken")
+        sent = {self.bus.send(self.queue, args=["x" * 100000]) for _ in range(800)}
+        worker.expect("ERROR .*tasks wait .*no more tasks are taken")
         self.assertGreater(broker.depth(self.queue)[0], 0)
         self.room()
         self.assert_all_are_kept(sent)
@@ -328,6 +328,19 @@ class Refused(Operations):
         self.assertEqual(self.bus.depth(self.dead), 0)
         self.room()
         self.bus.channel.queue_delete(full)
+
+    def test_thousands_of_results_for_an_empty_one_that_refuses_do_not_stop_the_others(self):
+        empty = "ctask.reply." + unique()
+        self.full(empty)
+        worker = self.worker("-c", "2")
+        for _ in range(2500):
+            self.bus.send(self.queue, reply_to=empty)
+        self.assert_others_are_answered(worker)
+        self.assertNotIn("no more tasks are taken", worker.log())
+        self.room()
+        until("all have come", lambda: self.bus.depth(empty) == 2500)
+        self.assertEqual(worker.stop(), 0)
+        self.bus.channel.queue_delete(empty)
 
     def test_an_empty_reply_queue_that_refuses_gets_its_result_later(self):
         """As a quorum queue does while it chooses a new leader."""
