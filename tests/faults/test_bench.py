@@ -1,12 +1,14 @@
 """The bench itself: each of its faults really happens, and ends."""
 import os
+import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from bench import FaultProxy, PrivateBroker  # noqa: E402
+from bench import DEV, FaultProxy, PrivateBroker  # noqa: E402
 sys.path.insert(0, os.path.join(HERE, "../support"))
 from harness import GIVE_UP, URL, Bus, amqp, main, until, unique  # noqa: E402
 
@@ -60,6 +62,29 @@ class Broker(unittest.TestCase):
             directory = broker.dir
         self.assertIsNone(broker.pid())
         self.assertFalse(os.path.exists(directory))
+
+
+    def test_an_epmd_that_ends_at_once_is_started_again_at_another_port(self):
+        """As when somebody else took the port meanwhile."""
+        with tempfile.TemporaryDirectory() as directory:
+            once = os.path.join(directory, "epmd")
+            with open(once, "w") as f:
+                f.write("#!/bin/sh\nrm %s\nexit 1\n" % once)
+            os.chmod(once, 0o755)
+            before = os.environ["PATH"]
+            self.addCleanup(os.environ.update, PATH=before)
+            os.environ["PATH"] = directory + ":" + before
+            with PrivateBroker() as broker:
+                self.assertFalse(os.path.exists(once))
+                self.assertEqual(broker.connections(), 0)
+
+    def test_a_directory_that_cannot_be_written_is_one_sentence(self):
+        started = subprocess.run([DEV, "broker", "start"], env=dict(os.environ, CTASK_BROKER_DIR="/proc/x"),
+                                 capture_output=True, text=True)
+        self.assertEqual(started.returncode, 1)
+        self.assertIn("dev: cannot write to /proc/x; name another directory in CTASK_BROKER_DIR",
+                      started.stderr)
+        self.assertNotIn("epmd", started.stderr)
 
 
 class Proxy(unittest.TestCase):

@@ -20,12 +20,13 @@ process_birth() {
     [ "$1" != Z ] && [ "$1" != X ] && echo "${20}"
 }
 
+# Fails if the process has ended already, and if the file cannot be written.
 process_record() { # pid file
-    echo "$1 $(process_birth "$1")" >"$2"
+    birth=$(process_birth "$1") && echo "$1 $birth" >"$2"
 }
 
 process_alive() { # file
-    [ -s "$1" ] && read -r pid birth <"$1" && [ "$(process_birth "$pid")" = "$birth" ]
+    [ -s "$1" ] && read -r pid birth <"$1" && [ -n "$birth" ] && [ "$(process_birth "$pid")" = "$birth" ]
 }
 
 process_end() { # file seconds: asks, waits so long, then insists
@@ -80,7 +81,10 @@ port_is_held_by() { # port pid
 epmd_start() {
     ports_free || return 1
     setsid epmd -port "$epmd_port" -address 127.0.0.1 </dev/null >/dev/null 2>&1 &
-    process_record $! "$BROKER_DIR/epmd.pid"
+    process_record $! "$BROKER_DIR/epmd.pid" || {
+        kill $! 2>/dev/null
+        return 1
+    }
     while process_alive "$BROKER_DIR/epmd.pid"; do
         port_is_held_by "$epmd_port" "$pid" && return 0
         sleep 0.05
@@ -135,7 +139,9 @@ broker_env() {
 }
 
 broker_configure() {
-    mkdir -p "$BROKER_DIR/etc/conf.d" "$BROKER_DIR/data" "$BROKER_DIR/log"
+    [ -r /proc/self/stat ] || die "/proc is not mounted"
+    mkdir -p "$BROKER_DIR/etc/conf.d" "$BROKER_DIR/data" "$BROKER_DIR/log" && [ -w "$BROKER_DIR" ] ||
+        die "cannot write to $BROKER_DIR; name another directory in CTASK_BROKER_DIR"
     cp "$ROOT/broker-config/enabled_plugins" "$ROOT/broker-config/advanced.config" "$BROKER_DIR/etc/"
     grep -v '^load_definitions' "$ROOT/broker-config/rabbitmq.conf" >"$BROKER_DIR/etc/rabbitmq.conf"
     echo "load_definitions = $ROOT/broker-config/definitions.json" >>"$BROKER_DIR/etc/rabbitmq.conf"
