@@ -302,7 +302,8 @@ static const char *advice(int code)
 {
     switch (code) {
     case CTASK_EAUTH:
-    case CTASK_EINVAL: return "; the broker URL is that of -b or CTASK_BROKER_URL";
+    case CTASK_EINVAL:
+        return "; the broker URL is that of -b, CTASK_BROKER_URL or CTASK_BROKER_FILE";
     case CTASK_ECONN: return "; name a running broker with -b or CTASK_BROKER_URL";
     default: return "";
     }

@@ -52,8 +52,12 @@ void drain_begin(struct worker *w, enum drain to)
     switch (to) {
     case DRAIN_RUN: break;
     case DRAIN_WARM:
-        log_info("leaving: %zu tasks running, at most %g s for them (again: ask them to stop)",
-                 w->count[REQUEST_RUNNING], w->options->grace);
+        log_info(
+            "leaving: %zu tasks running, %zu more not confirmed by the broker, at most %g s for "
+            "them (again: ask them to stop)",
+            w->count[REQUEST_RUNNING],
+            w->count[REQUEST_SETTLING] + w->count[REQUEST_MOVING] + w->count[REQUEST_REFUSED],
+            w->options->grace);
         consumer_stop(w);
         w->drain_until = clock_in(w->options->grace);
         break;

@@ -103,8 +103,8 @@ static const char doc[] =
     "  ctask call is_prime 97\n\n"
     "Start as many as you like, on any machine that reaches the broker; stop one with SIGTERM or "
     "Ctrl-C: it takes nothing new, finishes what runs and gives back the rest. A second signal "
-    "asks running tasks to stop, a third kills them; what was not finished runs elsewhere. "
-    "SIGUSR1 logs the counters.\n\n"
+    "asks running tasks to stop and kills them after two seconds, a third kills them at once; what "
+    "was not finished runs elsewhere. SIGUSR1 logs the counters.\n\n"
     "A task is acknowledged after its result is safe with the broker, so it runs at least once: "
     "again, and flagged, if a worker is lost. What cannot be run is kept in QUEUE.dead with "
     "the reason in its headers.\n\n"
@@ -300,7 +300,9 @@ void options_read(struct options *o, int argc, char **argv)
         o->urls = urls_default(&e);
     }
     if (!o->urls) {
-        fprintf(stderr, "ctask-worker: %s; the broker URL is that of -b or CTASK_BROKER_URL\n",
+        fprintf(stderr,
+                "ctask-worker: %s; the broker URL is that of -b, CTASK_BROKER_URL or "
+                "CTASK_BROKER_FILE\n",
                 e.text);
         exit(EXIT_USAGE);
     }
