@@ -84,8 +84,8 @@ class ClusterBroker(Cluster):
         """What keeps the cluster from being whole, or "". All nodes have to see each other, each of them
         to declare a queue, and each quorum queue to have all of its members online. While a node is cut
         off no declaration is answered. A quorum queue that was declared while a node was down has two
-        members. A lease's queue whose deletion the loss of a node has interrupted stays on 3.10 as a
-        name without a leader."""
+        members. A queue of a lease or of replies that was declared or deleted as a node was lost may stay
+        on 3.10 as a name without a leader; what speaks for its client is that no handle hangs."""
         mute = [node.number for node in self.nodes.values() if not declares(node)]
         if mute:
             return "nodes %s declare no queue" % mute
@@ -96,7 +96,7 @@ class ClusterBroker(Cluster):
                 "amqqueue:get_type(Q) =:= rabbit_quorum_queue, "
                 "I <- [rabbit_quorum_queue:info(Q, [online, members, leader])], "
                 "[{online, N}, {members, M}, {leader, L}] <- [I], length(N) =/= length(M), "
-                "L =/= '' orelse re:run(element(4, amqqueue:get_name(Q)), <<\"^ctask[.]lease[.]\">>) "
+                "L =/= '' orelse re:run(element(4, amqqueue:get_name(Q)), <<\"^ctask[.](lease|reply)[.]\">>) "
                 "=:= nomatch]; N -> {N, nodes} end")
         except RuntimeError as e:
             return str(e)
