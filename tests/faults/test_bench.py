@@ -1,5 +1,6 @@
 """The bench itself: each of its faults really happens, and ends."""
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,19 @@ class Broker(unittest.TestCase):
             with PrivateBroker() as broker:
                 self.assertFalse(os.path.exists(once))
                 self.assertEqual(broker.connections(), 0)
+
+    def test_a_start_that_is_interrupted_leaves_no_broker(self):
+        with tempfile.TemporaryDirectory() as directory:
+            started = subprocess.Popen([DEV, "broker", "start"], stderr=subprocess.PIPE,
+                                       env=dict(os.environ, CTASK_BROKER_DIR=directory), text=True)
+            record = os.path.join(directory, "broker.pid")
+            until("its node runs", lambda: os.path.exists(record) and os.path.getsize(record) > 0)
+            with open(record) as f:
+                pid = int(f.read().split()[0])
+            started.send_signal(signal.SIGINT)
+            self.assertIn("dev: stopping RabbitMQ", started.communicate()[1])
+            self.assertEqual(started.returncode, 130)
+            self.assertFalse(os.path.exists("/proc/%d" % pid))
 
     def test_a_directory_that_cannot_be_written_is_one_sentence(self):
         started = subprocess.run([DEV, "broker", "start"], env=dict(os.environ, CTASK_BROKER_DIR="/proc/x"),
