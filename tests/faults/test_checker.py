@@ -682,6 +682,14 @@ class Checker(unittest.TestCase):
                 story.change("queues", {"messages": {"ctask.reply.%d" % i: 0 for i in range(count)}})
                 self.assertEqual(self.verdict(story, cluster=cluster)[1], keys)
 
+    def test_the_reply_queue_of_a_producer_that_ended_without_a_broker(self):
+        for at, keys in (DOWN - 0.5, []), (DOWN + 1, []), (PORT + 1, ["replies"]):
+            with self.subTest(at=at):
+                story = self.story()
+                story.event(at, "producer-exit", number=0, pid=PRODUCER, status=0)
+                story.change("queues", {"messages": {"ctask.reply.%d" % i: 0 for i in range(2)}})
+                self.assertEqual(self.verdict(story)[1], keys)
+
     def test_what_is_left(self):
         for what, more, key in (("queues", {"messages": {"ctask": 1}}, "queues"),
                                 ("queues", {"messages": {"ctask.reply.a": 0, "ctask.reply.b": 0}},
