@@ -119,8 +119,8 @@ class Wrong(BrokerTest):
                 [os.path.join(BIN, name), "-b", url("wr0ng")] + there, text=True,
                 capture_output=True, timeout=GIVE_UP)
             self.assertEqual(done.returncode, 77)
-            self.assertRegex(done.stderr, 'refused user "%s": wrong user name or password.* -b or '
-                                          'CTASK_BROKER_URL\n$' % USER)
+            self.assertRegex(done.stderr, 'refused user "%s": wrong user name or password.* -b, '
+                                          'CTASK_BROKER_URL or CTASK_BROKER_FILE\n$' % USER)
             self.assertEqual(done.stderr.count("\n"), 1)
             self.assertNotIn("wr0ng", done.stderr)
 
