@@ -512,8 +512,8 @@ class Anew(DelayTest):
             self.assertTrue(self.bound())
             self.bus.channel.queue_delete(self.queue)
             send(0)  # comes back, and the queue is declared again
-            send(3600)
-            self.assertTrue(self.bound())
+            send(3600)  # asks for the binding, and does not wait for it
+            until("it is bound again", self.bound)
             self.bus.channel.queue_delete(self.queue)
             self.bus.declare(self.queue)  # by somebody else, which no word tells
 
