@@ -683,9 +683,12 @@ class Checker(unittest.TestCase):
                 self.assertEqual(self.verdict(story, cluster=cluster)[1], keys)
 
     def test_the_reply_queue_of_a_producer_that_ended_without_a_broker(self):
-        for at, keys in (DOWN - 0.5, []), (DOWN + 1, []), (PORT + 1, ["replies"]):
+        """Or as it was in alarm."""
+        for at, keys in (DOWN - 0.5, []), (DOWN + 1, []), (PORT + 1, ["replies"]), (141.0, []):
             with self.subTest(at=at):
                 story = self.story()
+                story.event(140.0, "alarm", of="disk")
+                story.event(142.0, "alarm-over")
                 story.event(at, "producer-exit", number=0, pid=PRODUCER, status=0)
                 story.change("queues", {"messages": {"ctask.reply.%d" % i: 0 for i in range(2)}})
                 self.assertEqual(self.verdict(story)[1], keys)

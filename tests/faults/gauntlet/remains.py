@@ -16,9 +16,9 @@ class Remains(Judge):
         self.none_of("queues", full, "queues that are not empty")
         replies = sum(q.startswith("ctask.reply.") for q in queues)
         # One of a producer that moved away from a lost node goes when its expiry is over, as does that of
-        # one that ended when the broker was down, or as it went down.
+        # one that ended when the broker was down or in alarm, or as that began: it hears no goodbye.
         most = len(e.killed_producers) + len(e.all("node-down")) + \
-            sum(x["status"] == 0 and e.down.touch(x["at"], x["at"] + 1) for x in e.all("producer-exit"))
+            sum(x["status"] == 0 and e.bad.touch(x["at"], x["at"] + 1) for x in e.all("producer-exit"))
         self.figure("replies", replies, "reply queues left, at most one a producer or node that was lost",
                     "<= %d" % most)
         self.demand("replies", replies <= most, "%d reply queues left" % replies)
