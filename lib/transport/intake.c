@@ -115,9 +115,11 @@ static bool intake_move(struct broker *b, struct intake *from, int64_t now)
     return lane_close(b, &from->lane, now);
 }
 
-/* Where there is no other channel, close-ok is waited for. */
+/* Where there is no other channel, close-ok is waited for. An ack that has not left yet goes first:
+ * its delivery would run again. */
 bool intake_reopen(struct broker *b, struct intake *in, int64_t now)
 {
+    if (!settle_flush(&in->settle, &b->link.out, in->lane.number)) return false;
     if (another_channel_left(b)) return intake_move(b, in, now);
     consumers_reset(&in->consumers, false, now);
     route_stale(b, in);

@@ -38,6 +38,7 @@ static int cookie, outcomes;
 static struct ctask_error outcome; /* the last one */
 static unsigned refusals;          /* of delays */
 static unsigned looks, published;  /* heard so far */
+static unsigned acks;              /* of deliveries, heard so far */
 static unsigned opened, closed;    /* publishing channels, heard so far */
 static char exchange[256];         /* of the last one published */
 static unsigned ups, downs;
@@ -114,7 +115,7 @@ static void setup(void)
     init_amqp_pool(&pool, 512);
     now = clock_now();
     outcomes = 0;
-    looks = published = refusals = arrivals = opened = closed = ups = downs = 0;
+    looks = published = acks = refusals = arrivals = opened = closed = ups = downs = 0;
     mute = consumed_on = 0;
     consumers = 0;
     consume_takes = 0;
@@ -204,6 +205,7 @@ static bool listen_once(bool agrees)
         amqp_bytes_t args = {f.payload.n - 4, (void *)(uintptr_t)(p + 4)};
         ck_assert_int_ge(amqp_decode_method(id, &pool, args, &m), 0);
         if (f.channel == ASKER && id == AMQP_QUEUE_DECLARE_METHOD) looks++;
+        acks += id == AMQP_BASIC_ACK_METHOD;
         opened += f.channel == CHANNEL_PUBLISH && id == AMQP_CHANNEL_OPEN_METHOD;
         closed += f.channel == CHANNEL_PUBLISH && id == AMQP_CHANNEL_CLOSE_METHOD;
         if (id == AMQP_BASIC_CONSUME_METHOD) consumed_on = f.channel;
@@ -1015,6 +1017,20 @@ START_TEST(a_queue_that_is_reopened_waits_for_no_close_ok)
 }
 END_TEST
 
+START_TEST(what_was_acknowledged_before_a_queue_is_reopened_is_settled)
+{
+    consume("q");
+    agree_to_all();
+    deliver(CHANNEL_CONSUME);
+    deliver_body(CHANNEL_CONSUME, true);
+    deliver_body(CHANNEL_CONSUME, false);
+    broker_ack(b, arrived[0]->delivery);
+    broker_reopen(b, "q");
+    agree_to_all();
+    ck_assert_uint_eq(acks, 1);
+}
+END_TEST
+
 /* ---- A confirm that does not come ------------------------------------------------------------ */
 
 /* One message is published, and not confirmed for so long; the node is alive, or it stands still.
@@ -1158,6 +1174,7 @@ int main(void)
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
     tcase_add_test(t, a_queue_that_is_reopened_waits_for_no_close_ok);
+    tcase_add_test(t, what_was_acknowledged_before_a_queue_is_reopened_is_settled);
     tcase_add_test(t, in_a_cluster_a_confirm_has_ten_seconds);
     tcase_add_test(t, a_node_that_stands_still_meanwhile_is_left);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
