@@ -286,7 +286,7 @@ static void lost(struct worker *w, struct source *s)
                 continue;
             }
             lease_orphan(w, r);
-            request_leave_window(r);
+            request_leave_window(w, r);
         }
     }
     s->consuming = false;
@@ -345,8 +345,8 @@ void consumer_read(struct worker *w)
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
         case BROKER_DIFFERS: log_warn("%s", ev.error.text); break;
         case BROKER_CONSUMING:
+            idle_consuming(w, consumer_source(w, ev.queue));
             consumer_source(w, ev.queue)->consuming = true;
-            consumer_source(w, ev.queue)->idle_since = w->now;
             announce(w);
             break;
         case BROKER_CANCELLED:

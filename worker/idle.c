@@ -1,14 +1,16 @@
 /* idle.c - a queue that is not empty, and nothing comes from it.
  *
  * After its leader stood still a quorum queue may take messages for delivered that never came here.
- * So while nothing of a queue is here and there is room, the queue is looked at every 15 s, and if
- * messages are ready in it its consuming channel is opened anew: the broker then delivers again
- * what it believed to be there. It may be as it should be (a single active consumer, consumers with
- * a higher priority), so each further time comes later, up to 10 min, until a delivery comes. */
+ * So 15 s after the last delivery, if nothing of the queue is here any more and there is room, the
+ * queue is looked at, and if messages are ready in it its consuming channel is opened anew: the
+ * broker then delivers again what it believed to be there. It may be as it should be (a single
+ * active consumer, consumers with a higher priority), so each further time comes later, up to
+ * 10 min, until a delivery comes. */
 #include "worker/worker.h"
 
 #define FIRST (15 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
+#define REFILL CLOCK_SECOND /* the broker's time to send more when it may */
 
 /* With a delivery here that is not settled a new channel would have it run again. */
 static bool is_idle(const struct worker *w, const struct source *s)
@@ -16,11 +18,16 @@ static bool is_idle(const struct worker *w, const struct source *s)
     return w->drain == DRAIN_RUN && s->consuming && s->window_count > 0 && s->held == 0;
 }
 
+static int64_t wait_of(const struct source *s)
+{
+    return s->idle_wait > FIRST ? s->idle_wait : FIRST;
+}
+
 /* When the queue is to be looked at. */
 static int64_t look_at(const struct worker *w, const struct source *s)
 {
     if (!is_idle(w, s) || broker_state(w->in) != BROKER_IS_UP) return CLOCK_NEVER;
-    return s->idle_since + (s->idle_wait > FIRST ? s->idle_wait : FIRST);
+    return s->idle_since + wait_of(s);
 }
 
 void idle_delivered(struct worker *w, struct source *s)
@@ -28,6 +35,20 @@ void idle_delivered(struct worker *w, struct source *s)
     s->idle_since = w->now;
     s->idle_wait = 0;
     s->idle_looked = false; /* what it says is of before */
+}
+
+void idle_room(struct worker *w, struct source *s)
+{
+    int64_t least = w->now + REFILL - wait_of(s);
+    if (s->idle_since < least) s->idle_since = least;
+}
+
+void idle_consuming(struct worker *w, struct source *s)
+{
+    if (s->consuming)
+        idle_room(w, s); /* a further consumer */
+    else
+        s->idle_since = w->now;
 }
 
 void idle_seen(struct worker *w, struct source *s, uint32_t messages)
@@ -46,7 +67,6 @@ void idle_turn(struct worker *w)
 {
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
-        if (!is_idle(w, s)) s->idle_since = w->now;
         if (w->now < look_at(w, s)) continue;
         s->idle_since = w->now;
         s->idle_looked = broker_look(w->in, s->name) == CTASK_OK;

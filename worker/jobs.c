@@ -138,7 +138,7 @@ void jobs_give(struct worker *w, struct child *k, struct request *r)
     if (!job_write(&k->out, r->burial ? CHILD_BURY : CHILD_JOB, &j)) abort();
     if (!r->burial && r->task->ack == CTASK_ACK_EARLY) {
         request_ack(w, r);
-        request_leave_window(r);
+        request_leave_window(w, r);
     }
     list_append(&k->jobs, &r->turn);
     k->held++;

@@ -130,7 +130,7 @@ static void delivery_settle(struct worker *w, struct request *r)
 {
     window_end(w, r->source, r->window, true);
     request_ack(w, r);
-    request_leave_window(r);
+    request_leave_window(w, r);
     log_info(TASK_FMT " has run for long: it is leased", TASK_ARG(r));
 }
 

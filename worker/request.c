@@ -111,13 +111,15 @@ void request_bury(struct worker *w, struct request *r, const char *state, const 
     request_move(w, r, REQUEST_BURIAL);
 }
 
-void request_leave_window(struct request *r)
+void request_leave_window(struct worker *w, struct request *r)
 {
     struct window *window = window_find(r->source, r->window);
     if (window) window->taken--;
     if (window && is_for_later(r->state)) window->later--;
-    if (r->window != 0) r->source->held--;
+    if (r->window == 0) return;
     r->window = 0;
+    r->source->held--;
+    idle_room(w, r->source);
 }
 
 void request_drop(struct worker *w, struct request *r)
@@ -125,7 +127,7 @@ void request_drop(struct worker *w, struct request *r)
     heap_remove(&w->due, &r->due);
     list_remove(&r->link);
     w->count[r->state]--;
-    request_leave_window(r);
+    request_leave_window(w, r);
     if (r->unconfirmed > 0) finish_forget(w, r);
     lease_drop(w, r);
     memory_leave(w, r->m);

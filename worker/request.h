@@ -99,7 +99,7 @@ void request_wait(struct worker *w, struct request *r, int64_t at, enum request_
  * reason. */
 void request_bury(struct worker *w, struct request *r, const char *state, const struct fault *why);
 /* Its delivery is settled: it has no place in its consumer's window any more. */
-void request_leave_window(struct request *r);
+void request_leave_window(struct worker *w, struct request *r);
 /* Acknowledges its delivery while it lives on: from now on the broker does not know of it. */
 void request_ack(struct worker *w, struct request *r);
 /* True since then. */

@@ -240,11 +240,30 @@ class Idle(BrokerTest):
     def until_none_comes(self, worker, clock, count):
         """How many seconds pass until the worker has said so that often."""
         seconds = 0
-        while worker.log().count("holds 1 messages and none comes") < count:
+        while len(re.findall("holds [0-9]+ messages and none comes", worker.log())) < count:
             time.sleep(0.05)
             clock.move(1, worker.pid)
             seconds += 1
         return seconds
+
+    def test_the_time_counts_from_the_last_delivery_however_long_a_task_runs_on(self):
+        self.sac()
+        with Clock() as clock, FaultProxy(URL, "?heartbeat=0") as proxy:
+            worker = self.worker("-c", "2", "--time-limit", "20", "-l", "trace", url=proxy.url,
+                                 env=clock.env)
+            other = self.consumer()
+            for seconds in 600, 3, 600:
+                self.bus.send(self.queue, "demo.sleep", [seconds])
+            worker.expect("running -> settling")
+            for _ in range(3):
+                self.bus.send(self.queue)
+            seconds = self.until_none_comes(worker, clock, 1)
+            print("after %d s" % seconds)
+            self.assertRegex(worker.log(), "(?s)time limit of 20 s is over.*none comes")
+            self.assertLess(seconds, 30)
+            worker.signal(signal.SIGQUIT)
+            self.assertEqual(worker.wait(), 0)
+            other.close()
 
     def test_with_a_task_here_it_is_not(self):
         """That would run once more. Its consumer was cancelled, so that another one had what waited."""
