@@ -7,6 +7,7 @@ First some of the tasks without any fault, so that the speed under faults can be
 faults at once until the producers are done; then rest, in which everything has to come back."""
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import re
@@ -253,8 +254,9 @@ class Run:
         faults.end()
 
     def rest(self):
-        self.until("the queues are empty", self.all_empty,
-                   UNKNOWN_FOR if "unknown" in self.faults else 2 * GIVE_UP)
+        if not self.until("the queues are empty", self.all_empty,
+                          UNKNOWN_FOR if "unknown" in self.faults else 2 * GIVE_UP):
+            self.log.note("full", queues=self.full_queues())
         self.until("all workers are there", self.all_consume)
         self.snapshot("end")
         queues = self.queues()
@@ -270,6 +272,12 @@ class Run:
         self.until("nobody is connected", lambda: self.broker.connections() == 0, 10)
         self.log.note("connections", count=self.broker.connections())
         self.log.note("processes", left=fleet.left_behind(self.mark))
+
+    def keep_broker_logs(self):
+        """The broker's own directory goes with it."""
+        for path in glob.glob(os.path.join(self.broker.dir, "**/log/*.log"), recursive=True):
+            name = os.path.relpath(path, self.broker.dir).replace("/", "-")
+            shutil.copy(path, self.path("broker-" + name))
 
     def all(self):
         with open(self.path("run.json"), "w") as f:
@@ -291,6 +299,7 @@ class Run:
             finally:
                 for process in self.producers + self.workers + [self.leaser]:
                     process.stop(signal.SIGKILL)
+                self.keep_broker_logs()
         self.log.note("done")
 
 
