@@ -97,9 +97,9 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         if (dead && s->dead_created < 0) s->dead_created = ev->created;
         if (!dead && s->others < 0) warn_of_many_consumers(w, s, ev->consumers);
         if (!dead && s->others < 0) s->others = (int)ev->consumers;
-        if (!dead) s->shared = ev->consumers > 0;
-        if (!dead) s->empty = ev->messages == 0;
-        if (!dead) idle_seen(w, s, ev->messages);
+        if (!dead && !ev->leaderless) s->shared = ev->consumers > 0;
+        if (!dead && !ev->leaderless) s->empty = ev->messages == 0;
+        if (!dead) idle_seen(w, s, ev);
         if (first && s->others >= 0 && s->dead_created >= 0) warn_of_strangers(s);
     }
     announce(w);

@@ -1,14 +1,19 @@
 /* idle.c - a queue that is not empty, and nothing comes from it.
  *
  * After its leader stood still a quorum queue may take messages for delivered that never came here.
- * So 15 s after the last delivery, if nothing of the queue is here any more and there is room, the
+ * So 12 s after the last delivery, if nothing of the queue is here any more and there is room, the
  * queue is looked at, and if messages are ready in it its consuming channel is opened anew: the
  * broker then delivers again what it believed to be there. It may be as it should be (a single
  * active consumer, consumers with a higher priority), so each further time comes later, up to
- * 10 min, until a delivery comes. */
+ * 10 min, until a delivery comes.
+ *
+ * While the leader still stands still, the broker cannot say how many messages there are. A channel
+ * that is opened then asks the new leader, on RabbitMQ 4; on 3.10 it waits for the old one, and a
+ * consumer that is there may still get messages. */
 #include "worker/worker.h"
 
-#define FIRST (15 * CLOCK_SECOND)
+/* When the node of its leader is gone, a quorum queue has a new one after some ten seconds. */
+#define FIRST (12 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
 #define REFILL CLOCK_SECOND /* the broker's time to send more when it may */
 
@@ -51,15 +56,20 @@ void idle_consuming(struct worker *w, struct source *s)
         s->idle_since = w->now;
 }
 
-void idle_seen(struct worker *w, struct source *s, uint32_t messages)
+void idle_seen(struct worker *w, struct source *s, const struct broker_event *ev)
 {
     if (!s->idle_looked) return;
     s->idle_looked = false;
-    if (messages == 0 || !is_idle(w, s)) return;
+    bool leaderless = ev->leaderless && broker_rabbitmq_major(w->in) >= 4;
+    if ((ev->messages == 0 && !leaderless) || !is_idle(w, s)) return;
     s->idle_wait = s->idle_wait < FIRST ? 2 * FIRST : 2 * s->idle_wait;
     if (s->idle_wait > MOST) s->idle_wait = MOST;
-    log_info("queue %s holds %u messages and none comes: it is consumed over a new channel",
-             s->name, messages);
+    if (leaderless)
+        log_info("queue %s has a leader that does not answer: it is consumed over a new channel",
+                 s->name);
+    else
+        log_info("queue %s holds %u messages and none comes: it is consumed over a new channel",
+                 s->name, ev->messages);
     broker_reopen(w->in, s->name);
 }
 

@@ -227,7 +227,7 @@ void idle_delivered(struct worker *w, struct source *s);
 void idle_room(struct worker *w, struct source *s);
 /* The broker has a consumer of ours: the first one since the channel was lost, or a further one. */
 void idle_consuming(struct worker *w, struct source *s);
-void idle_seen(struct worker *w, struct source *s, uint32_t messages);
+void idle_seen(struct worker *w, struct source *s, const struct broker_event *ev);
 
 /* finish.c */
 void finish_read(struct worker *w); /* what `out` has to say */

@@ -371,7 +371,7 @@ static void event_begin(struct broker_event *ev, enum broker_event_kind kind)
     ev->cookie = NULL;
     ev->publish = NULL;
     ev->queue = NULL;
-    ev->created = ev->refused = ev->empty = false;
+    ev->created = ev->refused = ev->empty = ev->leaderless = false;
     ev->messages = ev->consumers = 0;
 }
 

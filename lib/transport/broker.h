@@ -181,8 +181,9 @@ enum broker_event_kind {
                          CTASK_EUNAVAILABLE: its queue does not answer or its node is
                          down; CTASK_EREFUSED: may not publish there, or `refused`: not this
                          message, which is not to be sent again */
-    BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours)
-                         or was refused (`error`) and is tried again later */
+    BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours;
+                         `leaderless`: these are not known) or was refused (`error`) and is tried
+                         again later */
     BROKER_DIFFERS,   /* `queue`, one of tasks, exists with other arguments than were asked for, and
                          is used as it is: `error`. Once, before what else comes of it */
     BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK; `messages` in QUEUE_UNDELIVERED) or
@@ -205,7 +206,7 @@ struct broker_event {
     const struct publish *publish; /* BROKER_PUBLISHED: what was sent, so that a failed one can be
                                       published again; valid until the next broker_next */
     const char *queue;             /* valid until the queue is deleted */
-    bool created, refused, empty;
+    bool created, refused, empty, leaderless;
     uint32_t messages, consumers;
 };
 

@@ -5,6 +5,7 @@
 #include "transport/session.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct broker_event *news_add(struct broker *b, enum broker_event_kind kind,
                               const struct queue *queue)
@@ -39,6 +40,16 @@ static unsigned consumers_of(const struct broker *b, const struct queue *q)
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) n += consumers_count(&in->consumers, q);
     return n;
+}
+
+/* RabbitMQ says "no messages, no consumers" when it cannot ask the leader of a quorum queue. */
+static bool denies_our_consumer(const struct broker *b, const struct queue *q)
+{
+    struct intake *in;
+    list_each(in, &b->intakes, struct intake, link)
+        if (strcmp(in->queue, q->name) == 0 && consumers_running(&in->consumers))
+            return q->consumers == 0;
+    return false;
 }
 
 static void post_refuse(struct broker *b, struct post *p, const struct queue *q)
@@ -84,6 +95,7 @@ void route_verdict(struct broker *b, struct queue *q)
     ev->messages = q->messages;
     unsigned ours = consumers_of(b, q);
     ev->consumers = q->consumers > ours ? q->consumers - ours : 0;
+    ev->leaderless = denies_our_consumer(b, q);
 }
 
 /* The queue that p needs to know of; NULL: none. */

@@ -231,7 +231,7 @@ class Idle(BrokerTest):
                 self.bus.send(self.queue)
             seconds.append(self.until_none_comes(worker, clock, 4))
             print("after %s s" % seconds)
-            self.assertGreater(seconds[1], seconds[0] + 10)  # 15 s, 30 s, 60 s, 15 s
+            self.assertGreater(seconds[1], seconds[0] + 8)  # 12 s, 24 s, 48 s, 12 s
             self.assertGreater(seconds[2], seconds[1] + 20)
             self.assertLess(seconds[3], seconds[1])
             self.assertEqual(worker.stop(), 0)

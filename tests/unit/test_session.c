@@ -38,6 +38,8 @@ static int cookie, outcomes;
 static struct ctask_error outcome; /* the last one */
 static unsigned refusals;          /* of delays */
 static unsigned looks, published;  /* heard so far */
+static bool leaderless;            /* the last BROKER_QUEUE */
+static unsigned their_consumers;   /* what queue.declare-ok says */
 static unsigned acks;              /* of deliveries, heard so far */
 static unsigned opened, closed;    /* publishing channels, heard so far */
 static char exchange[256];         /* of the last one published */
@@ -69,6 +71,7 @@ static void turn(void)
         ups += ev.kind == BROKER_UP;
         downs += ev.kind == BROKER_DOWN;
         consumers += ev.kind == BROKER_CONSUMING;
+        if (ev.kind == BROKER_QUEUE) leaderless = ev.leaderless;
         if (ev.kind == BROKER_DOWN) down = ev.error;
         if (ev.kind == BROKER_DELAYS) refusals += ev.error.code != CTASK_OK;
         if (ev.kind != BROKER_PUBLISHED) continue;
@@ -117,7 +120,8 @@ static void setup(void)
     outcomes = 0;
     looks = published = acks = refusals = arrivals = opened = closed = ups = downs = 0;
     mute = consumed_on = 0;
-    consumers = 0;
+    consumers = their_consumers = 0;
+    leaderless = false;
     consume_takes = 0;
     memset(consumes, 0, sizeof consumes);
     connect_now();
@@ -154,7 +158,8 @@ static void consume_at_last(void)
 /* The answer to each question is its number and one more. */
 static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
 {
-    amqp_queue_declare_ok_t declared = {.queue = amqp_text("any")};
+    amqp_queue_declare_ok_t declared = {.queue = amqp_text("any"),
+                                        .consumer_count = their_consumers};
     uint64_t zeroes[8] = {0};
     const amqp_basic_publish_t *publish = method;
     const amqp_basic_consume_t *consume = method;
@@ -1031,6 +1036,21 @@ START_TEST(what_was_acknowledged_before_a_queue_is_reopened_is_settled)
 }
 END_TEST
 
+START_TEST(an_answer_that_denies_our_consumer_says_so)
+{
+    consume("q");
+    agree_to_all();
+    ck_assert(!leaderless); /* it was looked at before it was consumed */
+    broker_look(b, "q");
+    agree_to_all();
+    ck_assert(leaderless);
+    their_consumers = 1;
+    broker_look(b, "q");
+    agree_to_all();
+    ck_assert(!leaderless);
+}
+END_TEST
+
 /* ---- A confirm that does not come ------------------------------------------------------------ */
 
 /* One message is published, and not confirmed for so long; the node is alive, or it stands still.
@@ -1174,6 +1194,7 @@ int main(void)
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
     tcase_add_test(t, a_queue_that_is_reopened_waits_for_no_close_ok);
+    tcase_add_test(t, an_answer_that_denies_our_consumer_says_so);
     tcase_add_test(t, what_was_acknowledged_before_a_queue_is_reopened_is_settled);
     tcase_add_test(t, in_a_cluster_a_confirm_has_ten_seconds);
     tcase_add_test(t, a_node_that_stands_still_meanwhile_is_left);
