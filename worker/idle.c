@@ -1,7 +1,7 @@
 /* idle.c - a queue that is not empty, and nothing comes from it.
  *
  * After its leader stood still a quorum queue may take messages for delivered that never came here.
- * So 12 s after the last delivery, if nothing of the queue is here any more and there is room, the
+ * So 10 s after the last delivery, if nothing of the queue is here any more and there is room, the
  * queue is looked at, and if messages are ready in it its consuming channel is opened anew: the
  * broker then delivers again what it believed to be there. It may be as it should be (a single
  * active consumer, consumers with a higher priority), so each further time comes later, up to
@@ -12,8 +12,8 @@
  * consumer that is there may still get messages. */
 #include "worker/worker.h"
 
-/* When the node of its leader is gone, a quorum queue has a new one after some ten seconds. */
-#define FIRST (12 * CLOCK_SECOND)
+/* A quorum queue whose leader's node is gone has a new one after some ten seconds. */
+#define FIRST (10 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
 #define REFILL CLOCK_SECOND /* the broker's time to send more when it may */
 

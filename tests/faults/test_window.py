@@ -231,8 +231,8 @@ class Idle(BrokerTest):
                 self.bus.send(self.queue)
             seconds.append(self.until_none_comes(worker, clock, 4))
             print("after %s s" % seconds)
-            self.assertGreater(seconds[1], seconds[0] + 8)  # 12 s, 24 s, 48 s, 12 s
-            self.assertGreater(seconds[2], seconds[1] + 20)
+            self.assertGreater(seconds[1], seconds[0] + 7)  # 10 s, 20 s, 40 s, 10 s
+            self.assertGreater(seconds[2], seconds[1] + 15)
             self.assertLess(seconds[3], seconds[1])
             self.assertEqual(worker.stop(), 0)
             successor.close()
