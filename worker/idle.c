@@ -7,15 +7,16 @@
  * active consumer, consumers with a higher priority), so each further time comes later, up to
  * 10 min, until a delivery comes.
  *
- * While the leader still stands still, the broker cannot say how many messages there are. A channel
- * that is opened then asks the new leader, on RabbitMQ 4; on 3.10 it waits for the old one, and a
- * consumer that is there may still get messages. */
+ * While the node of the old leader cannot be reached the broker does not know how many messages
+ * there are, and it holds up the close of a channel: what was delivered over it would wait for the
+ * node. So the channel stays until the broker knows again. */
 #include "worker/worker.h"
 
 /* A quorum queue whose leader's node is gone has a new one after some ten seconds. */
 #define FIRST (10 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
 #define REFILL CLOCK_SECOND /* the broker's time to send more when it may */
+#define AGAIN CLOCK_SECOND  /* after an answer that says nothing */
 
 /* With a delivery here that is not settled a new channel would have it run again. */
 static bool is_idle(const struct worker *w, const struct source *s)
@@ -60,16 +61,13 @@ void idle_seen(struct worker *w, struct source *s, const struct broker_event *ev
 {
     if (!s->idle_looked) return;
     s->idle_looked = false;
-    bool leaderless = ev->leaderless && broker_rabbitmq_major(w->in) >= 4;
-    if ((ev->messages == 0 && !leaderless) || !is_idle(w, s)) return;
+    if (!is_idle(w, s)) return;
+    if (ev->leaderless) s->idle_since = w->now + AGAIN - wait_of(s);
+    if (ev->leaderless || ev->messages == 0) return;
     s->idle_wait = s->idle_wait < FIRST ? 2 * FIRST : 2 * s->idle_wait;
     if (s->idle_wait > MOST) s->idle_wait = MOST;
-    if (leaderless)
-        log_info("queue %s has a leader that does not answer: it is consumed over a new channel",
-                 s->name);
-    else
-        log_info("queue %s holds %u messages and none comes: it is consumed over a new channel",
-                 s->name, ev->messages);
+    log_info("queue %s holds %u messages and none comes: it is consumed over a new channel",
+             s->name, ev->messages);
     broker_reopen(w->in, s->name);
 }
 

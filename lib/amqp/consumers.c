@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #define ANSWER_LIMIT (10 * CLOCK_SECOND)
-#define ANSWER_MOST (4 * ANSWER_LIMIT) /* after doublings: the broker may only be slow */
-#define ANSWER_USUAL CLOCK_SECOND      /* what a broker without trouble takes at most */
+#define DOUBLINGS_MAX 2           /* of ANSWER_LIMIT: the broker may only be slow */
+#define ANSWER_USUAL CLOCK_SECOND /* what a broker without trouble takes at most */
 
 struct consumer {
     struct list link;
@@ -187,16 +187,10 @@ bool consumers_running(const struct consumers *c)
     return false;
 }
 
-static int64_t answer_limit(const struct consumers *c)
-{
-    int64_t limit = c->reopened ? ANSWER_USUAL : ANSWER_LIMIT;
-    for (unsigned i = 0; i < c->moves && limit < ANSWER_MOST; i++) limit *= 2;
-    return limit < ANSWER_MOST ? limit : ANSWER_MOST;
-}
-
 static int64_t answer_due(const struct consumers *c, const struct consumer *k)
 {
-    return k->waits_since + (k->hurried ? 0 : answer_limit(c));
+    unsigned doublings = c->moves < DOUBLINGS_MAX ? c->moves : DOUBLINGS_MAX;
+    return k->waits_since + (k->hurried ? 0 : ANSWER_LIMIT << doublings);
 }
 
 int64_t consumers_deadline(const struct consumers *c)
@@ -230,7 +224,6 @@ void consumers_move(struct consumers *to, struct consumers *from, int64_t now)
     struct consumer *k;
     to->serial = from->serial;
     to->moves = from->moves + 1;
-    to->reopened = from->reopened;
     consumers_reset(from, false, now);
     list_each(k, &from->all, struct consumer, link) {
         list_remove(&k->link);
@@ -259,7 +252,6 @@ struct queue *consumers_started(struct consumers *c, struct bytes tag)
     if (!k || k->state != STARTING) return NULL;
     k->state = RUNNING;
     c->moves = 0;
-    c->reopened = false;
     if (k->queue) k->queue->consume_refusals = 0;
     return k->queue;
 }
@@ -287,7 +279,6 @@ struct queue *consumers_reset(struct consumers *c, bool refused, int64_t now)
     struct queue *culprit = NULL;
     struct consumer *k;
     c->moves = 0;
-    c->reopened = false;
     list_each(k, &c->all, struct consumer, link) {
         if (refused && !culprit && k->state == STARTING) culprit = k->queue;
         consumer_ended(k);

@@ -14,7 +14,6 @@ struct consumers {
     struct list all; /* of this channel, oldest first */
     uint32_t serial;
     unsigned moves; /* to another channel, since the last consume-ok */
-    bool reopened;  /* by its owner since then: a broker that is well answers at once */
 };
 
 void consumers_init(struct consumers *c);
@@ -45,8 +44,7 @@ bool consumers_ask(struct consumers *c, struct buf *out, uint16_t channel, int64
 /* The broker has at least one of them: consume-ok has come, and the end has not. */
 bool consumers_running(const struct consumers *c);
 /* When the first of them has waited too long for consume-ok: 10 s, 20 s after one move, 40 s after
- * more; if reopened 2, 4, 8, ... 40 s. CLOCK_NEVER if none waits, or if one is running: then the
- * channel is not given up. */
+ * more. CLOCK_NEVER if none waits, or if one is running: then the channel is not given up. */
 int64_t consumers_deadline(const struct consumers *c);
 /* The broker answered a basic.consume on another channel, so it is well: a consumer that has waited
  * for over a second has waited too long. */

@@ -135,8 +135,7 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
 void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at_once);
 
 /* Closes the channel that consumes the queue and opens another; what it has brought and is not
- * settled is stale, without a word. If the broker does not answer within 2 s (then 4, 8, ... 40 s)
- * a further channel takes its place. */
+ * settled is stale, without a word. */
 void broker_reopen(struct broker *b, const char *queue);
 
 /* ---- Messages in ----------------------------------------------------------------------------- */

@@ -120,7 +120,6 @@ static bool intake_move(struct broker *b, struct intake *from, int64_t now)
 bool intake_reopen(struct broker *b, struct intake *in, int64_t now)
 {
     if (!settle_flush(&in->settle, &b->link.out, in->lane.number)) return false;
-    in->consumers.reopened = true;
     if (another_channel_left(b)) return intake_move(b, in, now);
     consumers_reset(&in->consumers, false, now);
     route_stale(b, in);

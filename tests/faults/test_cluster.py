@@ -57,30 +57,6 @@ class QuorumQueues(unittest.TestCase):
         first.start()
 
 
-class IdleWorkers(unittest.TestCase):
-    def test_an_idle_worker_finds_the_new_leader_while_the_old_one_stands_still(self):
-        """What the old leader had handed out may never come, and nobody can say how much there is."""
-        first, second = cluster.nodes[1], cluster.nodes[2]
-        version = first.evaluate("{ok, V} = application:get_key(rabbit, vsn), list_to_binary(V)")
-        if version.strip('<>"').startswith("3."):
-            self.skipTest("before RabbitMQ 4 a new consumer waits for the leader that stands still")
-        queue = unique()
-        self.addCleanup(cluster.heal)
-        declare = Worker("-Q", queue, "--queue-type", "quorum", url=first.url)
-        declare.expect("ready")
-        self.assertEqual(declare.stop(), 0)
-        self.assertTrue(first.leads(queue))
-        worker = Worker("-Q", queue, "-c", "1", url=second.url)
-        self.addCleanup(worker.stop)
-        worker.expect("ready")
-        bus = Bus(url=second.url)
-        first.pause()
-        worker.expect("queue %s has a leader that does not answer" % queue)
-        results = bus.results(bus.send(queue))
-        self.assertEqual([r["result"] for r in results.values()], [True])
-        self.assertTrue(first.is_paused())
-
-
 class DeadLetters(unittest.TestCase):
     def test_their_node_is_down_and_other_tasks_go_on(self):
         """A queue of dead letters that somebody declared as a classic one, on node 1."""

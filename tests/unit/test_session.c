@@ -1036,24 +1036,6 @@ START_TEST(what_was_acknowledged_before_a_queue_is_reopened_is_settled)
 }
 END_TEST
 
-START_TEST(a_queue_that_is_reopened_moves_on_after_two_and_four_seconds)
-{
-    consume("q");
-    agree_to_all();
-    consume_takes = 1000 * CLOCK_SECOND;
-    broker_reopen(b, "q");
-    agree_to_all();
-    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 1);
-    wait_for_consumer(2); /* the first channel is closed, so it is free again */
-    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
-    wait_for_consumer(3);
-    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME);
-    wait_for_consumer(1);
-    ck_assert_uint_eq(consumed_on, CHANNEL_CONSUME + 2);
-    consume_takes = 0;
-}
-END_TEST
-
 START_TEST(an_answer_that_denies_our_consumer_says_so)
 {
     consume("q");
@@ -1212,7 +1194,6 @@ int main(void)
         tcase_add_test(t, without_memory_for_another_channel_the_next_connection_has_the_consumer);
     tcase_add_test(t, a_channel_is_left_when_the_last_delivery_is_settled);
     tcase_add_test(t, a_queue_that_is_reopened_waits_for_no_close_ok);
-    tcase_add_test(t, a_queue_that_is_reopened_moves_on_after_two_and_four_seconds);
     tcase_add_test(t, an_answer_that_denies_our_consumer_says_so);
     tcase_add_test(t, what_was_acknowledged_before_a_queue_is_reopened_is_settled);
     tcase_add_test(t, in_a_cluster_a_confirm_has_ten_seconds);
