@@ -7,16 +7,17 @@
  * active consumer, consumers with a higher priority), so each further time comes later, up to
  * 10 min, until a delivery comes.
  *
- * While the node of the old leader cannot be reached the broker does not know how many messages
- * there are, and it holds up the close of a channel: what was delivered over it would wait for the
- * node. So the channel stays until the broker knows again. */
+ * While the node of the old leader cannot be reached, the broker does not know how many messages
+ * the queue holds. It also does not close a channel then, and the messages that were delivered over
+ * the channel would wait for the node. So the channel stays, and the queue is looked at again after
+ * a second. */
 #include "worker/worker.h"
 
 /* A quorum queue whose leader's node is gone has a new one after some ten seconds. */
 #define FIRST (10 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
-#define REFILL CLOCK_SECOND /* the broker's time to send more when it may */
-#define AGAIN CLOCK_SECOND  /* after an answer that says nothing */
+#define REFILL CLOCK_SECOND /* the broker's time to deliver when a consumer has room again */
+#define AGAIN CLOCK_SECOND  /* until the next look, when the broker did not know */
 
 /* With a delivery here that is not settled a new channel would have it run again. */
 static bool is_idle(const struct worker *w, const struct source *s)

@@ -223,7 +223,8 @@ void memory_relieve(struct worker *w);
 void idle_turn(struct worker *w);
 int64_t idle_next(const struct worker *w);
 void idle_delivered(struct worker *w, struct source *s);
-/* A delivery was settled, so that the broker may send another one. */
+/* A delivery was settled: the broker has a second to send another one before the queue is looked
+ * at. */
 void idle_room(struct worker *w, struct source *s);
 /* The broker has a consumer of ours: the first one since the channel was lost, or a further one. */
 void idle_consuming(struct worker *w, struct source *s);

@@ -182,8 +182,8 @@ enum broker_event_kind {
                          down; CTASK_EREFUSED: may not publish there, or `refused`: not this
                          message, which is not to be sent again */
     BROKER_QUEUE,     /* `queue` exists (CTASK_OK; `created`, `messages`, `consumers` besides ours;
-                         `leaderless`: these are not known) or was refused (`error`) and is tried
-                         again later */
+                         `leaderless`: the broker could not ask the queue's leader, so these two
+                         numbers are not known) or was refused (`error`) and is tried again later */
     BROKER_DIFFERS,   /* `queue`, one of tasks, exists with other arguments than were asked for, and
                          is used as it is: `error`. Once, before what else comes of it */
     BROKER_DELAYS,    /* `queue` can be delayed to (CTASK_OK; `messages` in QUEUE_UNDELIVERED) or

@@ -274,7 +274,7 @@ class Run:
         self.log.note("processes", left=fleet.left_behind(self.mark))
 
     def keep_broker_logs(self):
-        """The broker's own directory goes with it."""
+        """Copies them here: the broker removes its directory when it ends."""
         for path in glob.glob(os.path.join(self.broker.dir, "**/log/*.log"), recursive=True):
             name = os.path.relpath(path, self.broker.dir).replace("/", "-")
             shutil.copy(path, self.path("broker-" + name))
