@@ -8,7 +8,7 @@
  * 10 min, until a delivery comes.
  *
  * While the node of the old leader cannot be reached, the broker does not know how many messages
- * the queue holds. It also does not close a channel then, and the messages that were delivered over
+ * the queue holds. It may also not close a channel then, and the messages that were delivered over
  * the channel would wait for the node. So the channel stays, and the queue is looked at again after
  * a second. */
 #include "worker/worker.h"
