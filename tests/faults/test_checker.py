@@ -142,7 +142,7 @@ class Story:
     def node_lost(self, at=DOWN):
         """The run is on a cluster. Instead of the broker's end, a node is lost and the cluster stands still."""
         self.event(PORT, "standstill", begin=DOWN, end=PORT)
-        self.change("broker-down", {"what": "node-down", "at": at})
+        self.change("broker-down", {"what": "node-down", "node": 1, "at": at})
         self.change("broker-port", {"what": "node-up", "at": at + PORT - DOWN})
 
     def write(self, directory, tasks=TASKS, times=True, cluster=False):
@@ -660,6 +660,14 @@ class Checker(unittest.TestCase):
                 story = self.story()
                 if stood:
                     story.event(PORT, "standstill", begin=DOWN, end=DOWN + stood)
+                self.assertEqual(self.verdict(story, cluster=True)[1], keys)
+
+    def test_a_consumer_of_another_client_speaks_for_the_broker_unless_its_node_was_lost(self):
+        for node, keys in (2, []), (1, ["gaps"]):
+            with self.subTest(node):
+                story = self.story()
+                story.node_lost()
+                story.change("standstill", {"what": "starved", "node": node})
                 self.assertEqual(self.verdict(story, cluster=True)[1], keys)
 
     def test_a_machine_that_is_too_slow(self):

@@ -1,5 +1,5 @@
-"""How long no task at all ended. On a cluster beside how long the broker itself stood still for a probe
-that is not ctask; else without outages and alarms."""
+"""How long no task at all ended. On a cluster beside how long the broker itself stood still for probes
+that are not ctask; else without outages and alarms."""
 from evidence import Times as Spans
 from judge import Judge
 
@@ -13,7 +13,7 @@ class Gaps(Judge):
         if not e.run.get("cluster"):
             self.gap()
             return
-        stood = Spans((x["begin"], x["end"]) for x in e.all("standstill"))
+        stood = Spans((x["begin"], x["end"]) for x in e.all("standstill") + self.starved())
         ends = sorted(t for t in e.first_ends.values() if e.faulty_from <= t < e.sent_until)
         gaps = [(begin, end) for begin, end in zip(ends, ends[1:]) if end - begin > GAP]
         own = [gap for gap in gaps if stood.outside(*gap) > GAP]
@@ -23,6 +23,12 @@ class Gaps(Judge):
                     "gaps over %g s in which the broker itself stood still" % GAP)
         self.none_of("gaps", ["%.1f s, %s" % (end - begin, self.gap_after(begin))
                               for begin, end in own], "gaps over %g s of our own" % GAP)
+
+    def starved(self):
+        """When a consumer got nothing that was at a node to which nothing happened."""
+        return [x for x in self.e.all("starved")
+                if not any(down["node"] == x["node"] and down["at"] <= x["end"] and
+                           self.e.node_back(down) >= x["begin"] for down in self.e.all("node-down"))]
 
     def gap(self):
         e = self.e

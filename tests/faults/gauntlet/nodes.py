@@ -1,10 +1,9 @@
-"""The gauntlet on a cluster of three: its broker, what happens to its nodes, and a probe that tells
+"""The gauntlet on a cluster of three: its broker, what happens to its nodes, and probes that tell
 when the broker itself stood still.
 
 One node fault at a time, in an order that the seed gives, again and again until the work is done. The
 next one comes when all nodes are back and some seconds have passed."""
 import contextlib
-import itertools
 import os
 import signal
 import sys
@@ -28,8 +27,8 @@ PROBE_TIMEOUT = 2.0
 STANDSTILL = 1.0     # a longer one of a probe is written down
 
 
-def connect(node):
-    return amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=10,
+def connect(node, heartbeat=10):
+    return amqp.Connection("%s:%d" % (node.address, node.port), "guest", "guest", heartbeat=heartbeat,
                            connect_timeout=PROBE_TIMEOUT, read_timeout=PROBE_TIMEOUT,
                            write_timeout=PROBE_TIMEOUT, confirm_publish=True)
 
@@ -102,53 +101,55 @@ class ClusterBroker(Cluster):
             return str(e)
         return "" if said == "[]" else said
 
-    def lead(self, *queues):
-        """Each of them gets its leader on another node: with a node a leader is lost, and the probe tells
-        how long the broker takes for a new one."""
-        for queue, node in zip(queues, self.nodes.values()):
-            with contextlib.suppress(RuntimeError):
-                self.evaluate('{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
-                              "rabbit_quorum_queue:transfer_leadership(Q, 'ctask%d@%s'), ok"
-                              % (queue, node.port, node.address))
+    def lead(self, queue, node):
+        """The quorum queue gets its leader there."""
+        with contextlib.suppress(RuntimeError):
+            self.evaluate('{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
+                          "rabbit_quorum_queue:transfer_leadership(Q, 'ctask%d@%s'), ok"
+                          % (queue, node.port, node.address))
 
 
 class Probe:
-    """Sends a message to a quorum queue of its own and takes it out again, without ctask, from
-    whichever node answers. One that begins at each node has its queue's leader there."""
+    """Has a quorum queue of its own and does the same with it again and again, without ctask, by
+    whichever node answers. Writes down when it could not."""
+
+    QUEUE, STANDS, NEXT = "probe-%d", "standstill", 0
 
     def __init__(self, broker, number, log):
-        self.nodes = itertools.cycle(list(broker.nodes.values())[number:] +
-                                     list(broker.nodes.values())[:number])
-        self.queue, self.number, self.log = "probe-%d" % number, number, log
+        """number: of the node with the queue's leader. NEXT: so many nodes later is the first to speak to."""
+        nodes = list(broker.nodes.values())
+        first = (number + self.NEXT) % len(nodes)
+        self.broker, self.leader, self.nodes = broker, nodes[number], nodes[first:] + nodes[:first]
+        self.queue, self.number, self.log = self.QUEUE % number, number, log
         self.over = threading.Event()
-        self.last = time.monotonic()
+        self.node, self.last = self.nodes[0], time.monotonic()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
-        while not self.over.is_set():
+        turn = 0
+        while not self.over.wait(PROBE_EVERY):
+            self.node = self.nodes[turn % len(self.nodes)]
+            turn += 1
             with contextlib.suppress(amqp.exceptions.AMQPError, amqp.exceptions.MessageNacked,
                                      OSError):
-                self.speak_to(next(self.nodes))
-            self.over.wait(PROBE_EVERY)
+                self.speak()
+                turn = 0
 
-    def speak_to(self, node):
-        with connect(node) as connection:
-            channel = connection.channel()
-            channel.queue_declare(self.queue, durable=True, auto_delete=False,
-                                  arguments={"x-queue-type": "quorum"})
-            while not self.over.wait(PROBE_EVERY):
-                channel.basic_publish(amqp.Message("?", delivery_mode=2), "", self.queue,
-                                      timeout=PROBE_TIMEOUT)
-                while message := channel.basic_get(self.queue):
-                    channel.basic_ack(message.delivery_tag)
-                self.moved()
+    def declare(self, channel):
+        channel.queue_declare(self.queue, durable=True, auto_delete=False,
+                              arguments={"x-queue-type": "quorum"})
 
     def moved(self):
         now = time.monotonic()
         if now - self.last > STANDSTILL:
-            self.log.note("standstill", number=self.number, begin=self.last, end=now)
+            self.log.note(self.STANDS, number=self.number, node=self.node.number, begin=self.last,
+                          end=now)
         self.last = now
+
+    def begin_anew(self):
+        """All nodes are there again. With the next one a leader is lost, and this tells for how long."""
+        self.broker.lead(self.queue, self.leader)
 
     def end(self):
         self.over.set()
@@ -156,12 +157,70 @@ class Probe:
         self.moved()
 
 
+class Exchange(Probe):
+    """Sends a message and takes it out again."""
+
+    def speak(self):
+        with connect(self.node) as connection:
+            channel = connection.channel()
+            self.declare(channel)
+            while not self.over.wait(PROBE_EVERY):
+                channel.basic_publish(amqp.Message("?", delivery_mode=2), "", self.queue,
+                                      timeout=PROBE_TIMEOUT)
+                while message := channel.basic_get(self.queue):
+                    channel.basic_ack(message.delivery_tag)
+                self.moved()
+
+
+class Feed(Probe):
+    """Sends messages to the queue that Consumer has."""
+
+    QUEUE = "probe-fed-%d"
+
+    def speak(self):
+        with connect(self.node) as connection:
+            channel = connection.channel()
+            self.declare(channel)
+            while not self.over.wait(PROBE_EVERY):
+                channel.basic_publish(amqp.Message("?", delivery_mode=2), "", self.queue,
+                                      timeout=PROBE_TIMEOUT)
+                self.moved()
+
+
+class Consumer(Probe):
+    """Consumes from a queue with its leader on another node, and stays there whatever comes: without
+    heartbeats its connection ends with its node only."""
+
+    QUEUE, STANDS, NEXT = Feed.QUEUE, "starved", 1
+    goes_home = False
+
+    def speak(self):
+        self.goes_home = False
+        with connect(self.node, heartbeat=0) as connection:
+            channel = connection.channel()
+            self.declare(channel)
+            channel.basic_qos(0, 100, False)
+            channel.basic_consume(self.queue, callback=self.take)
+            while not self.over.is_set() and not self.goes_home:
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=PROBE_EVERY)
+
+    def take(self, message):
+        message.channel.basic_ack(message.delivery_tag)
+        self.moved()
+
+    def begin_anew(self):
+        super().begin_anew()
+        self.goes_home = self.node is not self.nodes[0]
+
+
 class NodeFaults(Faults):
     KINDS = ("node-kill", "node-stop", "node-cut", "node-freeze", "roll", "leader", "disk")
 
     def begin(self):
         super().begin()
-        self.probes = [Probe(self.broker, number, self.log) for number in range(3)]
+        self.probes = [kind(self.broker, number, self.log) for kind in (Exchange, Feed, Consumer)
+                       for number in range(len(self.broker.nodes))]
         chosen = [kind for kind in self.KINDS if kind in self.run.faults]
         if chosen:
             self._thread(chosen[0], self.node_faults, chosen)
@@ -180,7 +239,8 @@ class NodeFaults(Faults):
                     return
                 getattr(self, kind.replace("-", "_"))(draw)
                 self.await_whole("after " + kind)
-                self.broker.lead(*(probe.queue for probe in self.probes))
+                for probe in self.probes:
+                    probe.begin_anew()
 
     def await_whole(self, when):
         if not self.run.until("the cluster is whole " + when, self.broker.is_whole):
