@@ -140,13 +140,16 @@ class Memory(BrokerTest):
         self.assertLess(self.rss(worker.pid), before + (2 << 20))
 
     def test_a_child_that_has_too_much_after_a_task_is_replaced(self):
-        worker = self.worker("-c", "1", "--max-memory-per-child", "100M")
+        limit = 100 << 20
+        worker = self.worker("-c", "1", "--max-memory-per-child", str(limit))
         for _ in range(3):
-            first = worker.children()
-            leak = self.bus.result(self.bus.send(self.queue, "demo.leak", [150 << 20]))
-            self.assertEqual(leak["result"], 150 << 20)  # its first one
-            until("it is replaced", lambda: len(worker.children()) == 1 and worker.children() != first)
-        self.assertRegex(worker.log(), r"child pid=%d occupies \d+ MiB" % first[0])
+            first, = worker.children()
+            # A little over the limit, so that the task ends before anybody has looked at its child.
+            size = limit - self.rss(first) + (1 << 20)
+            leak = self.bus.result(self.bus.send(self.queue, "demo.leak", [size]))
+            self.assertEqual(leak["result"], size)  # its first one
+            worker.expect(r"child pid=%d occupies \d+ MiB" % first)
+            until("it is replaced", lambda: len(worker.children()) == 1 and worker.children() != [first])
 
 
 class Rlimits(BrokerTest):

@@ -30,7 +30,7 @@ class Loop(BrokerTest):
     def test_no_turn_takes_over_100_ms(self):
         # What else runs on this machine may hold up one run, not each.
         turns = []
-        while len(turns) < 4 and min(turns, default=1000) > 100:
+        while len(turns) < 10 and min(turns, default=1000) > 100:
             turns.append(self.longest_turn())
         print("longest turns: %s ms" % turns)
         if not SANITIZED:
