@@ -88,6 +88,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         struct source *s = &w->sources[i];
         if (strcmp(dead ? s->dead : s->name, ev->queue) != 0) continue;
         if (dead && refused && s->dead_created < 0) s->dead_created = 0;
+        if (!dead && !ev->leaderless) s->answered = w->now;
         if (refused) continue;
         if (dead && ev->messages > DEAD_WARNING)
             log_warn("queue %s holds %u dead letters: look at them, then purge it", s->dead,
@@ -345,6 +346,7 @@ void consumer_read(struct worker *w)
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
         case BROKER_DIFFERS: log_warn("%s", ev.error.text); break;
         case BROKER_CONSUMING:
+            consumer_source(w, ev.queue)->answered = w->now;
             idle_consuming(w, consumer_source(w, ev.queue));
             consumer_source(w, ev.queue)->consuming = true;
             announce(w);

@@ -23,6 +23,7 @@ struct request *request_new(struct worker *w, struct envelope *m, struct source 
     r->source = s;
     r->window = m->window;
     s->held++;
+    s->answered = w->now;
     idle_delivered(w, s);
     struct window *window = window_find(s, r->window);
     if (window) window->taken++;

@@ -13,6 +13,11 @@
  * may have been started before. So broker_cancel waits 20 ms and twice the round trip for what is
  * on its way, and for so long the broker has one consumer more.
  *
+ * A basic.consume or basic.cancel of a quorum queue whose leader does not answer blocks its
+ * channel, with all deliveries and acks on it, until the leader's node is back or is taken for
+ * lost: 20 to 65 s, also where the queue has a new leader after 10 s. So a window changes only
+ * when its queue has just answered: with a delivery, or a look over another channel.
+ *
  * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
  * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.
  * They keep no child busy and must not starve the pool; WAITING_MAX, SKIPPED_MAX and REFUSED_MAX
@@ -34,6 +39,8 @@
 #define TOO_MUCH 2                /* up to so many times as much */
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
+#define JUST (20 * CLOCK_MS)      /* answered */
+#define ANSWER_LIMIT CLOCK_SECOND /* then the windows of the others change */
 /* A mean over less work would follow the few tasks that happened to come last; over more it would
  * be late when tasks become long. */
 #define MEAN_SECONDS 0.5 /* of all children's work */
@@ -84,9 +91,23 @@ void window_end(struct worker *w, struct source *s, uint32_t number, bool at_onc
     w->window_since = w->now;
 }
 
+/* A queue without a consumer has no deliveries to hold up. */
+static bool answers(const struct worker *w, const struct source *s)
+{
+    return s->window_count == 0 || w->now - s->answered <= JUST;
+}
+
+static bool all_answer(const struct worker *w)
+{
+    for (size_t i = 0; i < w->source_count; i++)
+        if (!answers(w, &w->sources[i])) return false;
+    return true;
+}
+
 static void end_all(struct worker *w, bool at_once)
 {
-    for (size_t i = 0; i < w->source_count; i++) window_end(w, &w->sources[i], 0, at_once);
+    for (size_t i = 0; i < w->source_count; i++)
+        if (answers(w, &w->sources[i])) window_end(w, &w->sources[i], 0, at_once);
 }
 
 /* The one with the largest or the smallest prefetch. */
@@ -230,7 +251,9 @@ static bool starving(const struct worker *w)
 /* When the window may be changed. */
 static int64_t change_at(const struct worker *w)
 {
-    return starving(w) ? w->window_since : w->window_since + PAUSE;
+    int64_t at = starving(w) ? w->window_since : w->window_since + PAUSE;
+    bool waits = w->window_asked != 0 && !all_answer(w);
+    return waits ? w->window_asked + ANSWER_LIMIT : at;
 }
 
 /* Of each source, rounded up. */
@@ -238,6 +261,16 @@ static unsigned share(const struct worker *w, unsigned n)
 {
     size_t sources = w->source_count > 1 ? w->source_count : 1;
     return (unsigned)((n + sources - 1) / sources);
+}
+
+/* True when all queues have just answered, or some of them not for too long. */
+static bool asked(struct worker *w)
+{
+    bool over = w->window_asked != 0 || all_answer(w);
+    w->window_asked = over ? 0 : w->now;
+    for (size_t i = 0; i < w->source_count && !over; i++)
+        if (!answers(w, &w->sources[i])) broker_look(w->in, w->sources[i].name);
+    return over;
 }
 
 static void fit(struct worker *w)
@@ -250,19 +283,21 @@ static void fit(struct worker *w)
     bool narrow = too_much(w, a);
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
-        while (narrow && room(s) > share(w, a.want)) window_end(w, s, extreme(s, true), false);
+        while (narrow && answers(w, s) && room(s) > share(w, a.want))
+            window_end(w, s, extreme(s, true), false);
     }
     /* Place for those that are opened below; only now is it known what is missing. */
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
-        if (s->window_count == WINDOWS_MAX && (missing(w, a) > 0 || is_deaf(w, s, a)))
+        if (s->window_count == WINDOWS_MAX && answers(w, s) &&
+            (missing(w, a) > 0 || is_deaf(w, s, a)))
             window_end(w, s, extreme(s, false), false);
     }
     unsigned more = share(w, missing(w, a)), all = a.exact ? a.want - held(w) : a.want;
     for (size_t i = 0; i < w->source_count; i++) {
         struct source *s = &w->sources[i];
         unsigned own = is_deaf(w, s, a) ? share(w, all) : 0;
-        if (more > 0 || own > 0) window_open(w, s, more > own ? more : own);
+        if (answers(w, s) && (more > 0 || own > 0)) window_open(w, s, more > own ? more : own);
     }
 }
 
@@ -344,7 +379,7 @@ void window_adjust(struct worker *w)
     if (w->now >= overdue_at(w, false) && w->now >= look_at(w)) look(w);
     if (w->now >= overdue_at(w, true))
         give_back(w);
-    else if (!window_fits(w) && w->now >= change_at(w))
+    else if (!window_fits(w) && w->now >= change_at(w) && asked(w))
         fit(w);
 }
 

@@ -79,10 +79,11 @@ struct source {
     char *name, *dead; /* dead: <name>.dead */
     struct window windows[WINDOWS_MAX];
     unsigned window_count;
-    unsigned held;                 /* unsettled deliveries, also of consumers that were cancelled */
-    uint32_t window_last;          /* the number of the newest */
-    bool shared;                   /* others consume it too, as far as was asked lately; */
-    bool empty;                    /* and have nothing else to take from it */
+    unsigned held;        /* unsettled deliveries, also of consumers that were cancelled */
+    uint32_t window_last; /* the number of the newest */
+    bool shared;          /* others consume it too, as far as was asked lately; */
+    bool empty;           /* and have nothing else to take from it */
+    int64_t answered;     /* its queue: by a delivery, a consume-ok or an answer to a look */
     int64_t idle_since, idle_wait; /* see idle.c */
     bool idle_looked;
     bool consuming; /* consume-ok seen */
@@ -129,7 +130,8 @@ struct worker {
     double cost_sum, cost_count; /* the sums behind it, in which older tasks fade */
     double settle_time;          /* of the time from its end to the ack of a task, in seconds */
     int64_t window_since;        /* when the window was last changed, */
-    int64_t window_looked;       /* and the queues asked about who consumes them */
+    int64_t window_looked;       /* the queues were asked about who consumes them, */
+    int64_t window_asked;        /* and whether they answer, for a change to come; 0: not */
 
     enum drain drain;
     int64_t drain_until;  /* the next step */

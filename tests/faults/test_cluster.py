@@ -57,6 +57,29 @@ class QuorumQueues(unittest.TestCase):
         first.start()
 
 
+    def test_a_prefetch_that_changes_while_the_leader_stands_still_holds_no_delivery_up(self):
+        """A basic.cancel or basic.consume then blocks its channel with all deliveries on it, until
+        the node is back or the others take it for lost, also when the queue has a new leader."""
+        queue = unique()
+        first, second = cluster.nodes[1], cluster.nodes[2]
+        there, bus = Bus(url=first.url), Bus(url=second.url)
+        self.addCleanup(bus.close)
+        there.channel.queue_declare(queue, durable=True, auto_delete=False,
+                                    arguments={"x-queue-type": "quorum"})
+        there.close()
+        worker = Worker("-Q", queue, "-c", "2", "-l", "trace", url=second.url)
+        self.addCleanup(worker.stop)
+        bus.results(*[bus.send(queue, "demo.sleep", [0.001]) for _ in range(400)])  # it holds many
+        # After a second it is to hold no more than these.
+        long = [bus.send(queue, "demo.sleep", [4]) for _ in range(2)]
+        for task in long:
+            worker.expect("id=%s ready -> running" % task)
+        self.addCleanup(first.resume)
+        first.pause()
+        bus.results(*long, *[bus.send(queue) for _ in range(20)])
+        self.assertIn(first.name, second.evaluate("nodes()"), "taken for lost")
+
+
 class DeadLetters(unittest.TestCase):
     def test_their_node_is_down_and_other_tasks_go_on(self):
         """A queue of dead letters that somebody declared as a classic one, on node 1."""
