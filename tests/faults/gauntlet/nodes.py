@@ -219,6 +219,7 @@ class NodeFaults(Faults):
 
     def begin(self):
         super().begin()
+        self.chosen = 0
         self.probes = [kind(self.broker, number, self.log) for kind in (Exchange, Feed, Consumer)
                        for number in range(len(self.broker.nodes))]
         chosen = [kind for kind in self.KINDS if kind in self.run.faults]
@@ -252,32 +253,40 @@ class NodeFaults(Faults):
         yield
         self.log.note("node-up", how=kind, node=node)
 
-    def any_node(self, draw):
-        return draw.choice(list(self.broker.nodes.values()))
+    def a_node(self, draw):
+        """Every second time, beginning with the first, the one that leads the queue of tasks."""
+        nodes = list(self.broker.nodes.values())
+        self.chosen += 1
+        leaders = [node for node in nodes if self.leads(node)] if self.chosen % 2 else []
+        return draw.choice(leaders or nodes)
+
+    def leads(self, node):
+        with contextlib.suppress(RuntimeError):
+            return node.leads(self.run.queue)
 
     def node_kill(self, draw):
-        node = self.any_node(draw)
+        node = self.a_node(draw)
         with self.noted("kill", node.number):
             node.kill()
             time.sleep(DOWN_FOR)
             node.start()
 
     def node_stop(self, draw):
-        node = self.any_node(draw)
+        node = self.a_node(draw)
         with self.noted("stop", node.number):
             node.stop()
             time.sleep(DOWN_FOR)
             node.start()
 
     def node_cut(self, draw):
-        node = self.any_node(draw)
+        node = self.a_node(draw)
         with self.noted("cut", node.number):
             node.cut()
             time.sleep(CUT_FOR)
             self.broker.heal()
 
     def node_freeze(self, draw):
-        node = self.any_node(draw)
+        node = self.a_node(draw)
         with self.noted("freeze", node.number):
             node.pause()
             time.sleep(FREEZE_FOR)
@@ -302,7 +311,7 @@ class NodeFaults(Faults):
                 "Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok")
 
     def disk(self, draw):
-        node = self.any_node(draw)
+        node = self.a_node(draw)
         with self.noted("disk", node.number):
             self.log.note("alarm", of="disk")
             node.evaluate("rabbit_alarm:set_alarm({{resource_limit, disk, node()}, []})")

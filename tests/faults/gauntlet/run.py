@@ -79,6 +79,8 @@ def first_argument(message):
 
 
 class Run:
+    queue = QUEUE
+
     def __init__(self, directory, tasks, seed, queue_type):
         self.dir, self.tasks, self.seed = directory, tasks, seed
         self.cluster = queue_type == "cluster"
