@@ -15,8 +15,8 @@
  *
  * A basic.consume or basic.cancel of a quorum queue whose leader does not answer blocks its
  * channel, with all deliveries and acks on it, until the leader's node is back or is taken for
- * lost: 20 to 65 s, also where the queue has a new leader after 10 s. So a window changes only
- * when its queue has just answered: with a delivery, or a look over another channel.
+ * lost: 20 to 65 s, also where the queue has a new leader after 10 s. So when a window is to
+ * change, its queue has to answer first: with a delivery, or to a look over another channel.
  *
  * Tasks for later are not counted: etas, waiting here or on their way into the broker's delay
  * queues, large bodies that wait for the spool, and tasks with a message that the broker refuses.
@@ -39,7 +39,6 @@
 #define TOO_MUCH 2                /* up to so many times as much */
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
-#define JUST (20 * CLOCK_MS)      /* answered */
 #define ANSWER_LIMIT CLOCK_SECOND /* then the windows of the others change */
 /* A mean over less work would follow the few tasks that happened to come last; over more it would
  * be late when tasks become long. */
@@ -91,10 +90,10 @@ void window_end(struct worker *w, struct source *s, uint32_t number, bool at_onc
     w->window_since = w->now;
 }
 
-/* A queue without a consumer has no deliveries to hold up. */
+/* Its queue, since it was asked. One without a consumer has no deliveries to hold up. */
 static bool answers(const struct worker *w, const struct source *s)
 {
-    return s->window_count == 0 || w->now - s->answered <= JUST;
+    return s->window_count == 0 || (w->window_asked != 0 && s->answered > w->window_asked);
 }
 
 static bool all_answer(const struct worker *w)
@@ -263,14 +262,14 @@ static unsigned share(const struct worker *w, unsigned n)
     return (unsigned)((n + sources - 1) / sources);
 }
 
-/* True when all queues have just answered, or some of them not for too long. */
-static bool asked(struct worker *w)
+/* First the queues are asked; the change comes when all have answered, or when change_at says. */
+static bool ask(struct worker *w)
 {
-    bool over = w->window_asked != 0 || all_answer(w);
-    w->window_asked = over ? 0 : w->now;
-    for (size_t i = 0; i < w->source_count && !over; i++)
+    if (w->window_asked != 0 || all_answer(w)) return false;
+    w->window_asked = w->now;
+    for (size_t i = 0; i < w->source_count; i++)
         if (!answers(w, &w->sources[i])) broker_look(w->in, w->sources[i].name);
-    return over;
+    return true;
 }
 
 static void fit(struct worker *w)
@@ -377,10 +376,14 @@ void window_adjust(struct worker *w)
 {
     if (!may_adjust(w)) return;
     if (w->now >= overdue_at(w, false) && w->now >= look_at(w)) look(w);
-    if (w->now >= overdue_at(w, true))
+    if (w->now >= overdue_at(w, true)) {
         give_back(w);
-    else if (!window_fits(w) && w->now >= change_at(w) && asked(w))
-        fit(w);
+        return;
+    }
+    bool fits = window_fits(w);
+    if (!fits && (w->now < change_at(w) || ask(w))) return;
+    if (!fits) fit(w);
+    w->window_asked = 0;
 }
 
 int64_t window_next(struct worker *w)
