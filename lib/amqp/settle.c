@@ -138,3 +138,8 @@ size_t settle_count(const struct settle *s)
 {
     return s->end - s->first - s->gone;
 }
+
+size_t settle_open(const struct settle *s)
+{
+    return settle_count(s) - s->acked;
+}

@@ -33,6 +33,8 @@ bool settle_give_back(struct settle *s, struct delivery d, struct buf *out, uint
 bool settle_flush(struct settle *s, struct buf *out, uint16_t channel);
 /* How many the broker takes for unsettled. */
 size_t settle_count(const struct settle *s);
+/* How many of them their owner has not acknowledged either. */
+size_t settle_open(const struct settle *s);
 bool settle_is_open(const struct settle *s, struct delivery d);
 
 #endif

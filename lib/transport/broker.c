@@ -259,13 +259,16 @@ void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at
     }
 }
 
-void broker_reopen(struct broker *b, const char *queue)
+bool broker_reopen(struct broker *b, const char *queue)
 {
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link) {
         if (strcmp(in->queue, queue) != 0 || !session_up(b) || !in->lane.open) continue;
+        if (settle_open(&in->settle) > 0) break;
         if (!intake_reopen(b, in, clock_now())) link_fail(&b->link, CTASK_ENOMEM, "out of memory");
+        return true;
     }
+    return false;
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */

@@ -48,7 +48,7 @@ static bool denies_our_consumer(const struct broker *b, const struct queue *q)
     struct intake *in;
     list_each(in, &b->intakes, struct intake, link)
         if (strcmp(in->queue, q->name) == 0 && consumers_running(&in->consumers))
-            return q->consumers == 0;
+            return q->consumers == 0 && q->messages == 0;
     return false;
 }
 

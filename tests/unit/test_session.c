@@ -35,14 +35,14 @@ static int64_t now;
 static struct buf heard; /* of what the client said, not yet looked at */
 static amqp_pool_t pool;
 static int cookie, outcomes;
-static struct ctask_error outcome; /* the last one */
-static unsigned refusals;          /* of delays */
-static unsigned looks, published;  /* heard so far */
-static bool leaderless;            /* the last BROKER_QUEUE */
-static unsigned their_consumers;   /* what queue.declare-ok says */
-static unsigned acks;              /* of deliveries, heard so far */
-static unsigned opened, closed;    /* publishing channels, heard so far */
-static char exchange[256];         /* of the last one published */
+static struct ctask_error outcome;               /* the last one */
+static unsigned refusals;                        /* of delays */
+static unsigned looks, published;                /* heard so far */
+static bool leaderless;                          /* the last BROKER_QUEUE */
+static unsigned their_consumers, their_messages; /* what queue.declare-ok says */
+static unsigned acks;                            /* of deliveries, heard so far */
+static unsigned opened, closed;                  /* publishing channels, heard so far */
+static char exchange[256];                       /* of the last one published */
 static unsigned ups, downs;
 static struct ctask_error down; /* the last one */
 static struct envelope *arrived[4];
@@ -120,7 +120,7 @@ static void setup(void)
     outcomes = 0;
     looks = published = acks = refusals = arrivals = opened = closed = ups = downs = 0;
     mute = consumed_on = 0;
-    consumers = their_consumers = 0;
+    consumers = their_consumers = their_messages = 0;
     leaderless = false;
     consume_takes = 0;
     memset(consumes, 0, sizeof consumes);
@@ -159,6 +159,7 @@ static void consume_at_last(void)
 static void agree(uint16_t channel, amqp_method_number_t id, const void *method)
 {
     amqp_queue_declare_ok_t declared = {.queue = amqp_text("any"),
+                                        .message_count = their_messages,
                                         .consumer_count = their_consumers};
     uint64_t zeroes[8] = {0};
     const amqp_basic_publish_t *publish = method;
@@ -1036,6 +1037,19 @@ START_TEST(what_was_acknowledged_before_a_queue_is_reopened_is_settled)
 }
 END_TEST
 
+START_TEST(a_queue_that_has_brought_something_is_not_reopened)
+{
+    consume("q");
+    agree_to_all();
+    deliver(CHANNEL_CONSUME);
+    deliver_body(CHANNEL_CONSUME, true);
+    deliver_body(CHANNEL_CONSUME, false);
+    ck_assert(!broker_reopen(b, "q"));
+    broker_ack(b, arrived[0]->delivery);
+    ck_assert(broker_reopen(b, "q"));
+}
+END_TEST
+
 START_TEST(an_answer_that_denies_our_consumer_says_so)
 {
     consume("q");
@@ -1044,6 +1058,11 @@ START_TEST(an_answer_that_denies_our_consumer_says_so)
     broker_look(b, "q");
     agree_to_all();
     ck_assert(leaderless);
+    their_messages = 1; /* it knows what is there: it has lost the consumer */
+    broker_look(b, "q");
+    agree_to_all();
+    ck_assert(!leaderless);
+    their_messages = 0;
     their_consumers = 1;
     broker_look(b, "q");
     agree_to_all();
@@ -1196,6 +1215,7 @@ int main(void)
     tcase_add_test(t, a_queue_that_is_reopened_waits_for_no_close_ok);
     tcase_add_test(t, an_answer_that_denies_our_consumer_says_so);
     tcase_add_test(t, what_was_acknowledged_before_a_queue_is_reopened_is_settled);
+    tcase_add_test(t, a_queue_that_has_brought_something_is_not_reopened);
     tcase_add_test(t, in_a_cluster_a_confirm_has_ten_seconds);
     tcase_add_test(t, a_node_that_stands_still_meanwhile_is_left);
     tcase_add_test(t, a_connection_that_failed_between_turns_does_not_sleep);
