@@ -93,7 +93,7 @@ static void queue_seen(struct worker *w, const struct broker_event *ev, bool dea
         if (dead && ev->messages > DEAD_WARNING)
             log_warn("queue %s holds %u dead letters: look at them, then purge it", s->dead,
                      ev->messages);
-        if (!dead) delay_bind(w, s);
+        if (!dead && !ev->leaderless) delay_bind(w, s);
         bool first = s->others < 0 || s->dead_created < 0;
         if (dead && s->dead_created < 0) s->dead_created = ev->created;
         if (!dead && s->others < 0) warn_of_many_consumers(w, s, ev->consumers);
@@ -353,6 +353,7 @@ void consumer_read(struct worker *w)
             break;
         case BROKER_CANCELLED:
             log_warn("queue %s was deleted; it is declared and consumed again", ev.queue);
+            consumer_source(w, ev.queue)->consuming = false;
             break;
         case BROKER_PUBLISHED:
         case BROKER_DELAYS:

@@ -16,8 +16,9 @@
 /* A quorum queue whose leader's node is gone has a new one after some ten seconds. */
 #define FIRST (10 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
-#define REFILL CLOCK_SECOND /* the broker's time to deliver when a consumer has room again */
-#define AGAIN CLOCK_SECOND  /* until the next look, when the broker did not know */
+#define REFILL (5 * CLOCK_SECOND) /* until the broker delivers to a consumer that has room again \
+                                   */
+#define AGAIN CLOCK_SECOND        /* until the next look, when the broker did not know */
 
 /* With a delivery here that is not settled a new channel would have it run again. */
 static bool is_idle(const struct worker *w, const struct source *s)
@@ -64,12 +65,11 @@ void idle_seen(struct worker *w, struct source *s, const struct broker_event *ev
     s->idle_looked = false;
     if (!is_idle(w, s)) return;
     if (ev->leaderless) s->idle_since = w->now + AGAIN - wait_of(s);
-    if (ev->leaderless || ev->messages == 0) return;
+    if (ev->messages == 0 || !broker_reopen(w->in, s->name)) return;
     s->idle_wait = s->idle_wait < FIRST ? 2 * FIRST : 2 * s->idle_wait;
     if (s->idle_wait > MOST) s->idle_wait = MOST;
     log_info("queue %s holds %u messages and none comes: it is consumed over a new channel",
              s->name, ev->messages);
-    broker_reopen(w->in, s->name);
 }
 
 void idle_turn(struct worker *w)

@@ -74,6 +74,7 @@ void window_open(struct worker *w, struct source *s, unsigned prefetch)
 {
     if (s->window_count == WINDOWS_MAX) bug("a further consumer without a place for it");
     if (broker_consume(w->in, s->name, prefetch) != CTASK_OK) abort();
+    if (s->window_count == 0) s->idle_since = w->now;
     s->windows[s->window_count++] =
         (struct window){.number = ++s->window_last, .prefetch = prefetch};
     w->window_since = w->now;

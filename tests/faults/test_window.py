@@ -1,5 +1,6 @@
 """A broker that is far away or slow costs time, not throughput: a worker holds as much more as is under
 way to it and back."""
+import collections
 import datetime
 import os
 import random
@@ -10,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from bench import Clock, FaultProxy  # noqa: E402
-from harness import URL, BrokerTest, Bus, ctl, main, unique, until  # noqa: E402
+from harness import URL, BrokerTest, Bus, ctl, main, unique, until, url_for  # noqa: E402
 
 TASKS = 500
 LONG, MIDDLING = 1.2, 0.25
@@ -252,6 +253,77 @@ class Idle(BrokerTest):
             clock.move(1, worker.pid)
             seconds += 1
         return seconds
+
+    def quorum(self, *queues):
+        for queue in queues:
+            self.bus.channel.queue_declare(queue, durable=True, auto_delete=False,
+                                           arguments={"x-queue-type": "quorum"})
+
+    def test_a_consumer_that_the_queue_has_lost_is_opened_anew(self):
+        """Until there is a message to come its loss looks like that of the queue's leader; then the queue
+        is looked at each second, and bound no more often than before."""
+        self.quorum(self.queue)
+        with Clock() as clock, FaultProxy(URL, "?heartbeat=0") as proxy:
+            worker = self.worker("-c", "1", url=proxy.url, env=clock.env)
+            ctl("eval", '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
+                "L = amqqueue:get_pid(Q), {ok, {_, C}, _} = ra:local_query(L, fun "
+                "rabbit_fifo:query_consumers/1), [ra:process_command(L, rabbit_fifo:make_checkout("
+                "K, cancel, #{})) || K <- maps:keys(C)]." % self.queue)
+            proxy("trace on")
+            for _ in range(20):
+                clock.move(1, worker.pid)
+                time.sleep(0.05)
+            asked = collections.Counter(re.findall(r" c2s frame (?:\d+ )?([a-z]+\.[a-z-]+)",
+                                                   "\n".join(proxy.events)))
+            print(dict(asked))
+            self.assertGreater(asked["queue.declare"], 9)
+            self.assertLess(asked["queue.bind"], 4)
+            ids = [self.bus.send(self.queue) for _ in range(3)]
+            self.until_none_comes(worker, clock, 1)
+            self.bus.results(*ids)
+            self.assertEqual(worker.stop(), 0)
+
+    def test_a_consumer_that_was_away_while_tasks_were_long_has_its_time_again(self):
+        """The deliveries of a channel that is closed at once come again, as redelivered."""
+        other = unique()
+        self.quorum(self.queue, other)
+        with Clock() as clock:
+            worker = self.worker("-c", "1", "-l", "trace", queue="%s,%s" % (self.queue, other),
+                                 env=clock.env)
+            long = self.bus.send(self.queue, "demo.sleep", [3])
+            worker.expect("%s ready -> running" % long)
+            for _ in range(16):
+                clock.move(1, worker.pid)
+                time.sleep(0.05)
+            ids = [self.bus.send(other, "demo.sleep", [0.01]) for _ in range(50)]
+            self.bus.result(long)
+            results = self.bus.results(*ids)
+            self.assertEqual([r for r in results.values() if r.get("redelivered")], [])
+            self.assertNotIn("new channel", worker.log())
+            self.assertEqual(worker.stop(), 0)
+        self.bus.delete(other)
+
+    def test_a_queue_that_was_deleted_and_is_back_with_tasks_is_consumed_first(self):
+        """For a while it may not be declared. Nothing could come from it, so it has its time again."""
+        user = unique()
+        ctl("add_user", user, user)
+        self.addCleanup(ctl, "delete_user", user)
+        ctl("set_permissions", user, ".*", ".*", ".*")
+        self.bus.declare(self.queue)
+        with Clock() as clock:
+            worker = self.worker("-c", "1", url=url_for(user, user), env=clock.env)
+            ctl("set_permissions", user, "^$", ".*", ".*")
+            self.bus.channel.queue_delete(self.queue)
+            worker.expect("it is declared and consumed again")
+            for _ in range(13):
+                clock.move(1, worker.pid)
+                time.sleep(0.05)
+            self.bus.declare(self.queue)
+            ids = [self.bus.send(self.queue, "demo.sleep", [0.01]) for _ in range(50)]
+            results = self.bus.results(*ids)
+            self.assertEqual([r for r in results.values() if r.get("redelivered")], [])
+            self.assertNotIn("new channel", worker.log())
+            self.assertEqual(worker.stop(), 0)
 
     def test_the_time_counts_from_the_last_delivery_however_long_a_task_runs_on(self):
         self.sac()
