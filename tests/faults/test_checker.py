@@ -306,6 +306,15 @@ class Checker(unittest.TestCase):
                 story.change("standstill", {"begin": since})
                 self.assertEqual(self.judged_on_a_cluster(story, -19, (since, PORT + 4)), keys)
 
+    def test_the_delay_queues_are_looked_at_again_four_seconds_after_clients_are_back(self):
+        for code, after, keys in (-19, 8.5, []), (-19, 9.5, ["unexplained_failures"]), \
+                (-18, 8.5, ["unexplained_failures"]):
+            with self.subTest(code=code, after=after):
+                story = self.story()
+                story.node_lost()
+                self.assertEqual(self.judged_on_a_cluster(
+                    story, code, (PORT + after - 0.3, PORT + after), later=0.01), keys)
+
     def test_elost_is_explained_where_the_node_was_gone_for_a_minute(self):
         for gone, later, keys in (61, 62, []), (59, 62, ["unexplained_failures"]), \
                 (61, 58, ["unexplained_failures"]):

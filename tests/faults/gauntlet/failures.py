@@ -7,6 +7,7 @@ import ledger
 
 CALL = 6.0         # seconds: publish_timeout, and one for a machine that is busy
 BACK_WITHIN = 5.0  # until a producer is connected again, after the fault is over
+ASKED_AGAIN = 4.0  # later it looks at the delay queues again that did not answer (lib/amqp/ladder.c)
 KEPT_WITHIN = 3.0  # until a message is confirmed
 ETASK = -9
 ECONN, EBLOCKED, ENACK, EAGAIN, EUNCONFIRMED = -3, -5, -8, -14, -18
@@ -59,9 +60,10 @@ class Failures(Judge):
             earliest = sent.at
         codes += (EUNAVAILABLE,) * e.run["cluster"]
         faults = e.losses["producer", sent.producer] + e.losses["all", None] + e.alarms
+        back = BACK_WITHIN + (ASKED_AGAIN if fate.code == EUNAVAILABLE else 0)
         return fate.code in codes and next(
-            (x for x in faults if x.begin <= fate.at and earliest <= x.end + BACK_WITHIN and
-             x.begin - KEPT_WITHIN <= sent.at <= x.end + BACK_WITHIN), None)
+            (x for x in faults if x.begin <= fate.at and earliest <= x.end + back and
+             x.begin - KEPT_WITHIN <= sent.at <= x.end + back), None)
 
     def reply_lost(self, sent, fate):
         """The first loss that lasted for as long as a client waits for its reply queue."""
