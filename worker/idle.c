@@ -16,8 +16,7 @@
 /* A quorum queue whose leader's node is gone has a new one after some ten seconds. */
 #define FIRST (10 * CLOCK_SECOND)
 #define MOST (600 * CLOCK_SECOND)
-#define REFILL (5 * CLOCK_SECOND) /* until the broker delivers to a consumer that has room again \
-                                   */
+#define REFILL (5 * CLOCK_SECOND) /* until a consumer that has room again gets something */
 #define AGAIN CLOCK_SECOND        /* until the next look, when the broker did not know */
 
 /* With a delivery here that is not settled a new channel would have it run again. */
