@@ -145,7 +145,7 @@ class Memory(BrokerTest):
         for _ in range(3):
             first, = worker.children()
             # A little over the limit, so that the task ends before anybody has looked at its child.
-            size = limit - self.rss(first) + (1 << 20)
+            size = limit - self.rss(first) + (8 << 20)
             leak = self.bus.result(self.bus.send(self.queue, "demo.leak", [size]))
             self.assertEqual(leak["result"], size)  # its first one
             worker.expect(r"child pid=%d occupies \d+ MiB" % first)
