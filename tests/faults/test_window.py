@@ -268,7 +268,7 @@ class Idle(BrokerTest):
             ctl("eval", '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
                 "L = amqqueue:get_pid(Q), {ok, {_, C}, _} = ra:local_query(L, fun "
                 "rabbit_fifo:query_consumers/1), [ra:process_command(L, rabbit_fifo:make_checkout("
-                "K, cancel, #{})) || K <- maps:keys(C)]." % self.queue)
+                "{element(2, K), element(1, K)}, cancel, #{})) || K <- maps:values(C)]." % self.queue)
             proxy("trace on")
             for _ in range(20):
                 clock.move(1, worker.pid)
