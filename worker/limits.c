@@ -72,7 +72,9 @@ static void soft_over(struct worker *w, struct child *k)
 bool limits_outgrown(const struct worker *w, struct child *k)
 {
     const uint64_t max = w->options->memory_max;
-    if (max == 0 || (k->weighed && w->now - k->weighed < CLOCK_SECOND)) return false;
+    /* One in a second of many short tasks is followed by a look, and each that was looked at. */
+    bool lately = k->weighed && k->weighed < k->since && w->now - k->weighed < CLOCK_SECOND;
+    if (max == 0 || lately) return false;
     k->weighed = w->now;
     int64_t is = proc_rss(k->pid);
     if (is < 0 || (uint64_t)is <= max) return false;
