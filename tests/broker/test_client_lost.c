@@ -203,6 +203,7 @@ START_TEST(the_descriptor_rings_when_a_confirm_is_overdue)
     expect(r, "1");
     result_forget(r);
     ck_assert_int_eq(ctask_flush(through, WAIT), 0);
+    ck_assert_int_ge(ctask_fd(through), 0); /* from now on it has a timer after each call */
     proxy_freeze(proxy, true);
     ck_assert_int_eq(ctask_post(through, NULL, CTASK_LIST("drop")), CTASK_OK);
     do ck_assert_int_eq(ctask_poll(through, 0.1), CTASK_OK);
