@@ -12,7 +12,6 @@
 /* 25 s, a little for the timers of the kernel, and some for a busy machine; without probes it takes
  * 15 min. */
 #define FOUND_WITHIN (35 * CLOCK_SECOND)
-#define HELD_UP (5 * CLOCK_SECOND) /* what a send takes that waits */
 
 static struct proxy *proxy;
 
@@ -78,11 +77,8 @@ START_TEST(a_broker_that_is_gone_is_found_within_25_s_and_nothing_is_lost)
     size_t seen = fake_worker_seen(worker);
     proxy_swallow(proxy, true);
     int64_t begun = clock_now();
-    for (int i = 0; i < SITUATIONS; i++) {
-        int64_t at = clock_now();
-        r[i] = situation_begin(c[i], (enum situation)i);
-        ck_assert_int_lt(clock_now() - at, HELD_UP);
-    }
+    /* A send that is held up would end with CTASK_EBLOCKED. */
+    for (int i = 0; i < SITUATIONS; i++) r[i] = situation_begin(c[i], (enum situation)i);
     for (int left = SITUATIONS; left > 0;) {
         ck_assert_int_lt(clock_now() - begun, FOUND_WITHIN);
         for (int i = 0; i < SITUATIONS; i++) {
