@@ -328,6 +328,14 @@ static void down(struct worker *w, const struct ctask_error *why)
         log_warn("connection lost: %s; trying again", why->text);
 }
 
+static void consuming(struct worker *w, struct source *s)
+{
+    s->answered = w->now;
+    idle_consuming(w, s);
+    s->consuming = true;
+    announce(w);
+}
+
 void consumer_read(struct worker *w)
 {
     struct broker_event ev;
@@ -345,12 +353,7 @@ void consumer_read(struct worker *w)
             break;
         case BROKER_QUEUE: queue_seen(w, &ev, false); break;
         case BROKER_DIFFERS: log_warn("%s", ev.error.text); break;
-        case BROKER_CONSUMING:
-            consumer_source(w, ev.queue)->answered = w->now;
-            idle_consuming(w, consumer_source(w, ev.queue));
-            consumer_source(w, ev.queue)->consuming = true;
-            announce(w);
-            break;
+        case BROKER_CONSUMING: consuming(w, consumer_source(w, ev.queue)); break;
         case BROKER_CANCELLED:
             log_warn("queue %s was deleted; it is declared and consumed again", ev.queue);
             consumer_source(w, ev.queue)->consuming = false;

@@ -72,7 +72,8 @@ static void soft_over(struct worker *w, struct child *k)
 bool limits_outgrown(const struct worker *w, struct child *k)
 {
     const uint64_t max = w->options->memory_max;
-    /* One in a second of many short tasks is followed by a look, and each that was looked at. */
+    /* After short tasks a child is weighed once a second. A task during which it was weighed may
+     * have grown since, so the child is weighed again after it. */
     bool lately = k->weighed && k->weighed < k->since && w->now - k->weighed < CLOCK_SECOND;
     if (max == 0 || lately) return false;
     k->weighed = w->now;

@@ -39,7 +39,7 @@
 #define TOO_MUCH 2                /* up to so many times as much */
 #define SETTLE_MAX 1.0            /* seconds: an alarm tells nothing of the broker's speed */
 #define PAUSE (CLOCK_SECOND / 10) /* between two changes, so that the broker is not worn out */
-#define ANSWER_LIMIT CLOCK_SECOND /* then the windows of the others change */
+#define ANSWER_LIMIT CLOCK_SECOND /* a queue that takes longer keeps its window */
 /* A mean over less work would follow the few tasks that happened to come last; over more it would
  * be late when tasks become long. */
 #define MEAN_SECONDS 0.5 /* of all children's work */
@@ -91,7 +91,7 @@ void window_end(struct worker *w, struct source *s, uint32_t number, bool at_onc
     w->window_since = w->now;
 }
 
-/* Its queue, since it was asked. One without a consumer has no deliveries to hold up. */
+/* The queue has answered since it was asked. Without a consumer it has no deliveries to hold up. */
 static bool answers(const struct worker *w, const struct source *s)
 {
     return s->window_count == 0 || (w->window_asked != 0 && s->answered > w->window_asked);
@@ -263,7 +263,7 @@ static unsigned share(const struct worker *w, unsigned n)
     return (unsigned)((n + sources - 1) / sources);
 }
 
-/* First the queues are asked; the change comes when all have answered, or when change_at says. */
+/* Asks the queues before a change. False: all have answered, or their time is over. */
 static bool ask(struct worker *w)
 {
     if (w->window_asked != 0 || all_answer(w)) return false;

@@ -83,7 +83,7 @@ struct source {
     uint32_t window_last; /* the number of the newest */
     bool shared;          /* others consume it too, as far as was asked lately; */
     bool empty;           /* and have nothing else to take from it */
-    int64_t answered;     /* its queue: by a delivery, a consume-ok or an answer to a look */
+    int64_t answered;     /* when the queue last did: delivery, consume-ok, answer to a look */
     int64_t idle_since, idle_wait; /* see idle.c */
     bool idle_looked;
     bool consuming; /* consume-ok seen */
@@ -131,7 +131,7 @@ struct worker {
     double settle_time;          /* of the time from its end to the ack of a task, in seconds */
     int64_t window_since;        /* when the window was last changed, */
     int64_t window_looked;       /* the queues were asked about who consumes them, */
-    int64_t window_asked;        /* and whether they answer, for a change to come; 0: not */
+    int64_t window_asked;        /* and to answer before a change; 0: they were not */
 
     enum drain drain;
     int64_t drain_until;  /* the next step */

@@ -134,9 +134,9 @@ int broker_consume(struct broker *b, const char *queue, unsigned prefetch);
  * 20 ms first, so that it arrives. What a consumer has brought stays here until it is settled. */
 void broker_cancel(struct broker *b, const char *queue, uint32_t window, bool at_once);
 
-/* Closes the channel that consumes the queue and opens another. False if there is none, or if it
- * has brought something that is not settled, and may still be on its way out of broker_next: that
- * would come again. */
+/* Closes the channel that consumes the queue and opens another. False, and nothing is done, if
+ * there is no such channel, or if deliveries of the channel are not settled: the broker would
+ * deliver them again, also those that the owner has not had from broker_next yet. */
 bool broker_reopen(struct broker *b, const char *queue);
 
 /* ---- Messages in ----------------------------------------------------------------------------- */

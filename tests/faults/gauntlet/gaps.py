@@ -25,7 +25,7 @@ class Gaps(Judge):
                               for begin, end in own], "gaps over %g s of our own" % GAP)
 
     def starved(self):
-        """When a consumer got nothing that was at a node to which nothing happened."""
+        """The times in which a probe's consumer got nothing, though nothing had happened to its node."""
         return [x for x in self.e.all("starved")
                 if not any(down["node"] == x["node"] and down["at"] <= x["end"] and
                            self.e.node_back(down) >= x["begin"] for down in self.e.all("node-down"))]

@@ -113,10 +113,10 @@ class Probe:
     """Has a quorum queue of its own and does the same with it again and again, without ctask, by
     whichever node answers. Writes down when it could not."""
 
-    QUEUE, STANDS, NEXT = "probe-%d", "standstill", 0
+    STANDS, NEXT = "standstill", 0
 
     def __init__(self, broker, number, log):
-        """number: of the node with the queue's leader. NEXT: so many nodes later is the first to speak to."""
+        """The node of this number leads the queue. NEXT: how many nodes after it the first is to speak to."""
         nodes = list(broker.nodes.values())
         first = (number + self.NEXT) % len(nodes)
         self.broker, self.leader, self.nodes = broker, nodes[number], nodes[first:] + nodes[:first]
@@ -157,21 +157,6 @@ class Probe:
         self.moved()
 
 
-class Exchange(Probe):
-    """Sends a message and takes it out again."""
-
-    def speak(self):
-        with connect(self.node) as connection:
-            channel = connection.channel()
-            self.declare(channel)
-            while not self.over.wait(PROBE_EVERY):
-                channel.basic_publish(amqp.Message("?", delivery_mode=2), "", self.queue,
-                                      timeout=PROBE_TIMEOUT)
-                while message := channel.basic_get(self.queue):
-                    channel.basic_ack(message.delivery_tag)
-                self.moved()
-
-
 class Feed(Probe):
     """Sends messages to the queue that Consumer has."""
 
@@ -184,12 +169,26 @@ class Feed(Probe):
             while not self.over.wait(PROBE_EVERY):
                 channel.basic_publish(amqp.Message("?", delivery_mode=2), "", self.queue,
                                       timeout=PROBE_TIMEOUT)
+                self.sent(channel)
                 self.moved()
+
+    def sent(self, channel):
+        pass
+
+
+class Exchange(Feed):
+    """Sends messages to a queue that nobody else has, and takes them out again."""
+
+    QUEUE = "probe-%d"
+
+    def sent(self, channel):
+        while message := channel.basic_get(self.queue):
+            channel.basic_ack(message.delivery_tag)
 
 
 class Consumer(Probe):
-    """Consumes from a queue with its leader on another node, and stays there whatever comes: without
-    heartbeats its connection ends with its node only."""
+    """Consumes at a node that does not lead the queue. The connection has no heartbeats, so it ends only
+    with its node: a consumer of before the fault is what is to be seen."""
 
     QUEUE, STANDS, NEXT = Feed.QUEUE, "starved", 1
     goes_home = False
@@ -219,7 +218,7 @@ class NodeFaults(Faults):
 
     def begin(self):
         super().begin()
-        self.chosen = 0
+        self.taken = 0  # nodes so far
         self.probes = [kind(self.broker, number, self.log) for kind in (Exchange, Feed, Consumer)
                        for number in range(len(self.broker.nodes))]
         chosen = [kind for kind in self.KINDS if kind in self.run.faults]
@@ -256,8 +255,8 @@ class NodeFaults(Faults):
     def a_node(self, draw):
         """Every second time, beginning with the first, the one that leads the queue of tasks."""
         nodes = list(self.broker.nodes.values())
-        self.chosen += 1
-        leaders = [node for node in nodes if self.leads(node)] if self.chosen % 2 else []
+        self.taken += 1
+        leaders = [node for node in nodes if self.leads(node)] if self.taken % 2 else []
         return draw.choice(leaders or nodes)
 
     def leads(self, node):
