@@ -3,9 +3,11 @@
     mutants.py check          they all fit the source as it is (a lint)
     mutants.py run [NAME..]   builds and runs them, prints who was caught and by which rules
 
-A mutant is a file of mutants/: why it is one; `run:` TASKS FAULTS, as short a gauntlet as suffices;
-`rules:` those of check.py that may catch it; then for each edit `--- FILE`, a text that is in it once,
-`+++` and what is there instead. Exit status 1: one survived, or does not fit."""
+A mutant is a file of mutants/: why it is one; `run:` TASKS FAULTS [LONGER], as short a gauntlet as
+suffices, whose tasks take LONGER times as long as usual; `rules:` those of check.py that may catch
+it; then for each edit `--- FILE`, a text that is in it once, `+++` and what is there instead. The same
+gauntlet runs without the mutant first: a rule that breaks then catches nobody. Exit status 1: a mutant
+survived, or does not fit."""
 import collections
 import os
 import re
@@ -21,7 +23,7 @@ TARGETS = ["ctask-worker", "gauntlet_producer", "gauntlet.so"]
 TRIES = 2  # chance may spare it once
 GIVE_UP = "12"
 
-Mutant = collections.namedtuple("Mutant", "name why tasks faults rules edits")
+Mutant = collections.namedtuple("Mutant", "name why tasks faults longer rules edits")
 
 
 class Unfit(Exception):
@@ -32,13 +34,13 @@ def read(name):
     with open(os.path.join(MUTANTS, name + ".mutant")) as f:
         head, *edits = re.split(r"^--- ", f.read(), flags=re.M)
     why, run, rules = head.splitlines()[:3]
-    _, tasks, faults = run.split()
+    _, tasks, faults, longer = (run + " 1").split()[:4]
     parts = []
     for edit in edits:
         old, new = re.split(r"^\+\+\+\n", edit, flags=re.M)
         path, old = old.split("\n", 1)
         parts.append((path, old, new))
-    return Mutant(name, why, tasks, faults, set(rules.split()[1:]), parts)
+    return Mutant(name, why, tasks, faults, longer, set(rules.split()[1:]), parts)
 
 
 def names():
@@ -84,6 +86,7 @@ class Copy:
         for name in COPIED:
             source, target = os.path.join(ROOT, name), os.path.join(self.tree, name)
             (shutil.copytree if os.path.isdir(source) else shutil.copy2)(source, target)
+        self.clean = {}  # by gauntlet: the rules that it breaks without any mutant
         self.run("cmake", "-S", self.tree, "-B", self.build, "-G", "Ninja", "--log-level=NOTICE")
 
     def run(self, *command, **more):
@@ -105,16 +108,27 @@ class Copy:
         """The rules that were broken; None if the run could not be judged."""
         env = dict(os.environ, CTASK_BUILD=self.build, CTASK_BIN=os.path.join(self.build, "bin"),
                    CTASK_GAUNTLET_FAULTS=mutant.faults, CTASK_GAUNTLET_GIVE_UP=GIVE_UP,
-                   CTASK_GAUNTLET_CALM="500")
+                   CTASK_GAUNTLET_LONGER=mutant.longer, CTASK_GAUNTLET_CALM="500")
         env.pop("CTASK_GAUNTLET_REPORT", None)
         done = self.run("sh", os.path.join(self.tree, "tests/faults/gauntlet/gauntlet.sh"),
                         os.path.join(self.build, "gauntlet"), mutant.tasks, str(seed), env=env)
         found = set(re.findall(r"^VIOLATION (\w+):", done.stdout, re.M))
         return found if done.returncode < 2 else None
 
+    def breaks_anyway(self, mutant):
+        gauntlet = mutant.tasks, mutant.faults, mutant.longer
+        if gauntlet not in self.clean:
+            self.compile()
+            self.clean[gauntlet] = self.gauntlet(mutant, 1) or set()
+            if self.clean[gauntlet]:
+                print("without a mutant, %s breaks %s" % (
+                    " ".join(gauntlet), ", ".join(sorted(self.clean[gauntlet]))), flush=True)
+        return self.clean[gauntlet]
+
 
 def caught(copy, mutant):
     """The rules that broke, and whether one of them is its own."""
+    rules = mutant.rules - copy.breaks_anyway(mutant)
     with_fault = mutated(mutant, copy.tree)
     without = {}
     for path in with_fault:
@@ -125,7 +139,7 @@ def caught(copy, mutant):
         copy.compile()
         for seed in range(1, TRIES + 1):
             broken = copy.gauntlet(mutant, seed)
-            if broken and broken & mutant.rules:
+            if broken and broken & rules:
                 return broken, True
         return broken, False
     finally:

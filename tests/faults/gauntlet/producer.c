@@ -2,13 +2,14 @@
  * writes down what it knows of each: that it sends it, that the broker has it, how its handle
  * ended.
  *
- *     gauntlet-producer LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP
+ *     gauntlet-producer LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP LONGER
  *
- * Sends tasks FIRST to FIRST + COUNT - 1 to $CTASK_QUEUE, RATE a second; each POISON-th crashes. A
- * second one with the same ledger goes on after the last task that the first has tried. What could
- * not be sent is sent again under a new id, since the first may be on its way nevertheless. Time
- * in which nothing can be sent is not made up for. At the end it waits for its handles until none
- * has ended for GIVE_UP seconds. It judges nothing: its exit status only says that it is done. */
+ * Sends tasks FIRST to FIRST + COUNT - 1 to $CTASK_QUEUE, RATE a second; each POISON-th crashes.
+ * What a task does takes LONGER times as long as usual. A second producer with the same ledger goes
+ * on after the last task that the first has tried. What could not be sent is sent again under a new
+ * id, since the first may be on its way nevertheless. Time in which nothing can be sent is not made
+ * up for. At the end it waits for its handles until none has ended for GIVE_UP seconds. It judges
+ * nothing: its exit status only says that it is done. */
 #include "ledger.h"
 
 #include <ctask.h>
@@ -37,6 +38,7 @@ static struct {
     uint32_t number; /* which producer */
     uint64_t next, end, seed, poison;
     double rate, give_up;
+    double longer; /* the factor by which tasks take longer than usual */
     struct ctask_client *client;
     struct handle handles[WINDOW];
     size_t count;
@@ -75,6 +77,7 @@ static void draw_work(struct record *r, uint64_t draw)
         r->kind = KIND_NOOP;
     else
         r->took = length % 2000;
+    r->took = (uint32_t)(r->took * p.longer);
 }
 
 /* How it ends, if not by returning, and how it is sent. Over 3 s it waits in the broker. */
@@ -323,8 +326,8 @@ static void open_client(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 9) {
-        fprintf(stderr, "usage: %s LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP\n", argv[0]);
+    if (argc != 10) {
+        fprintf(stderr, "usage: %s LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP LONGER\n", argv[0]);
         return 2;
     }
     p.ledger = ledger_open(argv[1]);
@@ -335,6 +338,7 @@ int main(int argc, char **argv)
     p.seed = strtoull(argv[6], NULL, 10);
     p.poison = strtoull(argv[7], NULL, 10);
     p.give_up = strtod(argv[8], NULL);
+    p.longer = strtod(argv[9], NULL);
     resume();
     open_client();
     send_all();

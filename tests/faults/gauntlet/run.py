@@ -31,6 +31,7 @@ from nodes import ClusterBroker, NodeFaults  # noqa: E402
 WORKERS, CHILDREN = 4, 2
 PRODUCERS = 4
 RATE = int(os.environ.get("CTASK_GAUNTLET_RATE", "2000"))  # tasks a second, in all
+LONGER = os.environ.get("CTASK_GAUNTLET_LONGER", "1")  # how many times as long as usual tasks take
 POISON_EACH = 2000    # every so many tasks one that crashes
 QUEUE = "ctask"       # the policy of broker-config is for this one
 TIMES_TASKS = 100000  # with fewer, too few faults of each kind to judge times by
@@ -138,7 +139,7 @@ class Run:
             count = share if i else self.tasks - share * (PRODUCERS - 1)
             first = i * self.tasks + 1
             args = [self.written(i), i, first, count, RATE / PRODUCERS, self.seed, POISON_EACH,
-                    GIVE_UP]
+                    GIVE_UP, LONGER]
             command = [os.path.join(os.environ["CTASK_BUILD"], "tests/gauntlet-producer")]
             self.producers.append(fleet.Keeper("producer", i, command + [str(a) for a in args],
                                                self.env(i), self.dir, self.log))
