@@ -6,7 +6,8 @@
  * messages, it is counted and dropped. A caller whose queue is full has more results than it reads.
  * A quorum queue that chooses a new leader refuses messages too, and seems to be empty: then a
  * result is tried for about half a minute. While the node of its queue is down it is sent again
- * for as long as a reply queue may be there. */
+ * for as long as a reply queue may be there; when the worker is full of such messages, only for as
+ * long as a client tries a reply queue whose node is down. */
 #include "wire/child.h"
 #include "worker/report.h"
 #include "worker/worker.h"
@@ -21,6 +22,7 @@
 #define RESULT_TRIES 2
 #define RESULT_TRIES_EMPTY 10
 #define RESULT_TIME (30 * 60 * CLOCK_SECOND) /* then a reply queue has expired */
+#define RESULT_TIME_FULL (60 * CLOCK_SECOND) /* then a client has given its queue up */
 
 struct repost {
     struct heap_node due; /* in worker.reposts */
@@ -127,7 +129,7 @@ static void tell_refused(struct worker *w, const struct publish *p, const struct
 static void tell_full(struct worker *w)
 {
     unsigned more;
-    if (w->count[REQUEST_REFUSED] < REFUSED_MAX && w->refused_bytes < REFUSED_BYTES_MAX) return;
+    if (!repost_full(w)) return;
     if (throttle_pass(&w->refusals, "full", w->now, &more))
         log_error("%zu tasks wait for messages that the broker does not take (%zu KiB): no more "
                   "tasks are taken until it does",
@@ -147,15 +149,26 @@ static void tell_dropped(struct worker *w, const struct publish *p, const char *
 
 /* ---- All of them ----------------------------------------------------------------------------- */
 
+static bool past_limits(const struct worker *w, size_t more)
+{
+    return w->count[REQUEST_REFUSED] >= REFUSED_MAX || w->refused_bytes + more >= REFUSED_BYTES_MAX;
+}
+
+bool repost_full(const struct worker *w)
+{
+    return past_limits(w, 0);
+}
+
 /* A result that nobody will take. One with `look` that was not accepted had its queue looked at: it
- * is there. After RESULT_TIME no caller can be there any more. */
+ * is there. */
 static bool is_unwanted(const struct worker *w, const struct broker_event *ev)
 {
     const struct publish *p = ev->publish;
     const struct request *r = p->cookie;
     int tries = ev->empty ? RESULT_TRIES_EMPTY : RESULT_TRIES;
     bool full = p->look && ev->error.code == CTASK_ENACK && p->tries + 1 >= tries;
-    return p->kind == POSTED_RESULT && (full || w->now - r->since > RESULT_TIME);
+    int64_t most = past_limits(w, weight(p)) ? RESULT_TIME_FULL : RESULT_TIME;
+    return p->kind == POSTED_RESULT && (full || w->now - r->since > most);
 }
 
 bool repost_later(struct worker *w, const struct broker_event *ev)

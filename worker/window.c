@@ -162,8 +162,8 @@ static bool later_full(const struct worker *w)
     /* A skipped body has to come again, so few of them are taken. While the spool is free, one that
      * was given back is on its way. */
     bool spooling = broker_spool_free_at(w->in) == CLOCK_NEVER;
-    return later >= WAITING_MAX || n[REQUEST_REFUSED] >= REFUSED_MAX ||
-           (spooling && n[REQUEST_SKIPPED] >= SKIPPED_MAX) || w->refused_bytes >= REFUSED_BYTES_MAX;
+    return later >= WAITING_MAX || (spooling && n[REQUEST_SKIPPED] >= SKIPPED_MAX) ||
+           repost_full(w);
 }
 
 /* ---- What should be held --------------------------------------------------------------------- */

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import unittest
+import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
@@ -176,6 +177,32 @@ class ClassicReplyQueues(unittest.TestCase):
         early.value()
         self.assertEqual(worker.stop(), 0)
         self.assertRegex(worker.log(), r"kept dead 0, .*results nobody asked for 0, .*dropped 0,")
+
+    def test_results_for_a_node_that_is_down_stop_no_worker(self):
+        """They fill what a worker keeps of messages that the broker does not take."""
+        queue = unique()
+        replies = str(uuid.uuid4())  # a name as Celery gives it
+        first, second, third = (cluster.nodes[n] for n in (1, 2, 3))
+        self.addCleanup(lambda: first.pid() or first.start())
+        worker = Worker("-Q", queue, "--queue-type", "quorum", "-c", "2", url=third.url)
+        self.addCleanup(worker.stop)
+        bus = Bus(url=first.url)
+        bus.channel.queue_declare(replies, durable=True, auto_delete=False)
+        bus.close()
+        client = Producer(second.url, queue)
+        self.addCleanup(client.close)
+        self.assertIs(client.send("is_prime", 97).value(), True)
+        first.kill()
+        bus = Bus(url=second.url)
+        self.addCleanup(bus.close)
+        for _ in range(80):
+            bus.send(queue, "demo.big", [2 << 20], reply_to=replies)
+        worker.expect("no more tasks are taken until it does")
+        self.assertIs(client.send("is_prime", 97).value(), True)
+        self.assertRegex(worker.log(), "its result is dropped: .*" + replies)
+        first.start()
+        until("the kept ones arrive", lambda: first.depth(replies)[0] > 20)
+        self.assertEqual(worker.stop(), 0)
 
     @staticmethod
     def sent(client):
