@@ -91,17 +91,10 @@ bool delays_due(const struct broker *b, int64_t now)
            (ladder_pending(&b->ladder) || ladder_wake(&b->ladder) <= now);
 }
 
-static bool give_up(struct broker *b)
-{
-    amqp_channel_close_t close = {.reply_code = AMQP_REPLY_SUCCESS};
-    b->delays_given_up = true;
-    return frame_method(&b->link.out, b->delays.number, AMQP_CHANNEL_CLOSE_METHOD, &close);
-}
-
 /* Who asks while the channel is still being closed is refused at once. */
 static bool refuse(struct broker *b, int64_t now)
 {
-    bool ok = b->delays_given_up || give_up(b);
+    bool ok = b->delays.closing || lane_close(b, &b->delays, now);
     do ladder_overdue(&b->ladder, now);
     while (ladder_pending(&b->ladder));
     delays_tell(b);
@@ -110,7 +103,7 @@ static bool refuse(struct broker *b, int64_t now)
 
 bool delays_write(struct broker *b, int64_t now)
 {
-    if (b->delays_given_up || ladder_wake(&b->ladder) <= now) return refuse(b, now);
+    if (b->delays.closing || ladder_wake(&b->ladder) <= now) return refuse(b, now);
     b->delays.number = b->link.channel_max;
     return lane_open(b, &b->delays, now) &&
            ladder_ask(&b->ladder, &b->link.out, b->delays.number, now);
@@ -133,22 +126,10 @@ static void tie_anew(struct broker *b, struct tie *t)
     if (!q) ladder_forget(&b->ladder, t->name);
 }
 
-/* All that comes before close-ok is late. */
-static const char *given_up_method(struct broker *b, amqp_method_number_t id)
-{
-    amqp_channel_close_ok_t ok = {0};
-    if (id == AMQP_CHANNEL_CLOSE_OK_METHOD) b->delays_given_up = b->delays.open = false;
-    if (id != AMQP_CHANNEL_CLOSE_METHOD) return NULL;
-    return frame_method(&b->link.out, b->delays.number, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok)
-               ? NULL
-               : "out of memory";
-}
-
 const char *delays_method(struct broker *b, amqp_method_number_t id, const void *m, int64_t now)
 {
     const amqp_channel_close_t *close = m;
     const char *wrong = NULL;
-    if (b->delays_given_up) return given_up_method(b, id);
     if (id == AMQP_CHANNEL_OPEN_OK_METHOD) return NULL;
     if (id == AMQP_CHANNEL_CLOSE_METHOD) {
         if (!lane_closed(b, &b->delays, now)) return "out of memory";
@@ -168,7 +149,6 @@ void delays_reset(struct broker *b)
     struct tie *t;
     struct post *p;
     b->delays = (struct lane){0};
-    b->delays_given_up = false;
     ladder_reset(&b->ladder);
     list_each(t, &b->ladder.ties, struct tie, link) {
         t->told = LADDER_WAIT;

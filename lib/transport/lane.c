@@ -53,6 +53,7 @@ struct lane *lane_closing(struct broker *b, uint16_t channel)
 {
     struct intake *in;
     if (b->publish.closing && b->publish.number == channel) return &b->publish;
+    if (b->delays.closing && b->delays.number == channel) return &b->delays;
     list_each(in, &b->intakes, struct intake, link)
         if (in->lane.closing && in->lane.number == channel) return &in->lane;
     return NULL;

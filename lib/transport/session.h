@@ -119,7 +119,6 @@ struct broker {
 
     struct lane publish, delays;
     struct renewal renewal;
-    bool delays_given_up; /* its number is free again at close-ok */
     struct outbox out;
     struct inbox returns;
     struct topology topology;
