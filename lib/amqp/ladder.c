@@ -8,8 +8,6 @@
 
 #define ANSWER_LIMIT (15 * CLOCK_SECOND)
 #define BELIEVED (10 * CLOCK_SECOND)
-#define RETRY_MOST (30 * CLOCK_SECOND)
-#define RETRY_MOST_AWAY (4 * CLOCK_SECOND) /* a node that comes back answers at once */
 
 /* ---- What is wanted -------------------------------------------------------------------------- */
 
@@ -210,9 +208,7 @@ static void walk_refuse(struct ladder *l, bool away, struct bytes why, int64_t n
 {
     struct tie *t = l->tie;
     unsigned *refusals = t ? &t->refusals : &l->refusals;
-    int64_t wait = CLOCK_SECOND << (*refusals < 5 ? *refusals : 5);
-    int64_t most = away ? RETRY_MOST_AWAY : RETRY_MOST;
-    if (wait > most) wait = most;
+    int64_t wait = refusal_wait(*refusals, away);
     ++*refusals;
     *(t ? &t->retry_at : &l->retry_at) = now + wait;
     *(t ? &t->away : &l->away) = away;

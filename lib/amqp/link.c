@@ -159,7 +159,9 @@ static enum link_event greeted(struct link *l, struct bytes payload)
     }
     l->rabbitmq_major = rabbitmq_major(table);
     if (!mechanism_offered(mechanisms, "PLAIN")) {
-        link_fail(l, CTASK_EAUTH, "the broker offers no PLAIN login, the only one known here");
+        link_fail(l, CTASK_EAUTH,
+                  "the broker offers no PLAIN login, the only one known here: "
+                  "add PLAIN to its auth_mechanisms");
         return LINK_ENDED;
     }
     if (!start_ok(l)) {
@@ -203,11 +205,6 @@ static enum link_event tuned(struct link *l, const amqp_connection_tune_t *t)
 
 /* ---- Endings --------------------------------------------------------------------------------- */
 
-static bool text_has(struct bytes text, const char *word)
-{
-    return text.n && memmem(text.p, text.n, word, strlen(word)) != NULL;
-}
-
 /* RabbitMQ refuses a login with 403, a vhost with 530; a limit that is reached is 530 as well, but
  * passes. 530 on a connection that is up is a limit too. */
 static void refusal_explain(struct link *l, unsigned code, struct bytes text)
@@ -215,7 +212,7 @@ static void refusal_explain(struct link *l, unsigned code, struct bytes text)
     char where[LINK_WHERE_SIZE];
     const struct url *u = l->url;
     link_where(u, where);
-    bool limit = text_has(text, "limit") || text_has(text, "is down");
+    bool limit = bytes_has(text, "limit") || bytes_has(text, "is down");
     if (l->state == LINK_TUNING && code == 403)
         error_set(&l->error, CTASK_EAUTH,
                   "the broker at %s refused user \"%s\": wrong user name or password", where,

@@ -3,20 +3,17 @@
 
 #include <ctask.h>
 
-static bool says(struct bytes text, const char *words)
-{
-    return memmem(text.p, text.n, words, strlen(words)) != NULL;
-}
+#define WAIT_MOST_AWAY (4 * CLOCK_SECOND)
 
 bool refused_as_inequivalent(unsigned code, struct bytes text)
 {
     return code == AMQP_PRECONDITION_FAILED && /* which is also the code for a limit of queues */
-           says(text, "inequivalent");
+           bytes_has(text, "inequivalent");
 }
 
 bool refused_for_now(unsigned code, struct bytes text)
 {
-    bool missing = says(text, "no queue") || says(text, "no exchange");
+    bool missing = bytes_has(text, "no queue") || bytes_has(text, "no exchange");
     return code == AMQP_INTERNAL_ERROR || (code == AMQP_NOT_FOUND && !missing);
 }
 
@@ -35,6 +32,12 @@ enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned co
     return QUEUE_REFUSED;
 }
 
+int64_t refusal_wait(unsigned refusals, bool away)
+{
+    int64_t wait = CLOCK_SECOND << (refusals < 5 ? refusals : 5);
+    return clock_earlier(wait, away ? WAIT_MOST_AWAY : REFUSAL_WAIT_MOST);
+}
+
 /* "Not found" in answer to a declare means that the queue is on a node that is down; so does that a
  * task queue has other arguments, since a look has not found it. In answer to a look only the
  * broker's words tell that from a missing queue. */
@@ -42,5 +45,6 @@ int refusal_code(const struct queue *q, unsigned code, struct bytes text)
 {
     if (q->kind == QUEUE_TASK && refused_as_inequivalent(code, text)) return CTASK_EUNAVAILABLE;
     if (code != AMQP_NOT_FOUND) return CTASK_EREFUSED;
-    return q->kind == QUEUE_FOREIGN && says(text, "no queue") ? CTASK_EROUTE : CTASK_EUNAVAILABLE;
+    return q->kind == QUEUE_FOREIGN && bytes_has(text, "no queue") ? CTASK_EROUTE
+                                                                   : CTASK_EUNAVAILABLE;
 }

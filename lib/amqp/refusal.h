@@ -4,6 +4,7 @@
 #define AMQP_REFUSAL_H
 
 #include "amqp/topology.h"
+#include "base/clock.h"
 
 /* A declare was refused since the queue exists with other arguments. */
 bool refused_as_inequivalent(unsigned code, struct bytes text);
@@ -14,6 +15,10 @@ bool refused_for_now(unsigned code, struct bytes text);
  * be looked at again. */
 enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned code,
                                struct bytes text);
+/* How long to wait before the same is asked again: 1, 2, 4 s and so on to REFUSAL_WAIT_MOST; to 4 s
+ * if its node is away, since it answers as soon as it is back. */
+#define REFUSAL_WAIT_MOST (30 * CLOCK_SECOND)
+int64_t refusal_wait(unsigned refusals, bool away);
 /* QUEUE_REFUSED: the error that its owner gets. */
 int refusal_code(const struct queue *q, unsigned code, struct bytes text);
 

@@ -298,9 +298,8 @@ static void queue_differs(struct queue *q, struct bytes why)
 static void queue_refuse(struct topology *t, struct queue *q, int code, struct bytes why,
                          int64_t now)
 {
-    int64_t wait = CLOCK_SECOND << (q->refusals < 5 ? q->refusals : 5);
-    int64_t most = code == CTASK_EUNAVAILABLE ? 4 * CLOCK_SECOND : 30 * CLOCK_SECOND;
-    if (wait > most || code == CTASK_EROUTE) wait = most;
+    int64_t wait = code == CTASK_EROUTE ? REFUSAL_WAIT_MOST
+                                        : refusal_wait(q->refusals, code == CTASK_EUNAVAILABLE);
     q->refusals++;
     q->retry_at = q->closes < CLOSES_MAX ? now + wait : CLOCK_NEVER;
     q->code = code;

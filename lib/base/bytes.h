@@ -46,6 +46,11 @@ static inline bool bytes_begins(struct bytes s, const char *prefix)
     return s.n >= n && memcmp(s.p, prefix, n) == 0;
 }
 
+static inline bool bytes_has(struct bytes s, const char *words)
+{
+    return s.n && memmem(s.p, s.n, words, strlen(words)) != NULL;
+}
+
 /* Numbers in network order. */
 static inline uint16_t bytes_be16(const uint8_t *p)
 {
