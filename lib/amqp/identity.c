@@ -9,6 +9,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_MAX ((size_t)256 << 10) /* of certificates and keys */
@@ -30,6 +31,7 @@ static bool useless(const char *parameter, const char *path, const char *what,
 /* By directory: a file of all authorities costs 25 ms and 1 MB, a directory what is looked up. */
 bool identity_trust(SSL_CTX *ctx, const struct url *u, struct ctask_error *e)
 {
+    struct stat st;
     if (*u->cafile) {
         if (!readable("cafile", u->cafile, e)) return false;
         if (SSL_CTX_load_verify_file(ctx, u->cafile) != 1)
@@ -37,8 +39,9 @@ bool identity_trust(SSL_CTX *ctx, const struct url *u, struct ctask_error *e)
     }
     if (*u->capath) {
         if (!readable("capath", u->capath, e)) return false;
-        if (SSL_CTX_load_verify_dir(ctx, u->capath) != 1)
-            return useless("capath", u->capath, "is no directory of certificates", e);
+        if (stat(u->capath, &st) != 0 || !S_ISDIR(st.st_mode) || /* OpenSSL takes anything */
+            SSL_CTX_load_verify_dir(ctx, u->capath) != 1)
+            return useless("capath", u->capath, "is not a directory: name a file with cafile=", e);
     }
     return *u->cafile || *u->capath || SSL_CTX_set_default_verify_dir(ctx) == 1;
 }

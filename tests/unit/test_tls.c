@@ -461,6 +461,8 @@ START_TEST(files_that_are_of_no_use_are_named)
     assert_useless("certfile=/no/such", "certfile=/no/such of the broker URL: No such file");
     snprintf(query, sizeof query, "cafile=%s", path("noise.pem"));
     assert_useless(query, "no certificates");
+    snprintf(query, sizeof query, "capath=%s", path("noise.pem"));
+    assert_useless(query, "not a directory: name a file with cafile=");
     snprintf(query, sizeof query, "certfile=%s", path("noise.pem"));
     assert_useless(query, "no certificate");
     snprintf(query, sizeof query, "certfile=%s", path("me.pem"));
