@@ -74,7 +74,9 @@ static int connection_new(struct ctask_client *c, const struct urls *u, struct c
     cfg.queue_arguments = getenv("CTASK_QUEUE_ARGUMENTS");
     if (!queue_arguments_read(cfg.queue_arguments, &cfg.queue_type, why, sizeof why))
         return error_set(e, CTASK_EINVAL, "CTASK_QUEUE_ARGUMENTS %s", why);
-    if (!pump_init(c)) return error_set(e, CTASK_EAGAIN, "no file descriptor is left");
+    if (!pump_init(c))
+        return error_set(e, CTASK_EAGAIN,
+                         "no file descriptor is left: raise ulimit -n or close some");
     c->x = transport_amqp(&cfg);
     return c->x ? CTASK_OK : error_set(e, CTASK_ENOMEM, "out of memory");
 }

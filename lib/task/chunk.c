@@ -277,9 +277,10 @@ static bool fits(const struct chunk *k, struct fault *f)
 {
     if (k->part.whole.n > PART_WHOLE_MAX)
         return fault_set(f, "InvalidTaskError", "its id is over %d bytes long", PART_WHOLE_MAX);
-    if (k->n == 0 || (k->part.count > 0 && k->part.count != k->n))
-        return fault_set(f, "InvalidTaskError", "it has %zu items and not as many as it says",
-                         k->n);
+    if (k->n == 0) return fault_set(f, "InvalidTaskError", "it has no items");
+    if (k->part.count > 0 && k->part.count != k->n)
+        return fault_set(f, "InvalidTaskError", "its id says %zu items and its body has %zu",
+                         k->part.count, k->n);
     return true;
 }
 

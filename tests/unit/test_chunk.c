@@ -366,8 +366,8 @@ START_TEST(messages_that_are_no_maps_fail_as_a_whole_and_are_kept)
         const char *id, *items, *type, *text;
     } rows[] = {
         {"id-1", "{}", "TypeError", "needs the signature"},
-        {"id-1", "[]", "InvalidTaskError", "0 items"},
-        {"id-1:5+3", "[[], []]", "InvalidTaskError", "2 items"},
+        {"id-1", "[]", "InvalidTaskError", "no items"},
+        {"id-1:5+3", "[[], []]", "InvalidTaskError", "says 3 items and its body has 2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         items_run_as(rows[i].id, "who", rows[i].items);
