@@ -13,7 +13,8 @@ log=$build/$name.log slices=${CTASK_FUZZ_SLICES:-$(dirname "$0")/slices}
 mkdir -p "$found" || exit
 [ -d "$kept" ] || kept=
 {
-    "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    # An input of 60 s hangs; on a busy machine the process may get no processor for some of them.
+    "$target" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 \
         -artifact_prefix="$build/$name-" "$found" ${kept:+"$kept"}
     echo $? >"$log.status"
 } 2>&1 | tee "$log"
