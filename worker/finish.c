@@ -280,9 +280,9 @@ bool finish_publish(struct worker *w, struct request *r, struct bytes payload)
 
 /* ---- Messages that go round ------------------------------------------------------------------ */
 
-/* r is replaced by its copy. Before that is with the broker r may lose its connection, and be back
- * in its queue itself: then it is taken back, or there are two. One that is settled has no other.
- */
+/* A copy takes r's place. Until the broker has confirmed the copy, r may lose its connection and
+ * return to its queue: then the copy is recalled, or the task would run twice. A settled r cannot
+ * return. */
 static void move_round(struct worker *w, struct request *r)
 {
     r->finished = true;

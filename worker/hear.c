@@ -15,8 +15,8 @@ void child_write(struct child *k)
     if (k->out.cap > 65536) buf_done(&k->out);
 }
 
-/* All of it at once: who is woken for one job has done it before the next is there, and is woken
- * for each. */
+/* Writes to all children at once: one that is woken for a single job has done it before the next is
+ * there, and would be woken for each. */
 void pool_write(struct pool *p)
 {
     struct child *k;

@@ -28,7 +28,8 @@ struct limits limits_of(const struct worker *w, const struct ctask_task *t,
 void limits_turn(struct worker *w);
 int64_t limits_next(const struct worker *w);
 
-/* True if k has more memory than --max-memory-per-child; looks at most once a second. */
+/* True if k has more memory than --max-memory-per-child; looks at most once a second, and
+ * once more at the end of a job during which it looked. */
 bool limits_outgrown(const struct worker *w, struct child *k);
 
 #endif

@@ -80,8 +80,8 @@ static const struct argp_option table[] = {
      2},
     {"max-tasks-per-child", KEY_MAX_TASKS, "N", 0, "Replace a child after so many tasks", 2},
     {"held-memory", KEY_HELD_MEMORY, "SIZE", 0,
-     "Take no more messages while those that are held use this much memory (default 256M: 32 of "
-     "the largest that --body-limit allows, since a body counts twice)",
+     "Take no more messages while those that are held use this much memory (default 256M: 32 "
+     "bodies of the default --body-limit, since a body counts twice)",
      2},
     {"fail-unknown", KEY_FAIL_UNKNOWN, NULL, 0,
      "A task that this worker does not know fails at once and is kept in QUEUE.dead. Without this "
@@ -108,8 +108,9 @@ static const char doc[] =
     "A task is acknowledged after its result is safe with the broker, so it runs at least once: "
     "again, and flagged, if a worker is lost. What cannot be run is kept in QUEUE.dead with "
     "the reason in its headers.\n\n"
-    "Exit status: 0 left as told, 2 wrong command line, 69 no broker at the start, 70 children do "
-    "not live, 77 the broker refused user, password or vhost, or cannot be trusted.";
+    "Exit status: 0 stopped as told, 2 wrong command line, 69 no broker at the start, 70 the "
+    "child processes keep dying, 77 the broker refused user, password or vhost, or cannot be "
+    "trusted.";
 
 static long number(struct argp_state *state, const char *name, const char *text, long min, long max)
 {

@@ -1,6 +1,6 @@
 /* pool.h - the children that run tasks, one after the other, and are replaced when they die. A
- * child may have several jobs in line; it has begun at most the first. What it is given, and when:
- * jobs.c.
+ * child may have several jobs in line. It does them in order, and may have begun the next before
+ * the parent has read that one is done. What it is given, and when: jobs.c.
  *
  * A child's state and what may happen to it are the two sides of one table in pool.c. The parent
  * never waits for a child; one that is gone is concluded by waitpid, after what it had still
@@ -145,7 +145,7 @@ uint32_t jobs_begun(const struct child *k);
 int64_t jobs_begun_at(const struct child *k);
 /* A job that its child has not begun for so long is given to another. */
 #define JOBS_UNREAD (5 * CLOCK_SECOND)
-/* The same, and it begins no more until CHILD_RESUME. */
+/* As jobs_begun, and k begins no more until CHILD_RESUME. */
 uint32_t jobs_halt(struct child *k);
 /* What r, which runs, has cost its child, in seconds: what the child says, but no more than has
  * passed since it got r. */

@@ -12,8 +12,7 @@ void procstate_note(void);
 const char *procstate_changed(void);
 /* The same of what seldom changes or takes long to look at: prctl flags, namespaces, and so on. */
 const char *procstate_changed_rare(void);
-/* True if so much of the processor time that this process may have (RLIMIT_CPU) is used up that the
- * next task would not have nearly all of it. */
+/* True if over a tenth of the processor time that this process may have (RLIMIT_CPU) is used up. */
 bool procstate_is_worn(void);
 /* Stops the timers that send signals. "leaves a POSIX timer running" if there was one. */
 const char *procstate_stop_timers(void);

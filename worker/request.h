@@ -9,14 +9,16 @@
  *             the spool is free, one at a time
  *   READY     for a child; then RUNNING, or BURIAL if it has expired
  *   BURIAL    for an idle child that builds the last result of what will not run; then RUNNING
- *   RUNNING   a child has it, perhaps behind others; then SETTLING, or MOVING if it is to run
- *             again, or BURIAL if it may not; READY or BURIAL again if the child had not begun it
+ *   RUNNING   a child has it, perhaps behind others; then SETTLING or REFUSED, or MOVING if it is
+ *             to run again, or BURIAL if it may not; READY or BURIAL again if the child had not
+ *             begun it
  *   SETTLING  the messages that follow from it are unconfirmed; then it is acknowledged and freed,
  *             or MOVING or WAITING if its task is not known here, or REFUSED
  *   REFUSED   the broker did not take one of these messages, which is sent again after a while (see
  *             repost.c); then as SETTLING. It keeps no child busy, so others are taken meanwhile
  *   MOVING    its copy, to its queue or into the broker's delay queues, is unconfirmed; then
- *             acknowledged and freed, or WAITING if the broker did not take it
+ *             acknowledged and freed, or WAITING if the broker cannot delay it, or BURIAL if it
+ * goes on refusing it
  *
  * A delivery of a lost connection is settled by doing nothing. One that is RUNNING or SETTLING for
  * long is leased meanwhile: see lease.h. */
@@ -55,7 +57,7 @@ struct burial {
     const char *state; /* what its caller sees: STATE_FAILURE, STATE_REVOKED, STATE_RETRY */
     struct fault fault;
     bool pass_on;       /* unknown task: afterwards it is passed on */
-    struct death death; /* attempts > 0: it costs its processes their lives */
+    struct death death; /* attempts > 0: its processes died of it */
     char *output;       /* what death.output is of */
 };
 

@@ -1,7 +1,7 @@
 /* unknown.c - tasks that no app of this worker has. A message of one goes back to its queue, for a
- * neighbour or the next version of this worker: ten rounds, each after a longer delay. The message
- * spends the delay in the broker's delay queues, so no number of them keeps other tasks
- * waiting. Its caller is told in the first round.
+ * neighbour or the next version of this worker: ten rounds, after 1, 2, 4, 8, 16 and then 32 s
+ * each. The message spends the delay in the broker's delay queues, so no number of them keeps other
+ * tasks waiting. Its caller is told in the first round.
  *
  * Without delay queues HELD_MAX messages wait here for the end of their delay. The others go back
  * after a second, and their round does not count. */

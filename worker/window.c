@@ -4,7 +4,7 @@
  * confirms take. While tasks take under half a second, at least one waits for each child; up to a
  * second, one in all: of more, some would wait so long that they go back. Not more, because an
  * idle worker elsewhere cannot take what is held here. A child whose task runs for over a second
- * has none waiting, and while all children do nothing is held beyond what runs.
+ * has none waiting. While every child runs such a task, nothing is held but what runs.
  *
  * A prefetch belongs to its consumer and counts that consumer's unsettled deliveries only. To hold
  * more, a further consumer is opened; where there are WINDOWS_MAX, it takes the place of the

@@ -118,11 +118,11 @@ static void measure_turn(struct worker *w, int64_t now)
     w->cpu_at = now;
 }
 
-/* Sleeps until something is to be done, at the latest at `wake`. With many short tasks under way,
- * who reads each time that something comes reads little each time. A moment's pause lets it gather;
- * children have rows to work off meanwhile, and nobody waits for one of these alone. What they have
- * done is on their lines, without a bell; the descriptors of all of them are looked at now and
- * then, for what printed and for who hung up. */
+/* Sleeps until something is to be done, at the latest at `wake`. With many short tasks under way it
+ * pauses for 1 ms, then reads everything at once; children have rows to work off meanwhile, and
+ * nobody waits for one of these tasks alone. What they have done is on their lines, without a bell;
+ * the descriptors of all of them are looked at now and then, for what printed and for who hung up.
+ */
 static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)
 {
     bool many = jobs_are_many(w);

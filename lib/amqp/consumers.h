@@ -68,7 +68,7 @@ struct queue *consumers_started(struct consumers *c, struct bytes tag);
 /* cancel-ok, or the broker's cancel: its queue if it was not we who asked, else NULL. */
 struct queue *consumers_ended(struct consumers *c, struct bytes tag);
 /* The channel is gone: all that are not cancelled are to be started again. refused: because of a
- * basic.consume, which is tried again after 1 to 60 s; its queue, or NULL. */
+ * basic.consume, which is tried again after 1 to 64 s; its queue, or NULL. */
 struct queue *consumers_reset(struct consumers *c, bool refused, int64_t now);
 
 #endif

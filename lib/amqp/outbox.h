@@ -7,8 +7,9 @@
  * frames only as the buffer drains.
  *
  * What was sent and not confirmed when the connection or the channel ends is sent again, marked
- * with the header x-ctask-again if it may have arrived. So is what was not accepted: also its
- * owner, who may send it once more, gets it back marked. */
+ * with the header x-ctask-again if it may have arrived. A nacked message is marked too, since a
+ * node that went down may have it. It is sent again once if its queue can be looked at; else its
+ * owner gets it back, marked, and may send it again. */
 #ifndef AMQP_OUTBOX_H
 #define AMQP_OUTBOX_H
 
@@ -43,7 +44,7 @@ int outbox_put(struct outbox *o, const struct publish *p, struct post **out);
 void outbox_ready(struct outbox *o, struct post *p);
 /* Undoes outbox_put. */
 void outbox_drop(struct outbox *o, struct post *p);
-/* Ends p with that outcome, or is freed if recalled. why is copied. */
+/* Ends p with that outcome, or frees it if it was recalled. why is copied. */
 void outbox_end(struct outbox *o, struct post *p, int outcome, struct bytes why);
 /* Takes all with this cookie back: they have no outcome. False if there is none. */
 bool outbox_recall(struct outbox *o, void *cookie);

@@ -194,8 +194,8 @@ static int tls_begin(struct stream *s)
     return s->tls ? 0 : -1;
 }
 
-/* The same about TLS. Its sentence is kept, whatever the next address says: a certificate is a
- * better reason than a port where nobody listens. */
+/* 1: TLS is there too, 0: it is under way, -1: not at this address. Its sentence is kept, whatever
+ * the next address says: a certificate is a better reason than a port where nobody listens. */
 static int tls_connect(struct stream *s, int64_t now)
 {
     struct ctask_error e = {0};

@@ -53,8 +53,8 @@ void line_awake(struct line *l);
 /* Takes what the bell has. 1: done, also if it had not rung; 0: the other has closed its end; -1
  * with errno; EPROTO: that was no bell of ours. wait: blocks until it rings. */
 int line_hush(struct line *l, bool wait);
-/* The three of them: sleeps until the bell rings, perhaps for nothing. False when the other has
- * closed its end. */
+/* line_listen, poll and line_hush: sleeps until the bell rings, perhaps for nothing. False when the
+ * other has closed its end. */
 bool line_wait(struct line *l, bool data, bool room);
 
 /* The child's: counts one more as begun. False after line_halt. */
@@ -65,7 +65,7 @@ void line_resume(struct line *l);
 uint32_t line_begun(const struct line *l);
 /* When the last of them was begun, by clock_now. The child writes it, and may lie. */
 int64_t line_begun_at(const struct line *l);
-/* Either side's: the same, and no more are until as many line_resume. */
+/* Either side's: as line_begun, and no more are begun until as many line_resume. */
 uint32_t line_halt(struct line *l);
 
 #endif

@@ -1,9 +1,9 @@
-/* urls.h - the brokers that somebody may connect to, in the order in which they are tried. As text
+/* urls.h - the brokers that somebody may connect to; the first is tried first, see dial.c. As text
  * they are URLs with ; between, as kombu has it: "amqp://bob:x@a/v;amqps://bob:x@b/v". Each is
  * whole: nothing is taken over from the one before.
  *
  * They are meant to be the nodes of one cluster. Brokers that share nothing work too, but what was
- * sent to one is answered there: a handle waits for it until its timeout. */
+ * sent to one is answered there: its open handles end with CTASK_ELOST. */
 #ifndef BASE_URLS_H
 #define BASE_URLS_H
 

@@ -98,7 +98,7 @@ struct ctask_error {
 CTASK_API const char *ctask_strerror(int code);
 
 /* The last error of a call of this thread that returned a failure. Never NULL, valid until the
- * thread's next failing call. */
+ * thread's next failing call, or its next ctask_group_next. */
 CTASK_API const struct ctask_error *ctask_error(void);
 
 /* ---- Clients --------------------------------------------------------------------------------- */
@@ -115,9 +115,10 @@ struct ctask_group;
  * the system's authorities, or those of ?cafile=FILE or ?capath=DIRECTORY; certfile=FILE and
  * keyfile=FILE are the client's own certificate. It never falls back to plain TCP, and nothing
  * switches verification off.
- * Up to eight URLs with ; between, best the nodes of one cluster, are tried in turn, the last good
- * one first; when one fails the next is tried at once. If they share nothing, handles that are
- * open when the connection moves end with CTASK_ELOST. After ten to fifteen minutes without a loss
+ * Up to eight URLs with ; between, best the nodes of one cluster. A client begins at the first;
+ * after a loss the last good one is tried first, unless it fell silent. When one fails another,
+ * drawn at random, is tried at once. If they share nothing, handles that are open when the
+ * connection moves end with CTASK_ELOST. After ten to fifteen minutes without a loss
  * a client goes back to the first URL, in a call while no handle is open and nothing unconfirmed.
  * Results come to a reply queue of the client's own. If its node is down, or it does not answer for
  * 3 s although the connection is up, later sends use a new reply queue. The old one is tried for
@@ -143,7 +144,8 @@ CTASK_API void ctask_set_default(struct ctask_client *c);
 
 /* True if a queue that this client has sent tasks to exists with other arguments than
  * $CTASK_QUEUE_ARGUMENTS asks for; *why is a sentence with the broker's own words, about the last
- * such queue. It is used as it is, and nothing that was sent is lost. */
+ * such queue. It is used as it is, and nothing that was sent is lost. why is not NULL; its code is
+ * CTASK_OK when this is false. */
 CTASK_API bool ctask_queue_differs(struct ctask_client *c, struct ctask_error *why);
 
 /* Waits until the broker has confirmed all that was sent. Returns how many messages are still
@@ -242,7 +244,8 @@ CTASK_API const json_t *ctask_result_progress(const struct ctask_result *r);
 /* True if a worker has told this client that one of its tasks is tried again; *why is the last
  * reason, as the error of a failed task. For a task that no worker knows, that is told in the first
  * of ten rounds, which take some three minutes. A wait for its handle that times out gives the
- * reason too; one for any of many gives the last reason. */
+ * reason too; one for any of many gives the last reason. why is not NULL; its code is CTASK_OK when
+ * this is false. */
 CTASK_API bool ctask_retried(struct ctask_client *c, struct ctask_error *why);
 /* How long the task function ran, in seconds; 0 if unknown (a Python worker does not say). */
 CTASK_API double ctask_result_runtime(const struct ctask_result *r);
@@ -312,7 +315,8 @@ CTASK_API struct ctask_map *ctask_map_open(struct ctask_client *c, const struct 
  * with ctask_flush; if that fails for good, it fails. Waits like any send, and by default up to 5
  * ms a few times for the first results. */
 CTASK_API int ctask_map_put_json(struct ctask_map *m, json_t *args, json_t *kwargs) CTASK_MUST_USE;
-/* No more items will be put. */
+/* No more items will be put. Sends what was put, for at most publish_timeout; what could not leave
+ * ctask_map_next tries again. */
 CTASK_API void ctask_map_end(struct ctask_map *m);
 /* The next finished item; what was put and has to leave first may take publish_timeout. 1: *r is
  * its handle, borrowed until the next call, and *index its place in the order of puts. 0: the end,
@@ -327,7 +331,8 @@ struct ctask_map_stat {
     size_t window;             /* how many items may be between put and next at the moment */
 };
 CTASK_API struct ctask_map_stat ctask_map_stat(const struct ctask_map *m);
-/* Frees the map and forgets what is under way; the tasks run on. NULL is fine. */
+/* Sends what was put, for at most publish_timeout, frees the map and forgets what is under way; the
+ * tasks run on. NULL is fine. */
 CTASK_API void ctask_map_close(struct ctask_map *m);
 
 #ifdef __cplusplus

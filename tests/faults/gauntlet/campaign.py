@@ -74,7 +74,7 @@ def main():
         if not todo:
             return 0
         if not make(directory, *todo[0]):
-            print("campaign: the run could not be judged; %s has what it left" % directory)
+            print("campaign: the run could not be judged; %s-failed-* has what it left" % directory)
             return 1
         table.write(PAGE, record())
     return 0

@@ -5,7 +5,7 @@
 import json
 import sys
 
-ELOST = -20  # ctask/error.h: a handle that waits no longer for a reply queue that is gone
+ELOST = -20  # lib/include/ctask.h: a handle that waits no longer for a reply queue that is gone
 BEGIN = "<!-- table.py writes what follows -->\n"
 
 
