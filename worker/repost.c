@@ -6,8 +6,8 @@
  * messages, it is counted and dropped. A caller whose queue is full has more results than it reads.
  * A quorum queue that chooses a new leader refuses messages too, and seems to be empty: then a
  * result is tried for about half a minute. While the node of its queue is down it is sent again
- * for as long as a reply queue may be there; when the worker is full of such messages, only for as
- * long as a client tries a reply queue whose node is down. */
+ * for as long as a reply queue may be there; when the worker is full of such messages, only for a
+ * little longer than a client tries a queue whose node is down. */
 #include "wire/child.h"
 #include "worker/report.h"
 #include "worker/worker.h"
@@ -22,7 +22,8 @@
 #define RESULT_TRIES 2
 #define RESULT_TRIES_EMPTY 10
 #define RESULT_TIME (30 * 60 * CLOCK_SECOND) /* then a reply queue has expired */
-#define RESULT_TIME_FULL (60 * CLOCK_SECOND) /* then a client has given its queue up */
+/* Then a client has given its queue up: 60 s after it has noticed that the queue's node is down. */
+#define RESULT_TIME_FULL (90 * CLOCK_SECOND)
 
 struct repost {
     struct heap_node due; /* in worker.reposts */
@@ -167,7 +168,8 @@ static bool is_unwanted(const struct worker *w, const struct broker_event *ev)
     const struct request *r = p->cookie;
     int tries = ev->empty ? RESULT_TRIES_EMPTY : RESULT_TRIES;
     bool full = p->look && ev->error.code == CTASK_ENACK && p->tries + 1 >= tries;
-    int64_t most = past_limits(w, weight(p)) ? RESULT_TIME_FULL : RESULT_TIME;
+    bool crowded = r->state == REQUEST_REFUSED && past_limits(w, weight(p));
+    int64_t most = crowded ? RESULT_TIME_FULL : RESULT_TIME;
     return p->kind == POSTED_RESULT && (full || w->now - r->since > most);
 }
 
