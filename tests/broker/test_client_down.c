@@ -157,6 +157,13 @@ START_TEST(a_user_who_may_not_read_results_is_told_so)
 }
 END_TEST
 
+/* Not for another reason, as that the broker has not answered yet. */
+static bool is_blocked(const AsyncResult *r)
+{
+    return result_state(r) == CTASK_FAILURE && result_error(r)->code == CTASK_EBLOCKED &&
+           strstr(result_error(r)->text, "takes no messages");
+}
+
 START_TEST(under_a_memory_alarm_a_send_gives_up_after_publish_timeout_and_later_recovers)
 {
     ctl("set_vm_memory_high_watermark 0.00001");
@@ -165,16 +172,17 @@ START_TEST(under_a_memory_alarm_a_send_gives_up_after_publish_timeout_and_later_
     AsyncResult *first = NULL, *r = NULL;
     /* The broker blocks a connection when it publishes: the first send is what tells it. */
     for (int i = 0; i < 100; i++) {
-        r = task_delay("echo", i);
-        if (result_wait(r, 0) == CTASK_EBLOCKED) break; /* on a busy machine one times out first */
+        r = task_delay("echo", 0);
+        if (is_blocked(r)) break;
         if (first || result_state(r) == CTASK_FAILURE)
             result_forget(r);
         else
             first = r;
+        r = NULL;
         ck_assert_int_eq(ctask_poll(NULL, 0.1), CTASK_OK);
     }
-    ck_assert_int_eq(result_wait(r, 0), CTASK_EBLOCKED);
-    ck_assert_uint_gt(strlen(result_error(r)->text), 20);
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_nonnull(r);
     ck_assert(now() - begun < 15);
     ck_assert_int_ge(ctask_flush(NULL, 0), 1);
     result_forget(r);
