@@ -6,8 +6,8 @@
 A mutant is a file of mutants/: why it is one; `run:` TASKS FAULTS [LONGER], as short a gauntlet as
 suffices, whose tasks take LONGER times as long as usual; `rules:` those of check.py that may catch
 it; then for each edit `--- FILE`, a text that is in it once, `+++` and what is there instead. The same
-gauntlet runs without the mutant first: a rule that breaks then catches nobody. Exit status 1: a mutant
-survived, or does not fit."""
+gauntlet runs without the mutant, too: a rule that breaks then catches nobody. Exit status 1: a mutant
+survived, or does not fit, or a gauntlet breaks a rule without any."""
 import collections
 import os
 import re
@@ -86,7 +86,7 @@ class Copy:
         for name in COPIED:
             source, target = os.path.join(ROOT, name), os.path.join(self.tree, name)
             (shutil.copytree if os.path.isdir(source) else shutil.copy2)(source, target)
-        self.clean = {}  # by gauntlet: the rules that it breaks without any mutant
+        self.clean = {}  # by gauntlet and seed: the rules that it breaks without any mutant
         self.run("cmake", "-S", self.tree, "-B", self.build, "-G", "Ninja", "--log-level=NOTICE")
 
     def run(self, *command, **more):
@@ -115,20 +115,20 @@ class Copy:
         found = set(re.findall(r"^VIOLATION (\w+):", done.stdout, re.M))
         return found if done.returncode < 2 else None
 
-    def breaks_anyway(self, mutant):
-        gauntlet = mutant.tasks, mutant.faults, mutant.longer
-        if gauntlet not in self.clean:
+    def breaks_anyway(self, mutant, seed):
+        key = mutant.tasks, mutant.faults, mutant.longer, str(seed)
+        if key not in self.clean:
             self.compile()
-            self.clean[gauntlet] = self.gauntlet(mutant, 1) or set()
-            if self.clean[gauntlet]:
+            broken = self.clean[key] = self.gauntlet(mutant, seed)
+            if broken is None:
+                raise RuntimeError("without a mutant, %s could not be judged" % " ".join(key))
+            if broken:
                 print("without a mutant, %s breaks %s" % (
-                    " ".join(gauntlet), ", ".join(sorted(self.clean[gauntlet]))), flush=True)
-        return self.clean[gauntlet]
+                    " ".join(key), ", ".join(sorted(broken))), flush=True)
+        return self.clean[key]
 
 
-def caught(copy, mutant):
-    """The rules that broke, and whether one of them is its own."""
-    rules = mutant.rules - copy.breaks_anyway(mutant)
+def broken_by(copy, mutant, seed):
     with_fault = mutated(mutant, copy.tree)
     without = {}
     for path in with_fault:
@@ -137,13 +137,18 @@ def caught(copy, mutant):
     copy.write(with_fault)
     try:
         copy.compile()
-        for seed in range(1, TRIES + 1):
-            broken = copy.gauntlet(mutant, seed)
-            if broken and broken & rules:
-                return broken, True
-        return broken, False
+        return copy.gauntlet(mutant, seed)
     finally:
         copy.write(without)
+
+
+def caught(copy, mutant):
+    """The rules that broke, and whether one of them is its own."""
+    for seed in range(1, TRIES + 1):
+        broken = broken_by(copy, mutant, seed)
+        if broken and broken & mutant.rules - copy.breaks_anyway(mutant, seed):
+            return broken, True
+    return broken, False
 
 
 def run(wanted):
@@ -159,7 +164,7 @@ def run(wanted):
             sorted(broken & mutant.rules) + sorted(broken - mutant.rules))
         print("%-26s %-9s %s" % (mutant.name, "caught" if good else "SURVIVED", rules), flush=True)
     print("mutants: %d survived" % survived)
-    return min(survived, 1)
+    return int(survived > 0 or any(copy.clean.values()))
 
 
 if __name__ == "__main__":

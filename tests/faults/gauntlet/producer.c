@@ -5,11 +5,11 @@
  *     gauntlet-producer LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP LONGER
  *
  * Sends tasks FIRST to FIRST + COUNT - 1 to $CTASK_QUEUE, RATE a second; each POISON-th crashes.
- * What a task does takes LONGER times as long as usual. A second producer with the same ledger goes
- * on after the last task that the first has tried. What could not be sent is sent again under a new
- * id, since the first may be on its way nevertheless. Time in which nothing can be sent is not made
- * up for. At the end it waits for its handles until none has ended for GIVE_UP seconds. It judges
- * nothing: its exit status only says that it is done. */
+ * What a plain task does takes LONGER times as long as usual. A second producer with the same
+ * ledger goes on after the last task that the first has tried. What could not be sent is sent again
+ * under a new id, since the first may be on its way nevertheless. Time in which nothing can be sent
+ * is not made up for. At the end it waits for its handles until none has ended for GIVE_UP seconds.
+ * It judges nothing: its exit status only says that it is done. */
 #include "ledger.h"
 
 #include <ctask.h>
@@ -327,7 +327,8 @@ static void open_client(void)
 int main(int argc, char **argv)
 {
     if (argc != 10) {
-        fprintf(stderr, "usage: %s LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP LONGER\n", argv[0]);
+        fprintf(stderr, "usage: %s LEDGER NUMBER FIRST COUNT RATE SEED POISON GIVE_UP LONGER\n",
+                argv[0]);
         return 2;
     }
     p.ledger = ledger_open(argv[1]);
