@@ -17,8 +17,8 @@
  *   REFUSED   the broker did not take one of these messages, which is sent again after a while (see
  *             repost.c); then as SETTLING. It keeps no child busy, so others are taken meanwhile
  *   MOVING    its copy, to its queue or into the broker's delay queues, is unconfirmed; then
- *             acknowledged and freed, or WAITING if the broker cannot delay it, or BURIAL if it
- * goes on refusing it
+ *             acknowledged and freed, or WAITING if the broker cannot delay it, or BURIAL if
+ *             the broker goes on refusing it
  *
  * A delivery of a lost connection is settled by doing nothing. One that is RUNNING or SETTLING for
  * long is leased meanwhile: see lease.h. */

@@ -119,8 +119,8 @@ static void measure_turn(struct worker *w, int64_t now)
 }
 
 /* Sleeps until something is to be done, at the latest at `wake`. With many short tasks under way it
- * pauses for 1 ms, then reads everything at once; children have rows to work off meanwhile, and
- * nobody waits for one of these tasks alone. What they have done is on their lines, without a bell;
+ * pauses for 1 ms, then reads everything at once; children have jobs in line meanwhile, and nobody
+ * waits for one of these tasks alone. What they have done is on their lines, without a bell;
  * the descriptors of all of them are looked at now and then, for what printed and for who hung up.
  */
 static void sleep_until(struct worker *w, struct pollfd *fds, unsigned n, int64_t wake, int64_t now)

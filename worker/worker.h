@@ -286,7 +286,7 @@ const char *death_words(const struct child *k, char *out, size_t size);
 /* The broker did not take the message of this outcome: it is copied and sent again after a while.
  * False: it is a result and given up. */
 bool repost_later(struct worker *w, const struct broker_event *ev);
-/* One of the two limits is reached. */
+/* REFUSED_MAX or REFUSED_BYTES_MAX is reached. */
 bool repost_full(const struct worker *w);
 void repost_due(struct worker *w);
 void repost_forget(struct worker *w, struct request *r);

@@ -15,8 +15,8 @@ bool refused_for_now(unsigned code, struct bytes text);
  * be looked at again. */
 enum queue_state refusal_state(const struct queue *q, enum ask what, unsigned code,
                                struct bytes text);
-/* How long to wait before the same is asked again: 1, 2, 4 s and so on to REFUSAL_WAIT_MOST; to 4 s
- * if its node is away, since it answers as soon as it is back. */
+/* How long to wait before the same is asked again: 1, 2, 4 s and so on to REFUSAL_WAIT_MOST. Up to
+ * 4 s if the queue's node is away: the queue answers as soon as the node is back. */
 #define REFUSAL_WAIT_MOST (30 * CLOCK_SECOND)
 int64_t refusal_wait(unsigned refusals, bool away);
 /* QUEUE_REFUSED: the error that its owner gets. */

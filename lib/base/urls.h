@@ -3,7 +3,8 @@
  * whole: nothing is taken over from the one before.
  *
  * They are meant to be the nodes of one cluster. Brokers that share nothing work too, but what was
- * sent to one is answered there: its open handles end with CTASK_ELOST. */
+ * sent to one is answered there: handles that are open when the connection moves end with
+ * CTASK_ELOST. */
 #ifndef BASE_URLS_H
 #define BASE_URLS_H
 

@@ -278,6 +278,7 @@ void client_event(struct ctask_client *c, struct broker_event *ev)
 bool ctask_queue_differs(struct ctask_client *c, struct ctask_error *why)
 {
     c = client_or_default(c);
+    *why = (struct ctask_error){0};
     if (client_hold(c) != CTASK_OK) return false;
     *why = c->differs;
     client_leave(c);

@@ -56,6 +56,7 @@ void replies_retry(struct ctask_client *c, const struct fault *why)
 bool ctask_retried(struct ctask_client *c, struct ctask_error *why)
 {
     c = client_or_default(c);
+    *why = (struct ctask_error){0};
     if (client_hold(c) != CTASK_OK) return false;
     *why = c->retry;
     client_leave(c);

@@ -10,8 +10,8 @@
  * unless the broker there fell silent, then the others without a pause, in any order; only a round
  * in which all of them failed is told. The first URL is where it begins, and where its owner can
  * have it go back to (broker_go_home). A connection over which the oldest message stays unconfirmed
- * for 30 s (10 s with several URLs) while the broker takes messages counts as lost; twice as long
- * each time, at most 32 times, until it is confirmed.
+ * for 30 s (10 s with several URLs) while the broker takes messages counts as lost. The
+ * wait doubles each time, up to 32-fold, until the message is confirmed.
  *
  * Channels: one publishes with confirms and mandatory, some look at queues and declare them, one
  * sees to the delay queues, and each consumed queue has one of its own, so that a queue that does

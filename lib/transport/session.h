@@ -200,7 +200,8 @@ struct lane *lane_closing(struct broker *b, uint16_t channel);
 /* A frame on it: all that comes before close-ok is late, and nobody's. NULL, or what is wrong. */
 const char *lane_late(struct broker *b, struct lane *lane, const struct frame *f);
 /* When the broker must have answered each channel.close; CLOCK_NEVER while it is in alarm. The
- * close of an intake without a queue has no limit while other channels consume. */
+ * close of an intake without a queue has no limit while other channels consume, and that of the
+ * delay channel has none: meanwhile what is to be delayed is refused at once. */
 int64_t lanes_deadline(const struct broker *b);
 /* The broker could not answer until now, being in alarm. */
 void lanes_wait_anew(struct broker *b, int64_t now);

@@ -14,7 +14,7 @@ static const struct argp_option table[] = {
     {"queue", 'Q', "QUEUE", 0, "Send to this queue; default $CTASK_QUEUE, else ctask", 0},
     {"timeout", OPTION_TIMEOUT, "TIME", 0,
      "Give up waiting after so long: 30, 500ms, 5m, 2h; default is to wait", 0},
-    {"countdown", OPTION_COUNTDOWN, "TIME", 0, "Wait so long before starting", 0},
+    {"countdown", OPTION_COUNTDOWN, "TIME", 0, "Wait this long before starting", 0},
     {"no-wait", OPTION_NO_WAIT, NULL, 0,
      "Do not wait for results; print task ids once the broker has the tasks", 0},
     {0}};

@@ -157,7 +157,7 @@ START_TEST(a_user_who_may_not_read_results_is_told_so)
 }
 END_TEST
 
-/* Not for another reason, as that the broker has not answered yet. */
+/* The alarm has ended r, and not a broker that had not answered in time. */
 static bool is_blocked(const AsyncResult *r)
 {
     return result_state(r) == CTASK_FAILURE && result_error(r)->code == CTASK_EBLOCKED &&

@@ -13,7 +13,7 @@ log=$build/$name.log slices=${CTASK_FUZZ_SLICES:-$(dirname "$0")/slices}
 mkdir -p "$found" || exit
 [ -d "$kept" ] || kept=
 {
-    # An input of 60 s hangs; on a busy machine the process may get no processor for some of them.
+    # libFuzzer measures wall time: on a busy machine an input of milliseconds may take 10 s.
     "$target" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 \
         -artifact_prefix="$build/$name-" "$found" ${kept:+"$kept"}
     echo $? >"$log.status"
